@@ -29,8 +29,14 @@ T = TypeVar("T")
 
 PACKAGE = Path(__file__).parents[1]
 SHIPPED = ("engine/remote", "managers", "servers")
-ASK = "fabrelease: sudo password: "
+ASK = b"fabrelease: sudo password: "
+READY = b"fabrelease: ready\n"
 PIECE = 1 << 18
+PYTHON = "python3 -I -X utf8 -c " + shlex.quote(
+    f"import sys; sys.stdout.write({READY.decode()!r}); sys.stdout.flush()\n"
+    + (PACKAGE / "engine/remote/bootstrap.py").read_text()
+    + "\nstart(int(sys.stdin.buffer.readline()))"
+)
 
 
 class Session:
@@ -91,78 +97,44 @@ class Session:
         return not self._closed.is_set() and not self._channel.closed
 
     def _start(self) -> paramiko.Channel:
-        sources = shipped_sources()
-        password = self.connection.config.sudo.password
-        for ask in (False, True):
-            channel = self._execute(ask)
-            if ask:
-                self._answer_sudo(channel, password)
-            try:
-                channel.sendall(b"%d\n%s" % (len(sources), sources) + wire.pack(wire.HEARTBEAT))
-                frame = wire.read_by(functools.partial(_receive, channel))
-            except (OSError, paramiko.SSHException):
-                frame = None
-            if frame is not None:
-                return channel
-            said = channel.makefile_stderr("rb").read().decode(errors="replace").strip()  # type: ignore[no-untyped-call]
+        channel, said = self._execute(f"sudo -n {PYTHON}"), ""
+        if not _reads_until(channel, READY):
+            said = channel.recv_stderr(4096).decode(errors="replace").strip()
             if "password is required" not in said:
                 raise self._no_session(said, channel.recv_exit_status())
-        raise self._no_session(said, 1)
+            channel = self._with_password()
+        sources = shipped_sources()
+        channel.sendall(b"%d\n%s" % (len(sources), sources))
+        return channel
 
-    def _execute(self, ask: bool) -> paramiko.Channel:
+    def _execute(self, python: str, combine: bool = False) -> paramiko.Channel:
         transport = self.connection.transport
         assert transport is not None  # noqa: S101
         channel = transport.open_session()
-        code = (PACKAGE / "engine/remote/bootstrap.py").read_text() + "\nstart(int(sys.stdin.buffer.readline()))"
-        python = f"python3 -I -X utf8 -c {shlex.quote(code)}"
-        sudo = f"sudo -S -p {shlex.quote(ASK)}" if ask else "sudo -n"
-        script = f'if [ "$(id -u)" -eq 0 ]; then exec {python}; else exec {sudo} {python}; fi'
-        channel.exec_command(f"/bin/sh -c {shlex.quote(script)}".encode())
+        channel.set_combine_stderr(combine)
         channel.settimeout(wire.SILENCE_SECONDS * 2)
+        script = f'if [ "$(id -u)" -eq 0 ]; then exec {PYTHON}; else exec {python}; fi'
+        channel.exec_command(f"/bin/sh -c {shlex.quote(script)}".encode())
         return channel
 
-    def _answer_sudo(self, channel: paramiko.Channel, password: str | None) -> None:
-        """Wait for sudo's question and answer it once; a wrong password ends in sudo's own words."""
-        if password is None:
-            if not sys.stdin.isatty():
-                raise HostError(
-                    self.name,
-                    "sudo asks for a password, and there is no terminal to ask you on",
-                    "Run fab with --prompt-for-sudo-password, or allow the login user sudo without one.",
-                )
-            password = getpass.getpass(f"{self.name}: sudo password for {self.connection.user}: ")
-            self.connection.config.sudo.password = password
-        asked = b""
-        while ASK.encode() not in asked:
-            piece = channel.recv_stderr(1024)
-            if not piece:
-                return
-            asked += piece
+    def _with_password(self) -> paramiko.Channel:
+        password = self.connection.config.sudo.password or _ask_password(self.name, self.connection.user)
+        channel = self._execute(f"sudo -S -p {shlex.quote(ASK.decode())} {PYTHON}", combine=True)
+        _reads_until(channel, ASK)
         channel.sendall(password.encode() + b"\n")
-        self._refused_password(channel)
-
-    def _refused_password(self, channel: paramiko.Channel) -> None:
-        """Tell a second question from a started Python: the bootstrap reads only after sudo is done."""
-        for _ in range(40):
-            if channel.recv_stderr_ready():
-                said = channel.recv_stderr(4096).decode(errors="replace")
-                if ASK in said or "incorrect" in said or "not allowed" in said or "not in the sudoers" in said:
-                    channel.close()
-                    raise HostError(
-                        self.name,
-                        f"sudo refused the password of {self.connection.user}: {said.replace(ASK, '').strip()}",
-                        "Run the command again with the right one.",
-                    )
-            if self._closed.wait(0.05):
-                return
+        if _reads_until(channel, READY, ASK) != READY:
+            channel.close()
+            raise HostError(
+                self.name,
+                f"sudo refused {self.connection.user}: a wrong password, or no right to use sudo",
+                "Run the command again with the right password, or look at sudo -l on the host.",
+            )
+        return channel
 
     def _no_session(self, said: str, status: int) -> HostError:
-        if "password is required" in said:
-            return HostError(self.name, "sudo asked for a password twice", "Run the command again.")
-        if status == 127 and "python3" in said:
-            return HostError(self.name, "there is no python3", "Install it: apt-get install python3")
-        if status == 127 and "sudo" in said:
-            return HostError(self.name, "there is no sudo", "Log in as root, or install it: apt-get install sudo")
+        for program, remedy in (("python3", ""), ("sudo", "log in as root, or ")):
+            if status == 127 and program in said:
+                return HostError(self.name, f"there is no {program}", f"{remedy}install it: apt-get install {program}")
         return HostError(self.name, f"no session could be started: {said or f'exit status {status}'}")
 
     def _write(self, data: bytes) -> None:
@@ -229,3 +201,34 @@ def _receive(channel: paramiko.Channel, size: int) -> bytes:
         pieces.append(piece)
         size -= len(piece)
     return b"".join(pieces)
+
+
+def _reads_until(channel: paramiko.Channel, *marks: bytes) -> bytes | None:
+    """Read up to and with the first of the marks; None where the program ended before."""
+    read = b""
+    while piece := channel.recv(1):
+        read += piece
+        for mark in marks:
+            if read.endswith(mark):
+                return mark
+    return None
+
+
+@functools.cache
+def _password_of(user: str) -> str:
+    return getpass.getpass(f"sudo password of {user}: ")
+
+
+def _ask_password(name: str, user: str) -> str:
+    """Ask once a run, however many hosts want it."""
+    if not sys.stdin.isatty():
+        raise HostError(
+            name,
+            "sudo asks for a password, and there is no terminal to ask you on",
+            "Run fab with --prompt-for-sudo-password, or allow the login user sudo without one.",
+        )
+    with _asking:
+        return _password_of(user)
+
+
+_asking = threading.Lock()
