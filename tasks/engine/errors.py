@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import dataclass
+
 
 class Error(Exception):
     """Something a person has to know about; its text says what happened, why, and what to type next.
@@ -49,3 +52,28 @@ class HostErrors(Error):
         super().__init__("\n".join(str(error) for error in errors))
         self.errors = errors
         self.exit_status = max(error.exit_status for error in errors)
+
+
+@dataclass(frozen=True, order=True)
+class Problem:
+    """One thing wrong in one place. `line` is 0 where a file has no lines to speak of."""
+
+    file: str
+    line: int
+    key: str
+    message: str
+    hint: str = ""
+
+    def __str__(self) -> str:
+        where = f"{self.file}:{self.line}" if self.line else self.file
+        parts = [where, self.key, self.message] if self.key else [where, self.message]
+        text = ": ".join(parts)
+        return f"{text}; {self.hint}" if self.hint else text
+
+
+class SettingsError(UsageError):
+    """Stage files that cannot be used: every problem found in them, in file order."""
+
+    def __init__(self, problems: Iterable[Problem]) -> None:
+        self.problems = sorted(set(problems))
+        super().__init__("\n".join(str(problem) for problem in self.problems))
