@@ -1,0 +1,48 @@
+"""What the tests share: a Docker engine, the image of a bare server, and servers made from it."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.target import Target, ensure_engine, ensure_image
+
+
+@pytest.fixture(scope="session", autouse=True)
+def readable_stdin() -> Iterator[None]:
+    """An empty stdin: Fabric reads it while a command runs, and pytest's own stand-in refuses to be read."""
+    before = sys.stdin
+    with Path(os.devnull).open() as empty:
+        sys.stdin = empty
+        yield
+        sys.stdin = before
+
+
+@pytest.fixture(scope="session")
+def engine() -> None:
+    """A Docker engine that answers."""
+    ensure_engine()
+
+
+@pytest.fixture(scope="session")
+def image(engine: None) -> str:
+    """The image of a bare server: nothing but systemd, sshd, sudo and Python."""
+    return ensure_image()
+
+
+@pytest.fixture
+def bare_server(image: str) -> Iterator[Target]:
+    """A server of the test's own, fresh from the image."""
+    with Target.start(image) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def shared_bare_server(image: str) -> Iterator[Target]:
+    """A server that the tests of one module share, fresh from the image for the first of them."""
+    with Target.start(image) as server:
+        yield server
