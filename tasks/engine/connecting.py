@@ -1,0 +1,115 @@
+"""Opening SSH connections: host keys verified, no Nagle delay, errors in plain words."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import paramiko
+from fabric import Connection
+
+from .errors import HostError
+
+if TYPE_CHECKING:
+    from .settings import Settings
+
+KEEPALIVE_SECONDS = 5
+
+
+def open_connection(connection: Connection, settings: Settings) -> None:
+    """Open a connection with its host key verified; one that is open already is left as it is.
+
+    Fabric accepts any key. Here a changed key is always refused, an unknown one unless
+    ``host_keys: accept-new`` says otherwise, and then it is written to the known hosts file.
+
+    :raises HostError: unreachable, refused, or a host key that is wrong or unknown.
+    """
+    if connection.is_connected:
+        return
+    gateway = connection.gateway
+    if isinstance(gateway, Connection):
+        open_connection(gateway, settings)
+    _verify_host_keys(connection.client, settings)
+    _open(connection, settings)
+    transport = connection.transport
+    assert transport is not None  # noqa: S101
+    transport.set_keepalive(KEEPALIVE_SECONDS)
+    sock = transport.sock
+    if isinstance(sock, socket.socket):
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+
+def known_hosts_file(settings: Settings) -> Path:
+    """The known hosts file of a host: its own, or the user's."""
+    if settings.host.known_hosts:
+        return settings.project / Path(settings.host.known_hosts).expanduser()
+    return Path("~/.ssh/known_hosts").expanduser()
+
+
+class _AcceptNew(paramiko.MissingHostKeyPolicy):
+    """Take an unknown key and remember it; a changed key never comes this far."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def missing_host_key(self, client: paramiko.SSHClient, hostname: str, key: paramiko.PKey) -> None:
+        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with self.path.open("a") as known_hosts:
+            known_hosts.write(f"{hostname} {key.get_name()} {key.get_base64()}\n")
+
+
+def _verify_host_keys(client: paramiko.SSHClient, settings: Settings) -> None:
+    path = known_hosts_file(settings)
+    if settings.host.known_hosts is None:
+        client.load_system_host_keys()
+    elif path.exists():
+        client.load_system_host_keys(str(path))
+    if settings.host_keys == "accept-new":
+        client.set_missing_host_key_policy(_AcceptNew(path))
+    else:
+        client.set_missing_host_key_policy(paramiko.RejectPolicy())
+
+
+def _open(connection: Connection, settings: Settings) -> None:
+    name = settings.host.name
+    where = f"{connection.user}@{connection.host}:{connection.port}"
+    try:
+        connection.open()
+    except paramiko.BadHostKeyException as error:
+        raise HostError(
+            name,
+            f"the host key of {where} has CHANGED: {known_hosts_file(settings)} knows {_print(error.expected_key)},"
+            f" the server showed {_print(error.key)}. Somebody may be listening in, or the server was made anew.",
+            f"Ask whoever runs the server; if it is so, forget the old key: ssh-keygen -R {_entry(connection)}",
+        ) from error
+    except paramiko.AuthenticationException as error:
+        raise HostError(
+            name,
+            f"{where} refused the login: {error or 'no key or password was accepted'}",
+            f"Try it by hand: ssh -p {connection.port} {connection.user}@{connection.host}"
+            "; name a key with `key:` in the host's entry, or with fab -i FILE",
+        ) from error
+    except paramiko.SSHException as error:
+        if "not found in known_hosts" in str(error):
+            raise HostError(
+                name,
+                f"the host key of {where} is not known in {known_hosts_file(settings)}",
+                f"Look at it and accept it once: ssh -p {connection.port} {connection.user}@{connection.host}"
+                " true; or set `host_keys: accept-new`",
+            ) from error
+        raise HostError(name, f"no SSH connection to {where}: {error}") from error
+    except (OSError, EOFError) as error:
+        raise HostError(
+            name,
+            f"{where} cannot be reached: {getattr(error, 'strerror', None) or error or type(error).__name__}",
+            "Look at address and port in the host's entry, and whether the server is up.",
+        ) from error
+
+
+def _entry(connection: Connection) -> str:
+    return connection.host if connection.port == 22 else f"'[{connection.host}]:{connection.port}'"
+
+
+def _print(key: paramiko.PKey) -> str:
+    return f"{key.get_name()} {key.fingerprint}"

@@ -1,0 +1,79 @@
+"""What can go wrong, in words for the person who typed the command."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+
+class Error(Exception):
+    """Something a person has to know about; its text says what happened, why, and what to type next.
+
+    :cvar exit_status: 1 failed and nothing live was harmed, 2 wrong use or configuration and nothing
+        was connected to, 3 the live state needs a person.
+    """
+
+    exit_status = 1
+
+
+class UsageError(Error):
+    """The command or its options are wrong; nothing was connected to."""
+
+    exit_status = 2
+
+
+class HostError(Error):
+    """A step failed on one host.
+
+    :param host: the host's short name.
+    :param message: what happened and why.
+    :param hint: what to type or to look at next.
+    :param needs_person: the live state is not what it should be, and the tool could not mend it.
+    """
+
+    def __init__(self, host: str, message: str, hint: str = "", needs_person: bool = False) -> None:
+        super().__init__(message)
+        self.host = host
+        self.message = message
+        self.hint = hint
+        self.exit_status = 3 if needs_person else 1
+
+    def __str__(self) -> str:
+        return f"{self.host}: {self.message}" + (f"\n  {self.hint}" if self.hint else "")
+
+
+class HostErrors(Error):
+    """A step failed on several hosts at once.
+
+    :param errors: one for each host that failed.
+    """
+
+    def __init__(self, errors: list[HostError]) -> None:
+        super().__init__("\n".join(str(error) for error in errors))
+        self.errors = errors
+        self.exit_status = max(error.exit_status for error in errors)
+
+
+@dataclass(frozen=True, order=True)
+class Problem:
+    """One thing wrong in one place. `line` is 0 where a file has no lines to speak of."""
+
+    file: str
+    line: int
+    key: str
+    message: str
+    hint: str = ""
+
+    def __str__(self) -> str:
+        where = f"{self.file}:{self.line}" if self.line else self.file
+        parts = [where, self.key, self.message] if self.key else [where, self.message]
+        text = ": ".join(parts)
+        return f"{text}; {self.hint}" if self.hint else text
+
+
+class SettingsError(UsageError):
+    """Stage files that cannot be used: every problem found in them, in file order."""
+
+    def __init__(self, problems: Iterable[Problem]) -> None:
+        self.problems = sorted(set(problems))
+        super().__init__("\n".join(str(problem) for problem in self.problems))

@@ -1,0 +1,59 @@
+"""Files under our care: compared on the host, and only the changed ones replaced."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+import pwd
+from typing import TypedDict
+
+from . import releases
+
+
+class File(TypedDict):
+    """One file to have on the host.
+
+    ``group`` is a user's name whose primary group may read it; ``mode`` the permission bits; ``data`` base64.
+    """
+
+    path: str
+    data: str
+    mode: int
+    group: str
+
+
+def entry(path: str, content: str | bytes, mode: int = 0o644, group: str = "root") -> File:
+    """Describe a file to install."""
+    data = content.encode() if isinstance(content, str) else content
+    return {"path": path, "data": base64.b64encode(data).decode(), "mode": mode, "group": group}
+
+
+def install(files: list[File]) -> list[str]:
+    """Write those files that are not there or differ, each atomically, owned by root.
+
+    :returns: the paths that changed.
+    """
+    return [file["path"] for file in files if _install(file)]
+
+
+def _install(file: File) -> bool:
+    content, group = base64.b64decode(file["data"]), pwd.getpwnam(file["group"]).pw_gid
+    try:
+        with open(file["path"], "rb") as old:
+            info = os.fstat(old.fileno())
+            if (info.st_mode & 0o7777, info.st_uid, info.st_gid) == (file["mode"], 0, group) and old.read() == content:
+                return False
+    except FileNotFoundError:
+        os.makedirs(os.path.dirname(file["path"]), exist_ok=True)
+    releases.write_atomically(file["path"], content, file["mode"], (0, group))
+    return True
+
+
+def digest(path: str) -> str:
+    """The SHA-256 of a file's content, or an empty text where it is not there."""
+    try:
+        with open(path, "rb") as file:
+            return hashlib.sha256(file.read()).hexdigest()
+    except OSError:
+        return ""

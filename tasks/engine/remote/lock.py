@@ -1,0 +1,91 @@
+"""One deploy at a time: a lock that goes when its holder goes, and a freeze that stays until it is lifted."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+from typing import Any
+
+from . import releases
+from .failure import Failed
+
+_held: dict[str, int] = {}
+
+
+def _path(app: str) -> str:
+    return f"/run/fabrelease/{app}.lock"
+
+
+def take(app: str, root: str, who: str, what: str) -> None:
+    """Take the deploy lock for the life of this session.
+
+    :param who: the person and machine that deploys.
+    :param what: what for, such as "deploy of 1a2b3c4".
+    :raises Failed: somebody else holds it, or the application is frozen.
+    """
+    if frozen := freeze(root):
+        raise Failed(
+            f"deploys are locked by {frozen['who']} since {frozen['since']}: {frozen['why']}",
+            "Lift it when you know why it is there: fab unlock",
+        )
+    if app in _held:
+        return
+    os.makedirs("/run/fabrelease", mode=0o755, exist_ok=True)
+    handle = os.open(_path(app), os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(handle)
+        holder = _holder(app) or {"who": "somebody", "what": "a step", "since": "a moment ago"}
+        raise Failed(
+            f"{holder['who']} has the deploy lock since {holder['since']}, for: {holder['what']}",
+            "Wait until it is done; the lock goes by itself when its holder ends, is cut off or sleeps.",
+        ) from None
+    os.ftruncate(handle, 0)
+    os.pwrite(handle, json.dumps({"who": who, "what": what, "since": releases.now()}).encode(), 0)
+    _held[app] = handle
+
+
+def state(app: str, root: str) -> dict[str, Any]:
+    """Who holds the lock and who froze the application, each None where nobody does."""
+    return {"lock": None if app in _held or not _is_held(app) else _holder(app), "freeze": freeze(root)}
+
+
+def _is_held(app: str) -> bool:
+    try:
+        handle = os.open(_path(app), os.O_RDONLY)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(handle)
+    return False
+
+
+def _holder(app: str) -> dict[str, Any] | None:
+    with contextlib.suppress(OSError, ValueError), open(_path(app), encoding="utf-8") as file:
+        return dict(json.load(file))
+    return None
+
+
+def freeze(root: str) -> dict[str, Any] | None:
+    """The freeze a person put on the application."""
+    with contextlib.suppress(OSError, ValueError), open(f"{root}/frozen", encoding="utf-8") as file:
+        return dict(json.load(file))
+    return None
+
+
+def put_freeze(root: str, who: str, why: str) -> None:
+    """Refuse every deploy and rollback until somebody lifts it."""
+    content = json.dumps({"who": who, "why": why, "since": releases.now()}, ensure_ascii=False).encode()
+    releases.write_atomically(f"{root}/frozen", content)
+
+
+def lift_freeze(root: str) -> bool:
+    """Lift the freeze; whether there was one."""
+    return releases.unlink(f"{root}/frozen")

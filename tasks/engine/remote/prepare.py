@@ -1,0 +1,211 @@
+"""Making a bare server ready: packages, user, directories, services. Each says what it changed."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import grp
+import json
+import os
+import pwd
+import shutil
+import struct
+import time
+
+from . import agent, process, releases
+from .failure import Failed
+
+APT_LOCKS = ("/var/lib/dpkg/lock-frontend", "/var/lib/apt/lists/lock", "/var/lib/dpkg/lock")
+MARK = ".fabrelease"
+
+
+def packages(wanted: list[str], patience: float) -> list[str]:
+    """Install Debian packages that are not there.
+
+    :param patience: seconds to wait while another process holds apt's locks.
+    :returns: what was installed.
+    """
+    missing = [name for name in wanted if not _is_installed(name)]
+    if missing:
+        _wait_for_apt(patience)
+        apt = ["apt-get", "--quiet", "--assume-yes", "-o", f"DPkg::Lock::Timeout={patience:.0f}"]
+        env = {"DEBIAN_FRONTEND": "noninteractive", "NEEDRESTART_MODE": "l"}
+        hint = "Try it on the host: sudo apt-get update && sudo apt-get install " + " ".join(missing)
+        agent.output(f"installing {', '.join(missing)}")
+        process.check([*apt, "update"], "the lists of packages could not be fetched", hint, env=env, timeout=600)
+        install = [*apt, "install", "--no-install-recommends", *missing]
+        process.check(install, "packages could not be installed", hint, env=env, timeout=1800)
+    return [f"package {name}" for name in missing]
+
+
+def _is_installed(name: str) -> bool:
+    done = process.run(["dpkg-query", "--show", "--showformat=${db:Status-Status}", name])
+    return done.status == 0 and done.text == "installed"
+
+
+def _wait_for_apt(patience: float) -> None:
+    end, told = time.monotonic() + patience, False
+    while holder := _apt_holder():
+        if time.monotonic() > end:
+            raise Failed(
+                f"apt is held by {holder} for more than {patience:.0f} seconds",
+                "Wait for it (it is often unattended-upgrades) or look at it: ps -fp PID; then run setup again.",
+            )
+        if not told:
+            agent.output(f"apt is held by {holder}: waiting up to {patience:.0f} seconds")
+            told = True
+        time.sleep(0.5)
+
+
+def _apt_holder() -> str | None:
+    """Who holds one of apt's locks (POSIX record locks), such as "unattended-upgr (pid 812)"."""
+    for path in APT_LOCKS:
+        with contextlib.suppress(FileNotFoundError), open(path, "rb") as file:
+            query = struct.pack("hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
+            kind, _, _, _, pid = struct.unpack("hhqqi4x", fcntl.fcntl(file, fcntl.F_GETLK, query))
+            if kind != fcntl.F_UNLCK:
+                with contextlib.suppress(OSError), open(f"/proc/{pid}/comm", encoding="utf-8") as name:
+                    return f"{name.read().strip()} (pid {pid})"
+                return f"pid {pid}"
+    return None
+
+
+def uv(wanted: bool, index: bool) -> list[str]:
+    """Put uv on the host where it is wanted and an index can be reached; pip does its work otherwise."""
+    from . import environment
+
+    if not wanted or not index or environment.find_uv():
+        return []
+    place = "/opt/fabrelease/uv"
+    agent.output("installing uv")
+    shutil.rmtree(place, ignore_errors=True)
+    made = process.run(["python3", "-m", "venv", place])
+    if made.status == 0:
+        made = process.run([f"{place}/bin/python", "-m", "pip", "--no-input", "install", "--quiet", "uv"], timeout=300)
+    if made.status != 0:
+        shutil.rmtree(place, ignore_errors=True)
+        agent.output("uv cannot be had here, pip will do its work: " + (made.lines or ["no answer"])[-1])
+        return []
+    return ["uv"]
+
+
+def python(version: str | None, patience: float) -> list[str]:
+    """Make sure the wanted Python is there: from Debian's packages, or from uv where it can fetch one."""
+    from . import environment
+
+    try:
+        environment.find_python(version)
+    except Failed:
+        name = f"python{version}"
+        policy = process.run(["apt-cache", "policy", name]).text
+        if "Candidate: " in policy and "Candidate: (none)" not in policy:
+            return packages([name, f"{name}-venv"], patience)
+        if found := environment.find_uv():
+            place = {"UV_PYTHON_INSTALL_DIR": "/opt/fabrelease/python"}
+            process.run([found, "python", "install", "--no-progress", str(version)], env=place, timeout=600)
+        environment.find_python(version)
+        return [f"Python {version}"]
+    return []
+
+
+def account(user: str, root: str) -> list[str]:
+    """Make the application's user, without a login."""
+    with contextlib.suppress(KeyError):
+        pwd.getpwnam(user)
+        return []
+    options = ["--system", "--user-group", "--no-create-home", "--home-dir", f"{root}/home", "--shell", "/usr/sbin/nologin"]
+    process.check(["useradd", *options, user], f"the user {user} could not be made")
+    return [f"user {user}"]
+
+
+def claim(app: str, root: str) -> list[str]:
+    """Make the root directory ours, or find that it is.
+
+    :raises Failed: it holds somebody else's files, or another application.
+    """
+    if not os.path.lexists(root):
+        os.makedirs(root, mode=0o755)
+    if os.path.islink(root) or not os.path.isdir(root):
+        raise Failed(f"{root} is not a directory; nothing was touched", "Choose another root in the settings.")
+    owner = _owner(root)
+    if owner == app:
+        return []
+    if owner is not None:
+        raise Failed(f"{root} belongs to the application {owner}; nothing was touched", "Choose another root in the settings.")
+    if os.listdir(root):
+        raise Failed(
+            f"{root} exists and was not made by fabrelease; nothing was touched",
+            "Choose another root in the settings, or move it away by hand.",
+        )
+    releases.write_atomically(f"{root}/{MARK}", json.dumps({"app": app}).encode() + b"\n")
+    return [f"directory {root}"]
+
+
+def _owner(root: str) -> str | None:
+    with contextlib.suppress(OSError, ValueError), open(f"{root}/{MARK}", encoding="utf-8") as file:
+        return str(json.load(file)["app"])
+    return None
+
+
+def check_ready(app: str, root: str, user: str) -> None:
+    """Whether setup was run here for this application.
+
+    :raises Failed: it was not.
+    """
+    hint = "Prepare the host first: fab setup"
+    if _owner(root) != app:
+        owner = _owner(root)
+        if owner is None and os.path.isdir(root) and os.listdir(root):
+            raise Failed(f"{root} exists and was not made by fabrelease; nothing was touched", "Choose another root in the settings.")
+        raise Failed(
+            f"{root} belongs to the application {owner}; nothing was touched" if owner else f"{root} is not there yet",
+            "Choose another root in the settings." if owner else hint,
+        )
+    try:
+        pwd.getpwnam(user)
+    except KeyError:
+        raise Failed(f"there is no user {user}", hint) from None
+    if not shutil.which("git", path=process.environment(None)["PATH"]):
+        raise Failed("git is not installed", hint)
+
+
+def directories(root: str, user: str, group: str) -> list[str]:
+    """Make the directories of the root with their owners and modes, and the links of the seed layout."""
+    changed = []
+    for path, owner, owning, mode in (
+        (root, "root", "root", 0o755),
+        (f"{root}/releases", "root", "root", 0o755),
+        (f"{root}/envs", "root", "root", 0o755),
+        (f"{root}/wheels", "root", "root", 0o755),
+        (f"{root}/shared", "root", group, 0o755),
+        (f"{root}/logs", "root", user, 0o750),
+        (f"{root}/home", user, user, 0o750),
+    ):
+        changed += [f"directory {path}"] if _directory(path, owner, owning, mode) else []
+    for name in ("config", "env", "public"):
+        if not os.path.islink(f"{root}/{name}"):
+            releases.replace_link(f"{root}/{name}", f"current/{name}")
+            changed.append(f"link {root}/{name}")
+    return changed
+
+
+def _directory(path: str, owner: str, group: str, mode: int) -> bool:
+    os.makedirs(path, exist_ok=True)
+    wanted = (pwd.getpwnam(owner).pw_uid, grp.getgrnam(group).gr_gid, mode)
+    info = os.stat(path)
+    if (info.st_uid, info.st_gid, info.st_mode & 0o7777) == wanted:
+        return False
+    os.chown(path, wanted[0], wanted[1])
+    os.chmod(path, mode)
+    return True
+
+
+def services(names: list[str]) -> list[str]:
+    """Enable and start system services."""
+    changed = []
+    for name in names:
+        for query, verb in (("is-enabled", "enable"), ("is-active", "start")):
+            if process.run(["systemctl", "--quiet", query, name]).status != 0:
+                process.check(["systemctl", verb, name], f"{name} could not be {verb}ed".replace("eed", "ed"), f"Look at: systemctl status {name}")
+                changed.append(f"service {name} {verb}ed".replace("eed", "ed"))
+    return changed

@@ -1,0 +1,269 @@
+"""The releases on a host: directories, the links ``next`` and ``current``, and what is known about each.
+
+``release.json`` in a release says who made it, from what, and its state: building, built, good or bad.
+``history`` in the root is a line of JSON each time ``current`` changed; the way back is read from it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import shutil
+import time
+from typing import Any
+
+from .failure import Failed
+
+ID = re.compile(r"\d{8}T\d{6}Z-[A-Za-z0-9.]{1,10}")
+Release = dict[str, Any]
+
+
+def directory(root: str, name: str) -> str:
+    """The directory of a release."""
+    if not ID.fullmatch(name):
+        raise Failed(f"{name!r} is no release's id", "See the ids there are: fab releases")
+    return f"{root}/releases/{name}"
+
+
+def linked(root: str, link: str) -> str | None:
+    """The id that ``next`` or ``current`` points to; None where there is no such link.
+
+    :raises Failed: something that is no link of ours stands there.
+    """
+    path = f"{root}/{link}"
+    try:
+        target = os.readlink(path)
+    except FileNotFoundError:
+        return None
+    except OSError:
+        raise Failed(
+            f"{path} is a real directory or file, not a link that fabrelease made; nothing was touched",
+            f"Move it away by hand (mv {path} {path}.old) and deploy again.",
+        ) from None
+    name = os.path.basename(target)
+    if os.path.dirname(os.path.join(root, target)) != f"{root}/releases" or not ID.fullmatch(name):
+        raise Failed(
+            f"{path} points to {target}, which is no release of {root}; nothing was touched",
+            f"Look at it, then remove the link: rm {path}",
+        )
+    return name
+
+
+def link(root: str, name: str, release: str) -> None:
+    """Point ``next`` or ``current`` at a release by one rename, verified and flushed to the disk."""
+    path, target = f"{root}/{name}", f"releases/{release}"
+    replace_link(path, target)
+    if os.readlink(path) != target:
+        raise Failed(f"{path} does not point to {target} after it was renamed there", needs_person=True)
+
+
+def replace_link(path: str, target: str) -> None:
+    """Make or replace a symbolic link atomically."""
+    temporary = f"{path}.{os.getpid()}.{time.monotonic_ns()}"
+    os.symlink(target, temporary)
+    try:
+        os.rename(temporary, path)
+    except OSError:
+        os.unlink(temporary)
+        raise
+    flush(os.path.dirname(path))
+
+
+def unlink(path: str) -> bool:
+    """Remove a link; whether there was one."""
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)
+        flush(os.path.dirname(path))
+        return True
+    return False
+
+
+def flush(path: str) -> None:
+    """Write a file's or directory's entry to the disk (fsync)."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def write_atomically(path: str, content: bytes, mode: int = 0o644, owner: tuple[int, int] = (0, 0)) -> None:
+    """Replace a file by write, fsync and rename, so that a reader sees the old or the new one."""
+    temporary = f"{path}.{os.getpid()}.{time.monotonic_ns()}"
+    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            os.fchown(file.fileno(), *owner)
+            os.fchmod(file.fileno(), mode)
+            file.flush()
+            os.fsync(file.fileno())
+        os.rename(temporary, path)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
+        raise
+    flush(os.path.dirname(path))
+
+
+def read(root: str, name: str) -> Release:
+    """What is known about a release; only its id and the state "bad" where its release.json cannot be read."""
+    try:
+        with open(f"{directory(root, name)}/release.json", encoding="utf-8") as file:
+            return dict(json.load(file))
+    except (OSError, ValueError):
+        return {"id": name, "state": "bad", "reason": "its release.json is missing or damaged"}
+
+
+def update(root: str, name: str, **changes: Any) -> Release:
+    """Change what is known about a release."""
+    release = {**read(root, name), **changes}
+    content = json.dumps(release, indent=2, ensure_ascii=False, sort_keys=True).encode() + b"\n"
+    write_atomically(f"{directory(root, name)}/release.json", content)
+    return release
+
+
+def ids(root: str) -> list[str]:
+    """The ids of all releases on the host, oldest first."""
+    try:
+        return sorted(name for name in os.listdir(f"{root}/releases") if ID.fullmatch(name))
+    except FileNotFoundError:
+        return []
+
+
+def listing(root: str) -> dict[str, Any]:
+    """All releases, oldest first, and which is next, which current, and which a rollback would go to."""
+    return {
+        "releases": [read(root, name) for name in ids(root)],
+        "current": linked(root, "current"),
+        "next": linked(root, "next"),
+        "back": back(root),
+    }
+
+
+def begin(root: str, release: Release) -> None:
+    """Make a release's directories and point ``next`` at it; an unfinished next before it is cleared away."""
+    clear_next(root)
+    path = directory(root, release["id"])
+    os.makedirs(f"{path}/public")
+    os.mkdir(f"{path}/config")
+    os.mkdir(f"{path}/run")
+    update(root, **{**release, "name": release["id"]}, state="building")
+    link(root, "next", release["id"])
+
+
+def clear_next(root: str) -> None:
+    """Drop the link ``next``, and the release it points to where that never served."""
+    name = linked(root, "next")
+    if name is None:
+        return
+    unlink(f"{root}/next")
+    if name != linked(root, "current") and read(root, name)["state"] in ("building", "built"):
+        shutil.rmtree(directory(root, name), ignore_errors=True)
+
+
+def history(root: str) -> list[dict[str, Any]]:
+    """Each time ``current`` changed, oldest first; a line cut off by a crash is left out."""
+    events = []
+    with contextlib.suppress(FileNotFoundError), open(f"{root}/history", encoding="utf-8") as file:
+        for line in file:
+            with contextlib.suppress(ValueError):
+                events.append(dict(json.loads(line)))
+    return events
+
+
+def remember(root: str, name: str, **facts: Any) -> None:
+    """Append to the history that a release became current."""
+    event = {"current": name, "at": now(), **facts}
+    with open(f"{root}/history", "ab") as file:
+        file.write(json.dumps(event, ensure_ascii=False).encode() + b"\n")
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def way(root: str) -> list[str]:
+    """The way that led to the current release: going back from its end is what rollback does.
+
+    A release that became current and stands on the way already was gone back to: the way ends there.
+    Any other was deployed: the way grows. So two rollbacks go back two releases, and a release that was
+    rolled back from is not gone back to after the next deploy.
+    """
+    steps: list[str] = []
+    for event in history(root):
+        name = str(event.get("current"))
+        steps = steps[: steps.index(name) + 1] if name in steps else [*steps, name]
+    return steps
+
+
+def back(root: str) -> str | None:
+    """The release that a rollback goes to: the nearest good one on the way before the current."""
+    current, steps = linked(root, "current"), way(root)
+    before = steps[: steps.index(current)] if current in steps else steps
+    return next((name for name in reversed(before) if is_good(root, name)), None)
+
+
+def is_good(root: str, name: str) -> bool:
+    """Whether a release is there, and has served traffic and passed its probe."""
+    return os.path.isdir(directory(root, name)) and read(root, name)["state"] == "good"
+
+
+def mark_bad(root: str, name: str, reason: str) -> None:
+    """Mark a release bad with the reason; a good one stays good: it served once."""
+    if os.path.isdir(directory(root, name)) and read(root, name)["state"] != "good":
+        update(root, name, state="bad", reason=reason, failed=now())
+
+
+def choose_back(root: str, to: str | None) -> Release:
+    """The release a rollback goes to.
+
+    :param to: an id, or the unique beginning of an id or a revision; the one before the current by default.
+    :raises Failed: there is none, or it is not good.
+    """
+    hint = "See what there is: fab releases"
+    current = linked(root, "current")
+    if to is None:
+        name = back(root)
+        if name is None:
+            raise Failed("there is no good release to go back to; nothing was touched", hint)
+        return read(root, name)
+    found = [name for name in ids(root) if name.startswith(to) or name.split("-", 1)[1].startswith(to)]
+    if len(found) != 1:
+        raise Failed(f"{len(found) or 'no'} releases answer to {to!r}; nothing was touched", hint)
+    if found[0] == current:
+        raise Failed(f"{found[0]} is the current release already; nothing was touched", hint)
+    release = read(root, found[0])
+    if release["state"] != "good":
+        raise Failed(f"{found[0]} is {release['state']}, not good: {release.get('reason', '')}; nothing was touched", hint)
+    return release
+
+
+def prune(root: str, keep: int) -> list[str]:
+    """Remove the releases that are not needed any more, and environments and wheels that nothing uses.
+
+    Kept are current, next, the rollback target, the newest *keep* good ones, and the newest bad one to
+    look into.
+
+    :returns: the ids that were removed.
+    """
+    good = [name for name in ids(root) if is_good(root, name)]
+    bad = [name for name in ids(root) if name not in good]
+    kept = {linked(root, "current"), linked(root, "next"), back(root), *good[-keep:], *bad[-1:]}
+    removed = [name for name in ids(root) if name not in kept]
+    for name in removed:
+        shutil.rmtree(directory(root, name), ignore_errors=True)
+    used = {os.path.basename(read(root, name).get("environment", "")) for name in ids(root)}
+    for path in _entries(f"{root}/envs"):
+        if os.path.basename(path) not in used:
+            shutil.rmtree(path, ignore_errors=True)
+    return removed
+
+
+def _entries(path: str) -> list[str]:
+    return [entry.path for entry in os.scandir(path)] if os.path.isdir(path) else []
+
+
+def now() -> str:
+    """The time in UTC, as release.json and the history write it."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())

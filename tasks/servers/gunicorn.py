@@ -1,0 +1,64 @@
+"""gunicorn: its configuration, checked by gunicorn itself from the release's own virtualenv."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from ..engine.remote import process, releases
+from ..engine.remote.failure import Failed
+
+REQUIREMENTS = ["gunicorn"]
+TEMPLATES = {"gunicorn.conf.py": "gunicorn/gunicorn.conf.py.j2"}
+GRACEFUL_TIMEOUT = 30  # gunicorn's own default, in seconds
+
+# Runs in the release's virtualenv. gunicorn ignores a setting it does not know, and says of a wrong value
+# only the first; --check-config then imports the application.
+CHECK = """
+import difflib, json, sys
+from gunicorn.config import KNOWN_SETTINGS, Config
+known, config, problems = {setting.name for setting in KNOWN_SETTINGS}, Config(), []
+for name, value in json.loads(sys.argv.pop(1)).items():
+    if name not in known:
+        near = difflib.get_close_matches(name, known, 1)
+        problems.append(f"gunicorn has no setting {name}" + (f"; did you mean {near[0]}?" if near else ""))
+        continue
+    try:
+        config.set(name, value)
+    except Exception as error:
+        problems.append(f"{name}: {error}")
+if problems:
+    sys.exit("web.settings: " + "; ".join(problems))
+sys.argv[0] = "gunicorn"
+from gunicorn.app.wsgiapp import run
+run()
+"""
+
+
+def command(release: str) -> list[str]:
+    """The command that runs a release's web server: by module, since a script's shebang pins its interpreter."""
+    return [f"{release}/env/bin/python", "-m", "gunicorn", "-c", f"{release}/config/gunicorn.conf.py"]
+
+
+def check(root: str, user: str, settings: dict[str, Any]) -> None:
+    """Check ``next``: every setting is known and valid, the file loads, the application can be imported.
+
+    :param settings: what the user gave under ``web.settings``.
+    :raises Failed: with gunicorn's or the application's own words.
+    """
+    name = releases.linked(root, "next")
+    assert name is not None  # noqa: S101
+    release = releases.directory(root, name)
+    python, _, *arguments = command(release)
+    check_code = [python, "-c", CHECK, json.dumps(settings), "--check-config", *arguments[1:]]
+    done = process.run(["/bin/sh", f"{release}/config/launch", *check_code], user=user, timeout=120)
+    if done.status == 0:
+        return
+    problem = process.ending(done, "gunicorn --check-config", 120)
+    if done.lines and done.lines[-1].startswith("web.settings: "):
+        raise Failed(done.lines[-1], "See gunicorn's settings: https://docs.gunicorn.org/en/stable/settings.html")
+    raise Failed(
+        f"the application or its gunicorn configuration cannot be loaded; nothing live was touched: {problem}"
+        f"{process.quote(done.lines)}",
+        "The last lines say why; mend it, commit, and deploy again.",
+    )
