@@ -18,10 +18,10 @@ PIECE = 1 << 18
 CARRIER = {
     "GIT_AUTHOR_NAME": "fabrelease",
     "GIT_AUTHOR_EMAIL": "fabrelease@localhost",
-    "GIT_AUTHOR_DATE": "1 +0000",
+    "GIT_AUTHOR_DATE": "1000000000 +0000",
     "GIT_COMMITTER_NAME": "fabrelease",
     "GIT_COMMITTER_EMAIL": "fabrelease@localhost",
-    "GIT_COMMITTER_DATE": "1 +0000",
+    "GIT_COMMITTER_DATE": "1000000000 +0000",
 }
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import getpass
 import socket
-import weakref
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -45,11 +44,16 @@ class Host:
     @property
     def session(self) -> Session:
         """The session, started when it is first needed and again when it was lost."""
-        if self._session is None or not self._session.is_open:
+        if self._session is None or not self.is_open:
             open_connection(self.connection, self.settings)
             self._entry = None
             self._session = Session(self.name, self.connection, lambda line: terminal.output(self.name, line))
         return self._session
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a session runs."""
+        return self._session is not None and self._session.is_open and self.connection.is_connected
 
     def call(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Run a function on the host; see Session.call."""
@@ -96,7 +100,9 @@ def who() -> str:
     return f"{getpass.getuser()}@{socket.gethostname()}"
 
 
-_known: dict[int, list[Host]] = {}  # by identity: contexts compare by their configuration
+# One host, one connection, one session and so one lock, for all that one run of a program does: each task of
+# "fab push venv" gets a context of its own, and they must not lock each other out.
+_hosts: dict[tuple[Path, str, str], Host] = {}
 
 
 def of(c: Context) -> list[Host]:
@@ -106,10 +112,7 @@ def of(c: Context) -> list[Host]:
         by its address; or a Context where no -H was given, which means the default stage.
     :raises UsageError: nothing answers to that name, or the settings are wrong.
     """
-    if id(c) not in _known:
-        _known[id(c)] = list(_resolve(c))
-        weakref.finalize(c, _known.pop, id(c), None)
-    return _known[id(c)]
+    return list(_resolve(c))
 
 
 def everywhere(c: Context) -> list[Host]:
@@ -119,7 +122,13 @@ def everywhere(c: Context) -> list[Host]:
     if isinstance(c, Connection):
         return of(c)
     loaded = stages.load_stages(stages.find_project(Path.cwd()))
-    return [_connect(c, settings) for stage in loaded.values() for settings in stage.hosts.values()]
+    return [_host(c, settings) for stage in loaded.values() for settings in stage.hosts.values()]
+
+
+def close_all() -> None:
+    """End every session, and with it every lock."""
+    while _hosts:
+        _hosts.popitem()[1].close()
 
 
 def _resolve(c: Context) -> Iterator[Host]:
@@ -138,23 +147,33 @@ def _resolve(c: Context) -> Iterator[Host]:
         if not isinstance(c, Connection):
             raise
         try:
-            yield Host(stages.match_connection(project, c.host, c.user, c.port), c)
+            yield _host(c, stages.match_connection(project, c.host, c.user, c.port), c)
         except SettingsError:
             raise
         except UsageError:
             raise unknown from None
         return
     for settings in chosen.hosts.values():
-        yield _connect(c, settings)
+        yield _host(c, settings)
 
 
-def _connect(c: Context, settings: Settings) -> Host:
+def _host(c: Context, settings: Settings, connection: Connection | None = None) -> Host:
+    """The host of these settings, on the connection it has already or else on this one."""
+    key = (settings.project, settings.stage, settings.host.name)
+    host = _hosts.get(key)
+    if host is None or (connection is not None and not host.is_open):
+        host = _hosts[key] = Host(settings, connection or _connection(c, settings))
+    host.settings = settings
+    return host
+
+
+def _connection(c: Context, settings: Settings) -> Connection:
     config = c.config.clone() if isinstance(c.config, fabric.Config) else fabric.Config()
     if settings.host.key:
         config.connect_kwargs.key_filename = str(settings.local(settings.host.key))
     connection = Connection(settings.host.address, user=settings.host.user, port=settings.host.port, config=config)
     connection.connect_timeout = connection.connect_timeout or CONNECT_SECONDS
-    return Host(settings, connection)
+    return connection
 
 
 def each(hosts: list[Host], function: Callable[[Host], T], what: str = "") -> list[T]:
