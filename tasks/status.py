@@ -106,7 +106,7 @@ def _row(host: Host, state: dict[str, Any]) -> list[Any]:
 
 
 def _program(program: dict[str, Any]) -> str:
-    if program["state"] != "RUNNING":
+    if not program["pid"]:
         return f"{program['role']} {program['state']}"
     workers = f", {program['workers']} workers" if program["role"] == "web" else ""
     return f"{program['role']} {program['state']} {terminal.age(program['uptime'])}{workers} (pid {program['pid']}, {program['user']})"

@@ -172,7 +172,7 @@ def clear(app: str, root: str, manager_name: str) -> list[str]:
 def runs(app: str, manager_name: str, release: str) -> bool:
     """Whether a release's web program is running."""
     manager = importlib.import_module(f"fabrelease.tasks.managers.{manager_name}")
-    return any(p["name"] == f"{app}-{release}" and p["state"] == "RUNNING" for p in manager.of_app(app))
+    return any(p["name"] == f"{app}-{release}" and manager.is_up(p) for p in manager.of_app(app))
 
 
 def _clear_links(root: str) -> list[str]:

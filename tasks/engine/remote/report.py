@@ -69,7 +69,7 @@ def _programs(plan: cutover.Plan, current: releases.Release | None, problems: li
     for program in found:
         if program["release"] != live:
             problems.append(f"{program['name']} belongs to no live release ({program['state']}); the next deploy clears it away")
-        elif program["state"] != "RUNNING":
+        elif not manager.is_up(program):
             problems.append(f"{program['name']} is {program['state']}: {program['detail']}")
     wanted = ["web", *(current or {}).get("processes", [])] if current else []
     there = [program["role"] for program in found if program["release"] == live]
@@ -81,7 +81,7 @@ def _program(plan: cutover.Plan, program: dict[str, Any]) -> dict[str, Any]:
     match = releases.ID.match(program["name"][len(plan["app"]) + 1 :])
     release = match[0] if match else ""
     role = program["name"][len(plan["app"]) + 1 + len(release) + 1 :] or "web"
-    running = program["state"] == "RUNNING"
+    running = program["pid"] > 0
     return {
         **program,
         "release": release,
