@@ -64,6 +64,8 @@ def _tidy(schema: Any) -> Any:
     dropped = {"title", "required", "propertyNames"}
     if "$ref" in schema or schema.get("default") is None:
         dropped.add("default")
+    if schema.get("additionalProperties") is True:  # says nothing, and not every pydantic says it
+        dropped.add("additionalProperties")
     return {
         key: {name: _tidy(field) for name, field in value.items()}
         if key in ("properties", "$defs")

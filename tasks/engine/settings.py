@@ -605,9 +605,14 @@ class Health(Model):
     timeout: int = Field(default=30, ge=1, description="Seconds it has to answer so.")
 
 
+def _app(data: dict[str, Any]) -> str:
+    """The app's name; any will do when it was refused, for then the whole is."""
+    return str(data.get("app", "app"))
+
+
 def _default_root(data: dict[str, Any]) -> str:
     parent = "/var/www" if data.get("layout") == "seed" else "/srv"
-    return f"{parent}/{data['app']}"
+    return f"{parent}/{_app(data)}"
 
 
 def _not_root(value: str) -> str:
@@ -637,7 +642,7 @@ class Settings(Model):
         json_schema_extra={"default": "/srv/<app>"},
     )
     user: Annotated[Name, AfterValidator(_not_root)] = Field(
-        default_factory=lambda data: str(data["app"]),
+        default_factory=_app,
         description="Unix user the application runs as; it cannot write code or configuration.",
         json_schema_extra={"default": "<app>"},
     )

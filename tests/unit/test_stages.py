@@ -144,6 +144,7 @@ def simple_merge(base: Any, over: Any) -> Any:
 
 
 @given(mappings, mappings)
+@budget(deadline=None)
 def test_merging_with_origins_is_merging(base: Any, over: Any) -> None:
     merged = merge(from_plain(base, "one"), from_plain(over, "two"))
     assert merged.plain() == simple_merge(base, over)
@@ -152,40 +153,75 @@ def test_merging_with_origins_is_merging(base: Any, over: Any) -> None:
 # --- mistakes -----------------------------------------------------------------------------
 
 MISTAKES = [
-    ("web: {app: 'a:b', worker: 2}", 'hosts/prod.yml:5: web.worker: unknown key; did you mean "workers"? '
-     "(known: app, bind, server, settings, workers)"),
+    (
+        "web: {app: 'a:b', worker: 2}",
+        'hosts/prod.yml:5: web.worker: unknown key; did you mean "workers"? '
+        "(known: app, bind, server, settings, workers)",
+    ),
     ("keep_releases: two", 'hosts/prod.yml:5: keep_releases: expected a whole number, found "two"'),
-    ("keep_releases: '2'", 'hosts/prod.yml:5: keep_releases: expected a whole number, found "2"; write it without quotes'),
+    (
+        "keep_releases: '2'",
+        'hosts/prod.yml:5: keep_releases: expected a whole number, found "2"; write it without quotes',
+    ),
     ("keep_releases: 0", "hosts/prod.yml:5: keep_releases: expected 1 or more, found the number 0"),
     ("keep_releases: yes", "hosts/prod.yml:5: keep_releases: expected a whole number, found true"),
     ("keep_releases: 1:30", 'hosts/prod.yml:5: keep_releases: expected a whole number, found "1:30"'),
     ("health: {status: 600}", "hosts/prod.yml:5: health.status: expected 599 or less, found the number 600"),
-    ("health:\n  status: 200\n  path: ok", "hosts/prod.yml:7: health.path: expected a path that starts with /, "
-     'without spaces and #, found "ok"'),
-    ("python: {version: 3.10}", "hosts/prod.yml:5: python.version: expected text, found the number 3.1; "
-     "YAML reads 3.10 as the number 3.1: put it in quotes"),
-    ("env: {DEBUG: no}", "hosts/prod.yml:5: env.DEBUG: expected text, found true or false; "
-     "YAML reads yes, no, on and off as true and false: put it in quotes"),
+    (
+        "health:\n  status: 200\n  path: ok",
+        'hosts/prod.yml:7: health.path: expected a path that starts with /, without spaces and #, found "ok"',
+    ),
+    (
+        "python: {version: 3.10}",
+        "hosts/prod.yml:5: python.version: expected text, found the number 3.1; "
+        "YAML reads 3.10 as the number 3.1: put it in quotes",
+    ),
+    (
+        "env: {DEBUG: no}",
+        "hosts/prod.yml:5: env.DEBUG: expected text, found true or false; "
+        "YAML reads yes, no, on and off as true and false: put it in quotes",
+    ),
     ("env: {PORT: 80}", "hosts/prod.yml:5: env.PORT: expected text, found a number; put it in quotes"),
-    ("env:", "hosts/prod.yml:5: env: expected keys and values, found nothing; give it a value, or leave the key out"),
-    ("host_keys: strickt", 'hosts/prod.yml:5: host_keys: expected "strict" or "accept-new", found "strickt"; '
-     'did you mean "strict"?'),
-    ("hooks: {build: make}", 'hosts/prod.yml:5: hooks.build: expected a list, found "make"; '
-     "write it as [one, two], or each on a line of its own after a dash"),
-    ("hooks:\n  build:\n    - make\n    - {run: x, timeout: soon}",
-     'hosts/prod.yml:8: hooks.build[1].timeout: expected a whole number, found "soon"'),
+    (
+        "env:",
+        "hosts/prod.yml:5: env: expected keys and values, found nothing; "
+        "give it a value, or leave the key out",
+    ),
+    (
+        "host_keys: strickt",
+        'hosts/prod.yml:5: host_keys: expected "strict" or "accept-new", found "strickt"; '
+        'did you mean "strict"?',
+    ),
+    (
+        "hooks: {build: make}",
+        'hosts/prod.yml:5: hooks.build: expected a list, found "make"; '
+        "write it as [one, two], or each on a line of its own after a dash",
+    ),
+    (
+        "hooks:\n  build:\n    - make\n    - {run: x, timeout: soon}",
+        'hosts/prod.yml:8: hooks.build[1].timeout: expected a whole number, found "soon"',
+    ),
     ("app: other", "hosts/prod.yml:5: app: this key is there twice, first in line 1"),
     ("yes: 1", "hosts/prod.yml:5: expected text as a key; put the key in quotes"),
     ("? [a, b]\n: 1", "hosts/prod.yml:5: expected text as a key"),
-    ("default_stage: prod", "hosts/prod.yml:5: default_stage: not allowed here; "
-     "it chooses among stages, so it belongs into hosts/all.yml"),
+    (
+        "default_stage: prod",
+        "hosts/prod.yml:5: default_stage: not allowed here; "
+        "it chooses among stages, so it belongs into hosts/all.yml",
+    ),
     ("secrets: !vault x", "hosts/prod.yml:5: secrets: YAML tags are not used here"),
     ("processes: !!omap [a: b]", "hosts/prod.yml:5: processes: YAML tags are not used here"),
-    ("web: {app: 'a:b', settings: {daemon: true}}", "hosts/prod.yml:5: web.settings.daemon: daemon cannot be set here: "
-     "the manager keeps the server in the foreground; a daemon would escape it"),
-    ("source: {path: ., git: 'https://a.net/b'}", "hosts/prod.yml:5: source: expected one of path, git and package, "
-     "found path and git; a stage drops what all.yml sets with null, as in path: null"),
-]  # fmt: skip
+    (
+        "web: {app: 'a:b', settings: {daemon: true}}",
+        "hosts/prod.yml:5: web.settings.daemon: daemon cannot be set here: "
+        "the manager keeps the server in the foreground; a daemon would escape it",
+    ),
+    (
+        "source: {path: ., git: 'https://a.net/b'}",
+        "hosts/prod.yml:5: source: expected one of path, git and package, "
+        "found path and git; a stage drops what all.yml sets with null, as in path: null",
+    ),
+]
 
 
 @pytest.mark.parametrize(("line", "message"), MISTAKES)
@@ -244,7 +280,8 @@ def test_a_stage_needs_a_host(project: Project, hosts: str) -> None:
 def test_what_is_missing_is_told_with_its_meaning(project: Project) -> None:
     found = problems(project(prod="web:\n  workers: 1\nhosts: {web1: {}, web2: {}}\n"))
     assert found == [
-        "hosts/prod.yml:1: app: missing; The application's name: names the directory, the unix user and the programs",
+        "hosts/prod.yml:1: app: missing; "
+        "The application's name: names the directory, the unix user and the programs",
         "hosts/prod.yml:1: site: missing; What nginx serves",
         'hosts/prod.yml:1: web.app: missing; WSGI or ASGI callable, like "mysite.wsgi:application"',
     ]
@@ -423,25 +460,99 @@ def test_any_bytes_load_or_are_refused(content: bytes) -> None:
 
 # Every place of a stage file that takes text: where it is, and a key's place as {…: None}.
 TEXT_PLACES: list[tuple[str | int, ...]] = [
-    ("app",), ("layout",), ("root",), ("user",), ("secrets",), ("host_keys",), ("manager",),
-    ("source", "path"), ("source", "git"), ("source", "package"), ("source", "ref"),
-    ("python", "version"), ("python", "requirements"), ("python", "installer"), ("python", "wheelhouse"),
-    ("python", "packages", 0), ("web", "app"), ("web", "server"), ("web", "bind"), ("web", "settings", "x"),
-    ("processes", "worker"), ("site", "domains", 0), ("site", "path"), ("site", "client_max_body_size"),
-    ("site", "static", "/static/"), ("site", "media", "/media/"), ("site", "headers", "X-A"), ("env", "A"),
-    ("shared", "dirs", 0), ("shared", "files", "config.py"), ("hooks", "build", 0), ("hooks", "before_switch", 0),
-    ("hooks", "after_switch", 0), ("hooks", "build", 0, "run"), ("health", "path"),
-    ("host", "address"), ("host", "user"), ("host", "key"), ("host", "known_hosts"),
-]  # fmt: skip
+    ("app",),
+    ("layout",),
+    ("root",),
+    ("user",),
+    ("secrets",),
+    ("host_keys",),
+    ("manager",),
+    ("source", "path"),
+    ("source", "git"),
+    ("source", "package"),
+    ("source", "ref"),
+    ("python", "version"),
+    ("python", "requirements"),
+    ("python", "installer"),
+    ("python", "wheelhouse"),
+    ("python", "packages", 0),
+    ("web", "app"),
+    ("web", "server"),
+    ("web", "bind"),
+    ("web", "settings", "x"),
+    ("processes", "worker"),
+    ("site", "domains", 0),
+    ("site", "path"),
+    ("site", "client_max_body_size"),
+    ("site", "static", "/static/"),
+    ("site", "media", "/media/"),
+    ("site", "headers", "X-A"),
+    ("env", "A"),
+    ("shared", "dirs", 0),
+    ("shared", "files", "config.py"),
+    ("hooks", "build", 0),
+    ("hooks", "before_switch", 0),
+    ("hooks", "after_switch", 0),
+    ("hooks", "build", 0, "run"),
+    ("health", "path"),
+    ("host", "address"),
+    ("host", "user"),
+    ("host", "key"),
+    ("host", "known_hosts"),
+]
 KEY_PLACES: list[tuple[tuple[str, ...], str]] = [
-    (("processes",), "x"), (("site", "static"), "x"), (("site", "media"), "x"), (("site", "headers"), "x"),
-    (("env",), "x"), (("shared", "files"), "x"), (("web", "settings"), "x"),
-]  # fmt: skip
-HOSTILE = [
-    "", " ", "'", '"', "a'b\"c", "a\nb", "a\r\nb", "\0", "$(touch x)", "`id`", "%", "%(x)s", "%s", ";", "a;b", "{}",
-    "{{ x }}", "{% raw %}", "$host", "é", "日本語", "\U0001f600", "\x85", "\u2028", "\x1b[31m", "..", "../x", "/etc/passwd",
-    "-rf", "--help", "a b", "#x", "x #y", "\\", "\\n", "*", "~", "&a", "!a", "x" * 10_240, "é" * 10_240, "a/" * 5_000 + "b",
-]  # fmt: skip
+    (("processes",), "x"),
+    (("site", "static"), "x"),
+    (("site", "media"), "x"),
+    (("site", "headers"), "x"),
+    (("env",), "x"),
+    (("shared", "files"), "x"),
+    (("web", "settings"), "x"),
+]
+HOSTILE = [  # each on its own terms: shells, ini files, nginx, Jinja2, YAML, terminals, paths
+    "",
+    " ",
+    "'",
+    '"',
+    "a'b\"c",
+    "a\nb",
+    "a\r\nb",
+    "\0",
+    "$(touch x)",
+    "`id`",
+    "%",
+    "%(x)s",
+    "%s",
+    ";",
+    "a;b",
+    "{}",
+    "{{ x }}",
+    "{% raw %}",
+    "$host",
+    "é",
+    "日本語",
+    "\U0001f600",
+    "\x85",
+    "\u2028",
+    "\x1b[31m",
+    "..",
+    "../x",
+    "/etc/passwd",
+    "-rf",
+    "--help",
+    "a b",
+    "#x",
+    "x #y",
+    "\\",
+    "\\n",
+    "*",
+    "~",
+    "&a",
+    "!a",
+    "x" * 10_240,
+    "é" * 10_240,
+    "a/" * 5_000 + "b",
+]
 hostile = (
     st.sampled_from(HOSTILE)
     | st.text(max_size=30)
@@ -579,7 +690,7 @@ def test_a_host_is_selected_by_its_name(project: Project) -> None:
 
 
 def test_a_host_name_in_two_stages_is_a_question(project: Project) -> None:
-    with pytest.raises(UsageError, match="web2 could be any of: web2 in prod, web2 in test"):
+    with pytest.raises(UsageError, match=r"web2 could be any of: web2 in prod, web2 in test"):
         stages.select(project(**TWO), "web2")
 
 
@@ -602,12 +713,12 @@ def test_names_that_are_no_stage(project: Project, name: str) -> None:
 def test_a_stage_with_the_other_ending_is_told_its_name(project: Project) -> None:
     path = project(prod=PROD)
     (path / "hosts" / "test.yaml").write_text(PROD)
-    with pytest.raises(UsageError, match="name the file .yml"):
+    with pytest.raises(UsageError, match=r"name the file \.yml"):
         stages.load_stage(path, "test")
 
 
 def test_an_unknown_name_is_no_answer_while_a_file_cannot_be_read(project: Project) -> None:
-    with pytest.raises(SettingsError, match="hosts/broken.yml:1: this is no YAML"):
+    with pytest.raises(SettingsError, match=r"hosts/broken\.yml:1: this is no YAML"):
         stages.select(project(prod=PROD, broken="hosts: ["), "web9")
 
 
@@ -642,7 +753,7 @@ def test_the_user_decides_between_two_hosts_at_one_address(project: Project) -> 
 
 def test_a_connection_to_nowhere_we_know_is_refused(project: Project) -> None:
     with pytest.raises(
-        UsageError, match='no host is called "10.9.9.9". There are hosts: box, prod, web1, web2'
+        UsageError, match=r'no host is called "10\.9\.9\.9"\. There are hosts: box, prod, web1, web2'
     ):
         stages.match_connection(project(**TWO), "10.9.9.9")
 
@@ -650,7 +761,7 @@ def test_a_connection_to_nowhere_we_know_is_refused(project: Project) -> None:
 def test_without_a_name_the_only_stage_or_the_default_is_meant(project: Project) -> None:
     assert stages.default_stage(project(prod=PROD)) == "prod"
     path = project(test=PROD)
-    with pytest.raises(UsageError, match="which stage.* prod, test; or set default_stage"):
+    with pytest.raises(UsageError, match=r"which stage.* prod, test; or set default_stage"):
         stages.default_stage(path)
     project(all="default_stage: test\n")
     assert stages.default_stage(path) == "test"
@@ -797,6 +908,6 @@ def test_the_schema_refuses_what_the_models_refuse(wrong: dict[str, Any]) -> Non
 
 
 def test_the_errors_alone_import_neither_pydantic_nor_yaml() -> None:
-    code = "import sys, fabrelease.tasks.engine.errors; print('pydantic' in sys.modules or 'yaml' in sys.modules)"
+    code = "import sys, fabrelease.tasks.engine.errors; print({'pydantic', 'yaml'}.isdisjoint(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "False"
+    assert done.stdout.strip() == "True"
