@@ -528,9 +528,9 @@ class Site(Model):
 
 def _shared_files(value: Any) -> Any:
     """A plain list means: each from the release."""
-    if isinstance(value, list) and all(isinstance(item, str) for item in value):
-        _listed_once(value)
-        return dict.fromkeys(value)
+    if isinstance(value, (list, dict)) and all(isinstance(name, str) for name in value):
+        _listed_once(posixpath.normpath(name) for name in value)  # ./a and a are one file
+        return dict.fromkeys(value) if isinstance(value, list) else value
     return value
 
 
@@ -584,18 +584,15 @@ class Hook(Model):
         return {"run": data} if isinstance(data, str) else data
 
 
-_HookItem = Annotated[Hook, WithJsonSchema({"anyOf": [{"type": "string"}, {"$ref": "#/$defs/Hook"}]})]
-
-
 class Hooks(Model):
     """Commands run at points of a deploy. One that fails ends the deploy."""
 
-    build: list[_HookItem] = Field(default=[], description="Once the virtualenv is ready.")
-    before_switch: list[_HookItem] = Field(
+    build: list[Hook] = Field(default=[], description="Once the virtualenv is ready.")
+    before_switch: list[Hook] = Field(
         default=[],
         description="Before traffic goes to the new release, like python manage.py migrate --noinput.",
     )
-    after_switch: list[_HookItem] = Field(default=[], description="Once the new release serves.")
+    after_switch: list[Hook] = Field(default=[], description="Once the new release serves.")
 
 
 class Health(Model):
@@ -608,9 +605,14 @@ class Health(Model):
     timeout: int = Field(default=30, ge=1, description="Seconds it has to answer so.")
 
 
+def _app(data: dict[str, Any]) -> str:
+    """The app's name; any will do when it was refused, for then the whole is."""
+    return str(data.get("app", "app"))
+
+
 def _default_root(data: dict[str, Any]) -> str:
     parent = "/var/www" if data.get("layout") == "seed" else "/srv"
-    return f"{parent}/{data['app']}"
+    return f"{parent}/{_app(data)}"
 
 
 def _not_root(value: str) -> str:
@@ -640,7 +642,7 @@ class Settings(Model):
         json_schema_extra={"default": "/srv/<app>"},
     )
     user: Annotated[Name, AfterValidator(_not_root)] = Field(
-        default_factory=lambda data: str(data["app"]),
+        default_factory=_app,
         description="Unix user the application runs as; it cannot write code or configuration.",
         json_schema_extra={"default": "<app>"},
     )

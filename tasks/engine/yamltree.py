@@ -42,7 +42,7 @@ _Loader.add_implicit_resolver(
 )
 _Loader.add_implicit_resolver(
     _TAG + "float",
-    re.compile(r"[-+]?(([0-9][0-9_]*\.[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?|\.(inf|Inf|INF))$|\.(nan|NaN|NAN)$"),
+    re.compile(r"[-+]?(([0-9][0-9_]*\.[0-9]*|\.[0-9]+)([eE][-+][0-9]+)?|\.(inf|Inf|INF))$|\.(nan|NaN|NAN)$"),
     list("-+0123456789."),
 )
 
@@ -103,9 +103,9 @@ def dotted(path: tuple[Step, ...]) -> str:
     return text.removeprefix(".")
 
 
-def _printable(step: str) -> str:
-    text = step.encode("unicode_escape").decode("ascii")
-    return text if len(text) <= 60 else text[:59] + "…"
+def _printable(text: str, limit: int = 60) -> str:
+    text = text.encode("unicode_escape").decode("ascii")
+    return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
 def merge(base: Node, over: Node) -> Node:
@@ -157,7 +157,7 @@ def _without_text(error: yaml.MarkedYAMLError) -> str:
     words = re.sub(r"\s*'[^']{2,}'", "", error.problem or error.context or "")
     if "alias" in words or "anchor" in words:
         words += " (text that starts with * or & needs quotes)"
-    return words
+    return _printable(words, 200)
 
 
 def _compose(content: bytes, name: str) -> tuple[Node | None, list[Problem]]:

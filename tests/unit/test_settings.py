@@ -1,0 +1,310 @@
+"""The models: what they take, what they refuse, and in which words."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fabrelease.tasks.engine.settings import LONGEST_SOCKET, SOCKET_PATH_MAX, Hook, Settings
+from pydantic import ValidationError
+
+
+def minimal() -> dict[str, Any]:
+    return {
+        "app": "demo",
+        "web": {"app": "demo:app"},
+        "site": {"domains": ["demo.example.net"]},
+        "host": {"name": "web1"},
+        "stage": "prod",
+        "project": Path("/home/me/demo"),
+    }
+
+
+def with_value(path: str, value: Any) -> dict[str, Any]:
+    data = minimal()
+    *parents, last = path.split(".")
+    target = data
+    for parent in parents:
+        target = target.setdefault(parent, {})
+    target[last] = value
+    return data
+
+
+def load(path: str, value: Any) -> Settings:
+    return Settings.model_validate(with_value(path, value))
+
+
+def get(settings: Settings, path: str) -> Any:
+    found: Any = settings
+    for name in path.split("."):
+        found = found[name] if isinstance(found, dict) else getattr(found, name)
+    return found
+
+
+def test_four_settings_are_enough() -> None:
+    settings = Settings.model_validate(minimal())
+    assert (settings.root, settings.user) == ("/srv/demo", "demo")
+    assert (settings.source.path, settings.source.ref) == (".", "HEAD")
+    assert (settings.web.server, settings.web.workers, settings.web.bind) == ("gunicorn", 2, "socket")
+    assert (settings.manager, settings.keep_releases, settings.host_keys) == ("supervisor", 5, "strict")
+    assert (settings.host.address, settings.host.port) == ("web1", None)
+    assert (settings.site.path, settings.site.port, settings.site.timeouts.read) == ("/", 80, 60)
+
+
+def test_seed_layout_moves_the_default_root() -> None:  # seed 0.2
+    assert load("layout", "seed").root == "/var/www/demo"
+
+
+def test_a_root_that_is_set_wins_over_the_layout() -> None:
+    data = with_value("layout", "seed") | {"root": "/opt/sites/demo"}
+    assert Settings.model_validate(data).root == "/opt/sites/demo"
+
+
+def test_settings_cannot_be_changed() -> None:
+    settings = Settings.model_validate(minimal())
+    with pytest.raises(ValidationError, match="frozen"):
+        settings.app = "other"
+
+
+def test_local_paths_are_taken_from_the_project() -> None:
+    settings = Settings.model_validate(minimal())
+    assert settings.local("deploy/prod.env") == Path("/home/me/demo/deploy/prod.env")
+    assert settings.local("/etc/prod.env") == Path("/etc/prod.env")
+    assert settings.local("~/prod.env") == Path.home() / "prod.env"
+
+
+@pytest.mark.parametrize(
+    ("given", "path", "ref"),
+    [
+        ({}, ".", "HEAD"),
+        ({"ref": "v1.2"}, ".", "v1.2"),
+        ({"path": "../app", "ref": "HEAD~1"}, "../app", "HEAD~1"),
+        ({"git": "git@example.net:demo.git"}, None, "HEAD"),
+        ({"git": "https://example.net/demo.git", "ref": "main", "path": None}, None, "main"),
+        ({"package": "flasktodo==1.2"}, None, "HEAD"),
+        ({"package": "dist/flasktodo-1.2-py3-none-any.whl"}, None, "HEAD"),
+    ],
+)
+def test_source_is_one_of_three(given: dict[str, Any], path: str | None, ref: str) -> None:
+    source = load("source", given).source
+    assert (source.path, source.ref) == (path, ref)
+
+
+def test_shared_files_as_a_plain_list_come_from_the_release() -> None:
+    assert load("shared.files", ["config.py", "a/b.ini"]).shared.files == {"config.py": None, "a/b.ini": None}
+    assert load("shared.files", {"config.py": "deploy/c.py"}).shared.files == {"config.py": "deploy/c.py"}
+
+
+def test_hooks_are_commands_with_or_without_a_timeout() -> None:
+    hooks = load("hooks", {"build": ["make", {"run": "make docs", "timeout": 5}]}).hooks
+    assert hooks.build == [Hook(run="make", timeout=600), Hook(run="make docs", timeout=5)]
+
+
+ACCEPTED = [
+    ("root", "/srv/my app+1@x"),
+    ("root", "/usr/local/apps/demo"),
+    ("root", "/home/demo/site"),
+    ("user", "www-data"),
+    ("python.version", "3.12.4"),
+    ("python.packages", ["psycopg[binary]>=3,<4", "gunicorn"]),
+    ("web.app", "mysite.wsgi:application"),
+    ("web.app", "flasktodo:create_app('prod')"),
+    ("web.bind", "127.0.0.1:8004"),
+    ("web.bind", "[::1]:8004"),
+    ("web.settings", {"raw_env": ["A=b"], "logconfig_dict": {"version": 1}, "daemon": False, "umask": 79}),
+    ("site.domains", ["localhost", "*.example.net", "10.0.0.1", "[::1]", "xn--bcher-kva.example", "my_host"]),
+    ("site.path", "/flasktodo"),
+    ("site.static", {"/static/": "static", "/a/b/": "pkg.sub:data/static"}),
+    ("site.headers", {"X-Frame-Options": "DENY; é"}),
+    ("site.client_max_body_size", "20M"),
+    ("env", {"TEXT": 'any "quoted" $(text)\n%s;{}é', "_X1": ""}),
+    ("processes", {"worker": "celery -A demo worker"}),
+    ("health.path", "/ok?deep=1"),
+    ("health.status", 302),
+    ("host.port", 65535),
+    ("host.user", "DOMAIN\\deploy"),
+    ("host.address", "fe80::1%eth0"),
+    ("source.ref", "feature/x"),
+]
+
+
+@pytest.mark.parametrize(("path", "value"), ACCEPTED)
+def test_accepted_values_come_out_as_they_went_in(path: str, value: Any) -> None:
+    assert get(load(path, value), path) == value
+
+
+REFUSED = [
+    ("app", "Demo", "lower-case"),
+    ("app", "", "lower-case"),
+    ("app", "a" * 32, "at most 31"),
+    ("app", "demo\n", "lower-case"),
+    ("app", "-demo", "lower-case"),
+    ("user", "root", "may not run as root"),
+    ("root", "srv/demo", "absolute"),
+    ("root", "/srv/demo/", "absolute"),
+    ("root", "/srv/../etc", "absolute"),
+    ("root", "//srv/demo", "absolute"),
+    ("root", "/", "belongs to the system"),
+    ("root", "/srv", "belongs to the system"),
+    ("root", "/var/www", "belongs to the system"),
+    ("root", "/tmp/demo", "belongs to the system"),
+    ("root", "/var/tmp/a/b", "belongs to the system"),
+    ("root", "/etc/demo", "belongs to the system"),
+    ("root", "/usr/share/demo", "belongs to the system"),
+    ("root", "/root/demo", "belongs to the system"),
+    ("root", "/srv/de$mo", "only letters"),
+    ("root", "/srv/démo", "only letters"),
+    ("root", "/srv/-demo", "start with -"),
+    ("root", "/srv/demo /x", "end with a space"),
+    ("source", {"git": "https://x/y", "path": "."}, "expected one of path, git and package"),
+    ("source", {"package": "demo==1", "ref": "main"}, "a package has no ref"),
+    ("source.ref", "--upload-pack=x", "may not start with -"),
+    ("source.ref", "a..b", "cannot name one"),
+    ("source.ref", "", "expected some text"),
+    ("source.git", "-x", "may not start with -"),
+    ("source.git", "ext::sh -c id", "transport helpers"),
+    ("source.package", "demo; rm -rf /", "expected a requirement"),
+    ("source.package", "--index-url=http://x", "expected a requirement"),
+    ("python.version", 3.11, "valid string"),
+    ("python.version", "2.7", "a version of Python"),
+    ("python.requirements", "/etc/passwd", "expected a relative path"),
+    ("python.packages", ["-r x"], "expected a requirement"),
+    ("web.app", "demo", "module:callable"),
+    ("web.app", "demo:app\nimport os", "module:callable"),
+    ("web.workers", "2", "valid integer"),
+    ("web.workers", True, "valid integer"),
+    ("web.workers", 2.0, "valid integer"),
+    ("web.workers", 0, "greater than or equal to 1"),
+    ("web.bind", "8004", "address and port"),
+    ("web.bind", "127.0.0.1:0", "address and port"),
+    ("web.bind", "127.0.0.1:70000", "address and port"),
+    ("web.bind", "::1:80", "address and port"),
+    ("web.settings", {"daemon": True}, "daemon cannot be set here"),
+    ("web.settings", {"bind": "0.0.0.0:1"}, "bind cannot be set here"),
+    ("web.settings", {"pidfile": "x"}, "pidfile cannot be set here"),
+    ("web.settings", {"user": "x"}, "user cannot be set here"),
+    ("web.settings", {"group": "x"}, "group cannot be set here"),
+    ("web.settings", {"chdir": "x"}, "chdir cannot be set here"),
+    ("web.settings", {"config": "x"}, "config cannot be set here"),
+    ("web.settings", {"reload": True}, "reload cannot be set here"),
+    ("web.settings", {"workers": 3}, "workers cannot be set here"),
+    ("web.settings", {"wsgi_app": "x:y"}, "wsgi_app cannot be set here"),
+    ("web.settings", {"graceful-timeout": 3}, "the name of a setting"),
+    ("web.settings", {"x": float("nan")}, "nan and inf"),
+    ("web.settings", {"x": {"y": ["\0"]}}, "NUL"),
+    ("web.settings", {"x": {1: 2}}, "text as a key"),
+    ("web.settings", {"x": b"bytes"}, "found a bytes"),
+    ("processes", {"web": "x"}, "the server itself"),
+    ("processes", {"a b": "x"}, "a name of at most"),
+    ("processes", {"a": ""}, "expected some text"),
+    ("processes", {"a": "x\ny"}, "one line of text"),
+    ("site.domains", [], "at least 1"),
+    ("site.domains", ["http://example.net"], "expected a host name"),
+    ("site.domains", ["a b.net"], "expected a host name"),
+    ("site.domains", ["-a.net"], "expected a host name"),
+    ("site.domains", ["1.2.3.999"], "expected a host name"),
+    ("site.domains", ["a..net"], "expected a host name"),
+    ("site.domains", ["_;"], "expected a host name"),
+    ("site.domains", ["bücher.example"], "expected a host name"),
+    ("site.domains", ["a.net", "*"], "expected a host name"),
+    ("site.domains", ["::1"], "in brackets"),
+    ("site.domains", ["*.example.net"], "may not be a wildcard"),
+    ("site.domains", ["a.net", "a.net"], "twice"),
+    ("site.path", "shop", "without a closing slash"),
+    ("site.path", "/shop/", "without a closing slash"),
+    ("site.path", "/a/../b", "without a closing slash"),
+    ("site.path", "/a;b", "without a closing slash"),
+    ("site.port", 0, "greater than or equal to 1"),
+    ("site.static", {"static/": "static"}, "starts and ends with /"),
+    ("site.static", {"/static": "static"}, "starts and ends with /"),
+    ("site.static", {"/": "static"}, "starts and ends with /"),
+    ("site.static", {"/s/": "../x"}, "out of its directory"),
+    ("site.static", {"/s/": "."}, "the directory itself"),
+    ("site.static", {"/s/": "a-b:static"}, "expected module:directory"),
+    ("site.media", {"/m/": "/var/x"}, "expected a relative path"),
+    ("site.headers", {"X Y": "z"}, "an HTTP header"),
+    ("site.headers", {"X-Y": "a\r\nSet-Cookie: b"}, "control characters"),
+    ("site.client_max_body_size", "1 MB", "a size as nginx"),
+    ("site.timeouts", {"read": 30}, "more than the server's own timeout of 30"),
+    ("site.keepalive_timeout", -1, "greater than or equal to 0"),
+    ("env", {"A-B": "x"}, "a variable name"),
+    ("env", {"1A": "x"}, "a variable name"),
+    ("env", {"A": 1}, "valid string"),
+    ("env", {"A": "\0"}, "NUL"),
+    ("secrets", "", "expected some text"),
+    ("shared.dirs", ["../media"], "out of its directory"),
+    ("shared.dirs", ["/media"], "expected a relative path"),
+    ("shared.dirs", ["a\nb"], "one line of text"),
+    ("shared.dirs", ["media", "media/x"], "lies inside"),
+    ("shared.dirs", ["media", "media/"], "twice"),
+    ("shared.files", ["a", "a"], "twice"),
+    ("shared.files", {"a": "x", "./a": "y"}, "twice"),
+    ("hooks.build", [""], "expected some text"),
+    ("hooks.build", [{"run": "x", "timeout": 0}], "greater than or equal to 1"),
+    ("hooks.build", "make", "valid list"),
+    ("health.path", "ok", "starts with /"),
+    ("health.path", "/a b", "without spaces"),
+    ("health.status", 99, "greater than or equal to 100"),
+    ("health.status", 600, "less than or equal to 599"),
+    ("keep_releases", 0, "greater than or equal to 1"),
+    ("host_keys", "no", "'strict' or 'accept-new'"),
+    ("manager", "cron", "'supervisor'"),
+    ("layout", "flat", "'standard' or 'seed'"),
+    ("host.name", "../x", "a short name"),
+    ("host.address", "-oProxyCommand=x", "a host name"),
+    ("host.address", "a b", "a host name"),
+    ("host.port", 65536, "less than or equal to 65535"),
+    ("host.user", "-x", "the name of a user"),
+]
+
+
+@pytest.mark.parametrize(("path", "value", "words"), REFUSED)
+def test_refused_values_say_why(path: str, value: Any, words: str) -> None:
+    with pytest.raises(ValidationError) as caught:
+        load(path, value)
+    assert words in str(caught.value)
+
+
+def test_a_root_has_room_for_the_longest_socket_path() -> None:
+    room = SOCKET_PATH_MAX - len("/" + LONGEST_SOCKET)
+    longest = "/srv/" + "a" * (room - len("/srv/"))
+    assert load("root", longest).root == longest
+    assert len(f"{longest}/{LONGEST_SOCKET}") == 107
+    with pytest.raises(
+        ValidationError, match=rf"{room + 1} bytes long, at most {room} fit.* 108 bytes .*107"
+    ):
+        load("root", longest + "a")
+
+
+def test_every_app_name_has_room_below_the_default_roots() -> None:
+    for layout in ("standard", "seed"):
+        assert Settings.model_validate(with_value("layout", layout) | {"app": "a" * 31}).app == "a" * 31
+
+
+def test_relative_paths_lose_what_means_nothing() -> None:
+    assert load("shared.dirs", ["./media/", "a//b"]).shared.dirs == ["media", "a/b"]
+
+
+@pytest.mark.parametrize(("timeout", "read", "fits"), [(90, 91, True), (90, 90, False), (0, 1, True)])
+def test_nginx_waits_longer_than_the_server(timeout: int, read: int, fits: bool) -> None:
+    data = with_value("web.settings", {"timeout": timeout})
+    data["site"]["timeouts"] = {"read": read}
+    if fits:
+        assert Settings.model_validate(data).site.timeouts.read == read
+    else:
+        with pytest.raises(ValidationError, match="timeout of 90 seconds"):
+            Settings.model_validate(data)
+
+
+def test_one_url_is_not_both_static_and_media() -> None:
+    data = minimal()
+    data["site"] |= {"static": {"/x/": "a"}, "media": {"/x/": "b"}}
+    with pytest.raises(ValidationError, match="/x/ is in static already"):
+        Settings.model_validate(data)
+
+
+def test_a_unicode_domain_is_refused_with_the_name_to_write() -> None:
+    with pytest.raises(ValidationError) as caught:
+        load("site.domains", ["bücher.example"])
+    assert caught.value.errors()[0]["ctx"]["hint"] == "write it as xn--bcher-kva.example"
