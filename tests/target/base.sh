@@ -10,6 +10,14 @@ own=fabrelease-base:$suite
 
 say() { printf 'base image: %s\n' "$*" >&2; }
 
+# Runs a command and shows what it printed only when it fails.
+quietly() {
+    if ! printed=$("$@" 2>&1); then
+        printf '%s\n' "$printed" >&2
+        return 1
+    fi
+}
+
 present() { docker image inspect "$1" >/dev/null 2>&1; }
 
 for image in "$public" "$own"; do
@@ -34,8 +42,8 @@ fi
 if ! command -v debootstrap >/dev/null 2>&1; then
     say "installing debootstrap"
     export DEBIAN_FRONTEND=noninteractive
-    apt-get -o DPkg::Lock::Timeout=120 update -qq >&2
-    apt-get -o DPkg::Lock::Timeout=120 install -qq -y --no-install-recommends debootstrap >&2
+    quietly apt-get -o DPkg::Lock::Timeout=120 update
+    quietly apt-get -o DPkg::Lock::Timeout=120 install -y --no-install-recommends debootstrap
 fi
 
 # The mirror this machine uses for the same suite is the one known to be reachable.

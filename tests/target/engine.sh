@@ -6,6 +6,14 @@ set -eu
 
 say() { printf 'engine: %s\n' "$*" >&2; }
 
+# Runs a command and shows what it printed only when it fails.
+quietly() {
+    if ! printed=$("$@" 2>&1); then
+        printf '%s\n' "$printed" >&2
+        return 1
+    fi
+}
+
 answers() { docker info >/dev/null 2>&1; }
 
 wait_until_it_answers() {
@@ -37,11 +45,11 @@ if ! command -v dockerd >/dev/null 2>&1 || ! command -v docker >/dev/null 2>&1; 
     fi
     say "installing Debian's docker.io and debootstrap (a minute or two)"
     export DEBIAN_FRONTEND=noninteractive
-    apt-get -o DPkg::Lock::Timeout=120 update -qq >&2
-    apt-get -o DPkg::Lock::Timeout=120 install -qq -y --no-install-recommends docker.io debootstrap >&2
+    quietly apt-get -o DPkg::Lock::Timeout=120 update
+    quietly apt-get -o DPkg::Lock::Timeout=120 install -y --no-install-recommends docker.io debootstrap
     # Newer Debian keeps the client in a package of its own.
     command -v docker >/dev/null 2>&1 ||
-        apt-get -o DPkg::Lock::Timeout=120 install -qq -y --no-install-recommends docker-cli >&2
+        quietly apt-get -o DPkg::Lock::Timeout=120 install -y --no-install-recommends docker-cli
 fi
 
 # Where systemd runs, the package has a service, and that one is the engine.
