@@ -3,20 +3,13 @@
 # reached, else one that debootstrap makes from Debian's packages.
 # Progress goes to stderr. Exit status: 0 done, 1 failed, 2 a person must act.
 set -eu
+here=$(dirname "$0")
 
 suite=bookworm
 public=debian:$suite-slim
 own=fabrelease-base:$suite
 
 say() { printf 'base image: %s\n' "$*" >&2; }
-
-# Runs a command and shows what it printed only when it fails.
-quietly() {
-    if ! printed=$("$@" 2>&1); then
-        printf '%s\n' "$printed" >&2
-        return 1
-    fi
-}
 
 present() { docker image inspect "$1" >/dev/null 2>&1; }
 
@@ -41,9 +34,7 @@ fi
 
 if ! command -v debootstrap >/dev/null 2>&1; then
     say "installing debootstrap"
-    export DEBIAN_FRONTEND=noninteractive
-    quietly apt-get -o DPkg::Lock::Timeout=120 update
-    quietly apt-get -o DPkg::Lock::Timeout=120 install -y --no-install-recommends debootstrap
+    sh "$here/packages.sh" debootstrap
 fi
 
 # The mirror this machine uses for the same suite is the one known to be reachable.

@@ -3,16 +3,9 @@
 # installs and starts Debian's own, which takes root. Progress goes to stderr.
 # Exit status: 0 an engine answers, 1 it could not be started, 2 a person must act.
 set -eu
+here=$(dirname "$0")
 
 say() { printf 'engine: %s\n' "$*" >&2; }
-
-# Runs a command and shows what it printed only when it fails.
-quietly() {
-    if ! printed=$("$@" 2>&1); then
-        printf '%s\n' "$printed" >&2
-        return 1
-    fi
-}
 
 answers() { docker info >/dev/null 2>&1; }
 
@@ -44,12 +37,10 @@ if ! command -v dockerd >/dev/null 2>&1 || ! command -v docker >/dev/null 2>&1; 
         exit 2
     fi
     say "installing Debian's docker.io and debootstrap (a minute or two)"
-    export DEBIAN_FRONTEND=noninteractive
-    quietly apt-get -o DPkg::Lock::Timeout=120 update
-    quietly apt-get -o DPkg::Lock::Timeout=120 install -y --no-install-recommends docker.io debootstrap
+    sh "$here/packages.sh" docker.io debootstrap
     # Newer Debian keeps the client in a package of its own.
     command -v docker >/dev/null 2>&1 ||
-        quietly apt-get -o DPkg::Lock::Timeout=120 install -y --no-install-recommends docker-cli
+        sh "$here/packages.sh" docker-cli
 fi
 
 # Where systemd runs, the package has a service, and that one is the engine.
