@@ -1,0 +1,210 @@
+"""One escape filter for each language a value is written in.
+
+Each function takes a value and returns text that the language's own parser reads back as the same value.
+What the language has no way to say is refused with :class:`Unsafe`; nothing is dropped or replaced.
+"""
+
+import keyword
+import re
+import shlex
+from collections.abc import Callable, Mapping
+from pathlib import PurePath
+
+from .errors import Error
+
+# nginx reads its configuration through a buffer of this size; a word, with its
+# opening quote, must be shorter.
+NGINX_WORD_BYTES = 4096
+NGINX_PLAIN = re.compile(r"[A-Za-z0-9_/.,:@%=+*&?-]+")
+NGINX_QUOTED = str.maketrans({"\\": r"\\", '"': r"\""})
+
+# An expansion that yields nothing. It parts characters that mean something to
+# supervisor when they stand side by side.
+SUPERVISOR_NOTHING = "%(program_name).0s"
+SUPERVISOR_COMMENT = re.compile(r"(?<=\s)(?=[;#])")
+
+SHELL_READONLY = {"BASHOPTS", "BASH_VERSINFO", "EUID", "PPID", "SHELLOPTS", "UID"}
+
+
+class Unsafe(Error):
+    """A value cannot be written in a language.
+
+    :param value: the value as it was given.
+    :param language: the name of the filter that refused it, such as ``nginx``.
+    :param reason: why, as the rest of a sentence that begins with the value.
+    """
+
+    def __init__(self, value: object, language: str, reason: str) -> None:
+        self.value = value
+        self.language = language
+        self.reason = reason
+        super().__init__(f"{_shown(value, language)} cannot be written in {language}: {reason}")
+
+
+def sh(value: object) -> str:
+    """Return *value* as one word of the POSIX shell.
+
+    :raises Unsafe: NUL, or text that is not Unicode.
+    """
+    return shlex.quote(_text(value, "sh"))
+
+
+def sh_name(value: object) -> str:
+    """Return *value*, the name of an environment variable that a shell can assign.
+
+    :raises Unsafe: a name no shell can assign. Written into a script it might be run.
+    """
+    name = _text(value, "sh")
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+        raise Unsafe(value, "sh", "a variable's name is made of letters, digits and _, and begins with no digit")
+    if name in SHELL_READONLY:
+        raise Unsafe(value, "sh", "shells do not let this variable be set")
+    return name
+
+
+def supervisor(value: object) -> str:
+    """Return *value* for the right side of ``key=`` in a program section of supervisor's configuration.
+
+    There must be no blank after the ``=``. An option that supervisor expands twice (``stdout_logfile``,
+    ``stderr_logfile``) is filtered twice. ``command`` is split into words after expansion: give it words
+    from :func:`sh`, joined with blanks.
+
+    :raises Unsafe: a line break, NUL, or text that is not Unicode.
+    """
+    text = _text(value, "supervisor")
+    if "\n" in text or "\r" in text:
+        raise Unsafe(value, "supervisor", "a value is one line")
+    escaped = text.replace("%", "%%")
+    # %(here)s is replaced before %% is read, even inside %%(here)s.
+    escaped = escaped.replace("%%(here)s", f"%%{SUPERVISOR_NOTHING}(here)s")
+    # " ;" and " #" begin a comment anywhere in a line.
+    escaped = SUPERVISOR_COMMENT.sub(SUPERVISOR_NOTHING, escaped)
+    return _guard_ends(escaped)
+
+
+def supervisor_environment(variables: Mapping[str, object]) -> str:
+    """Return *variables* for supervisor's ``environment=``.
+
+    This is for a few tame values. The application's own variables go through the launcher, which can carry all.
+
+    :raises Unsafe: a value with ``"``, or with ``'`` at an end: supervisor's parser would drop them.
+    """
+    return supervisor(",".join(f'{sh_name(name)}="{_tame(value)}"' for name, value in variables.items()))
+
+
+def nginx(value: object) -> str:
+    """Return *value* as one parameter of an nginx directive, quoted where it has to be.
+
+    nginx has no way to write a literal ``$`` where variables are expanded, so ``$`` is refused everywhere. A
+    line break is refused because nginx copies it into response headers as it is.
+
+    :raises Unsafe: ``$``, a line break, NUL, text that is not Unicode, or more than nginx reads as one word.
+    """
+    text = _text(value, "nginx")
+    if "$" in text:
+        raise Unsafe(value, "nginx", "$ begins a variable there and cannot be escaped")
+    if "\n" in text or "\r" in text:
+        raise Unsafe(value, "nginx", "a line break would start a new header")
+    if NGINX_PLAIN.fullmatch(text):
+        quoted = text
+    else:
+        quoted = f'"{text.translate(NGINX_QUOTED)}"'
+    if len(quoted.encode()) > NGINX_WORD_BYTES - 1:
+        raise Unsafe(value, "nginx", f"nginx reads words of less than {NGINX_WORD_BYTES} bytes")
+    return quoted
+
+
+def python(value: object) -> str:
+    """Return *value* as a Python literal in ASCII.
+
+    :param value: str, int, float, bool or None, or a list or dict of these.
+    :raises Unsafe: any other type, and the floats that have no literal (inf, nan).
+    """
+    _check_literal(value)
+    return ascii(value)
+
+
+def python_name(value: object) -> str:
+    """Return *value*, a name that a Python file can assign.
+
+    :raises Unsafe: anything else.
+    """
+    name = _text(value, "python")
+    if not (name.isascii() and name.isidentifier()) or keyword.iskeyword(name):
+        raise Unsafe(value, "python", "it is not a name that can be assigned")
+    return name
+
+
+def logrotate(value: object) -> str:
+    """Return *value*, a path, for use between double quotes in logrotate's configuration.
+
+    :raises Unsafe: quotes, backslashes, line breaks, and characters that would make it a pattern.
+    """
+    text = _text(value, "logrotate")
+    if re.search(r"""["'\\\r\n*?\[\]{}]""", text):
+        raise Unsafe(value, "logrotate", "logrotate takes no quotes, backslashes, line breaks or *?[]{} in a path")
+    return text
+
+
+FILTERS: dict[str, Callable[..., str]] = {
+    function.__name__: function
+    for function in (
+        sh,
+        sh_name,
+        supervisor,
+        supervisor_environment,
+        nginx,
+        python,
+        python_name,
+        logrotate,
+    )
+}
+
+
+def _shown(value: object, language: str) -> str:
+    if language == "sh":  # the environment's files are written in sh, and secrets are among them
+        return "a value"
+    text = ascii(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def _text(value: object, language: str) -> str:
+    text = str(value)  # an undefined template variable raises its own error here
+    if isinstance(value, bool) or not isinstance(value, (str, int, PurePath)):
+        raise Unsafe(value, language, f"it is a {type(value).__name__}, where text, a number or a path is expected")
+    if "\0" in text:
+        raise Unsafe(value, language, "it holds a NUL character")
+    if not text.isascii() and re.search("[\ud800-\udfff]", text):
+        raise Unsafe(value, language, "it is not valid Unicode")
+    return text
+
+
+def _guard_ends(text: str) -> str:
+    """Keep blanks at either end, which the parser strips, by putting nothing outside them."""
+    before = SUPERVISOR_NOTHING if text[:1].isspace() else ""
+    after = SUPERVISOR_NOTHING if text[-1:].isspace() else ""
+    return f"{before}{text}{after}"
+
+
+def _tame(value: object) -> str:
+    text = _text(value, "supervisor")
+    if '"' in text or text[:1] == "'" or text[-1:] == "'":
+        raise Unsafe(value, "supervisor", "quotes are dropped by environment=")
+    return text
+
+
+def _check_literal(value: object) -> None:
+    # Exact types: a subclass may print itself as anything.
+    if type(value) is list:
+        for item in value:
+            _check_literal(item)
+    elif type(value) is dict:
+        for key, item in value.items():
+            _check_literal(key)
+            _check_literal(item)
+    elif type(value) is float:
+        if value - value != 0:
+            raise Unsafe(value, "python", "it has no literal")
+    elif value is not None and type(value) not in (str, int, bool):
+        str(value)  # an undefined template variable raises its own error here
+        raise Unsafe(value, "python", f"a {type(value).__name__} has no literal")
