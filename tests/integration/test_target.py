@@ -6,12 +6,28 @@ import os
 import socket
 import subprocess
 import sys
+from pathlib import Path
 
 import docker
 import paramiko
 import pytest
 
 from tests.target import ASKER_PASSWORD, Target
+
+
+def test_who_is_not_root_and_has_no_engine_is_told_what_to_do() -> None:
+    nobody = 65534 if os.getuid() == 0 else os.getuid()
+    asked = subprocess.run(
+        ["sh", "-s"],
+        input=(Path(__file__).parents[1] / "target/engine.sh").read_bytes(),
+        env={"PATH": os.environ["PATH"], "DOCKER_HOST": "unix:///nowhere.sock"},
+        user=nobody,
+        cwd="/",
+        capture_output=True,
+        check=False,
+    )
+    assert asked.returncode == 2
+    assert b"sudo systemctl start docker" in asked.stderr
 
 
 def test_systemd_is_the_first_process_and_has_booted(shared_bare_server: Target) -> None:

@@ -15,7 +15,6 @@ import socket
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -264,4 +263,11 @@ def remove_leftovers() -> None:
 
 def owner_is_dead(owner: str) -> bool:
     """Whether the process with this number is gone; no number means: nobody's, to be kept."""
-    return owner.isdigit() and not Path(f"/proc/{owner}").exists()
+    try:
+        if owner.isdigit():
+            os.kill(int(owner), 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        pass
+    return False

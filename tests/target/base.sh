@@ -3,6 +3,7 @@
 # reached, else one that debootstrap makes from Debian's packages.
 # Progress goes to stderr. Exit status: 0 done, 1 failed, 2 a person must act.
 set -eu
+here=$(dirname "$0")
 
 suite=bookworm
 public=debian:$suite-slim
@@ -33,9 +34,7 @@ fi
 
 if ! command -v debootstrap >/dev/null 2>&1; then
     say "installing debootstrap"
-    export DEBIAN_FRONTEND=noninteractive
-    apt-get -o DPkg::Lock::Timeout=120 update -qq >&2
-    apt-get -o DPkg::Lock::Timeout=120 install -qq -y --no-install-recommends debootstrap >&2
+    sh "$here/packages.sh" debootstrap
 fi
 
 # The mirror this machine uses for the same suite is the one known to be reachable.

@@ -3,6 +3,7 @@
 # installs and starts Debian's own, which takes root. Progress goes to stderr.
 # Exit status: 0 an engine answers, 1 it could not be started, 2 a person must act.
 set -eu
+here=$(dirname "$0")
 
 say() { printf 'engine: %s\n' "$*" >&2; }
 
@@ -36,12 +37,10 @@ if ! command -v dockerd >/dev/null 2>&1 || ! command -v docker >/dev/null 2>&1; 
         exit 2
     fi
     say "installing Debian's docker.io and debootstrap (a minute or two)"
-    export DEBIAN_FRONTEND=noninteractive
-    apt-get -o DPkg::Lock::Timeout=120 update -qq >&2
-    apt-get -o DPkg::Lock::Timeout=120 install -qq -y --no-install-recommends docker.io debootstrap >&2
+    sh "$here/packages.sh" docker.io debootstrap
     # Newer Debian keeps the client in a package of its own.
     command -v docker >/dev/null 2>&1 ||
-        apt-get -o DPkg::Lock::Timeout=120 install -qq -y --no-install-recommends docker-cli >&2
+        sh "$here/packages.sh" docker-cli
 fi
 
 # Where systemd runs, the package has a service, and that one is the engine.

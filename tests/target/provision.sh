@@ -25,8 +25,9 @@ cp "$here"/ca/*.crt /usr/local/share/ca-certificates/ 2>/dev/null || true
 update-ca-certificates
 bundle=/etc/ssl/certs/ca-certificates.crt
 printf '[global]\ncert = %s\n' "$bundle" >/etc/pip.conf
+# sudo drops the environment, so uv is told in a file. Newer versions call it system-certs; all know this name.
 mkdir -p /etc/uv
-echo 'system-certs = true' >/etc/uv/uv.toml
+echo 'native-tls = true' >/etc/uv/uv.toml
 printf 'SSL_CERT_FILE=%s\nPIP_CERT=%s\n' "$bundle" "$bundle" >>/etc/environment
 
 useradd --create-home --shell /bin/bash deploy
