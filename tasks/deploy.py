@@ -39,10 +39,12 @@ def _is_live(c: Context, ref: str | None) -> bool:
     there = hosts.each(where, lambda host: host.begin(f"deploy of {wanted.short}"), "looking")
     for host, found in zip(where, there, strict=True):
         live = found["current"] or {}
-        if not found["live"] or live.get("commit") != wanted.commit or live.get("digest") != configuration.digest(host.settings):
+        if (
+            not found["live"]
+            or live.get("commit") != wanted.commit
+            or live.get("digest") != configuration.digest(host.settings)
+        ):
             return False
     for host in where:
         terminal.say(host.name, "deploy", f"nothing to do: {wanted} is live already", "green")
     return True
-
-

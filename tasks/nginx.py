@@ -22,6 +22,12 @@ def _nginx(host: Host) -> None:
     host.begin("nginx")
     settings, building = host.settings, configuration.Building(host)
     changed = building.install(TEMPLATES, **building.directories())
-    host.call(remote.check, settings.app, f"{building.path}/config/nginx.conf", settings.site.domains, settings.site.port)
+    host.call(
+        remote.check,
+        settings.app,
+        f"{building.path}/config/nginx.conf",
+        settings.site.domains,
+        settings.site.port,
+    )
     more = f" ({', '.join(changed)} written)" if changed else " (no change)"
     host.say("nginx", f"{', '.join(settings.site.domains)}{settings.site.path}, checked{more}")

@@ -55,9 +55,18 @@ def revision(settings: Settings, ref: str | None) -> Wanted:
         if ref:
             raise UsageError("--ref has no meaning with source.package: name the version there")
         return _package(settings, where.package)
-    found = git.fetch(where.git, ref or where.ref) if where.git else git.resolve(settings.local(where.path or "."), ref or where.ref)
+    found = (
+        git.fetch(where.git, ref or where.ref)
+        if where.git
+        else git.resolve(settings.local(where.path or "."), ref or where.ref)
+    )
     if found.uncommitted:
-        terminal.say("", "push", f"{found.uncommitted} uncommitted changes in {found.repository} are not deployed", "yellow")
+        terminal.say(
+            "",
+            "push",
+            f"{found.uncommitted} uncommitted changes in {found.repository} are not deployed",
+            "yellow",
+        )
     return Wanted(found.commit, found.commit, found.short, found.subject, found.ref, found)
 
 
@@ -135,7 +144,9 @@ def _place_shared_files(host: Host) -> list[str]:
             path = settings.local(local)
             if not path.is_file():
                 raise UsageError(f"shared.files: there is no local file {path}")
-            entries.append(files.entry(f"{settings.root}/shared/{target}", path.read_bytes(), 0o640, settings.user))
+            entries.append(
+                files.entry(f"{settings.root}/shared/{target}", path.read_bytes(), 0o640, settings.user)
+            )
     if not entries:
         return []
     return [Path(path).name for path in host.call(files.install, entries)]

@@ -11,7 +11,9 @@ from .engine.remote import cutover, releases
 from .switch import cut_over
 
 
-@task(help={"to": "a release's id, or the beginning of one or of its revision; by default the good one before"})
+@task(
+    help={"to": "a release's id, or the beginning of one or of its revision; by default the good one before"}
+)
 def rollback(c: Context, to: str | None = None) -> None:
     """Main: go back to the good release before, by the same cutover; twice goes back two."""
     where = hosts.of(c)

@@ -26,12 +26,16 @@ def _run(host: Host, command: str) -> None:
     settings = host.settings
     current = host.call(releases.linked, settings.root, "current")
     if current is None:
-        raise HostError(host.name, "nothing is deployed yet, so there is nothing to run it in", "Deploy first: fab deploy")
+        raise HostError(
+            host.name, "nothing is deployed yet, so there is nothing to run it in", "Deploy first: fab deploy"
+        )
     open_connection(host.connection, settings)
     launch = f"{settings.root}/releases/{current}/config/launch"
     argv = ["sudo", "-u", settings.user, "--", "/bin/sh", launch, "/bin/sh", "-c", command]
     interactive = sys.stdin.isatty()
-    done = host.connection.run(shlex.join(argv), pty=interactive, warn=True, in_stream=None if interactive else False)
+    done = host.connection.run(
+        shlex.join(argv), pty=interactive, warn=True, in_stream=None if interactive else False
+    )
     if done.return_code != 0:
         raise CommandFailed(host.name, command, done.return_code)
 

@@ -43,5 +43,3 @@ def _setup(host: Host, patience: float) -> None:
 def _logrotate(host: Host) -> files.File:
     text = configuration.render_alone(host, "logrotate.conf.j2")
     return files.entry(f"/etc/logrotate.d/fabrelease-{host.settings.app}", text)
-
-

@@ -23,7 +23,13 @@ def status(c: Context, json: bool = False) -> None:
     where = hosts.everywhere(c)
     states = hosts.each(where, _state, "looking")
     if json:
-        terminal.show_json({"version": 1, "ok": _is_well(states), "hosts": [_plain(h, s) for h, s in zip(where, states, strict=True)]})
+        terminal.show_json(
+            {
+                "version": 1,
+                "ok": _is_well(states),
+                "hosts": [_plain(h, s) for h, s in zip(where, states, strict=True)],
+            }
+        )
     else:
         terminal.show(_table(where, states))
         for host, state in zip(where, states, strict=True):
@@ -40,12 +46,18 @@ class Unwell(Error):
         super().__init__("")
 
 
-
 def _state(host: Host) -> dict[str, Any]:
     try:
         return host.call(report.status, configuration.plan(host.settings, {"id": ""}))
     except Error as error:
-        return {"set_up": None, "current": None, "next": None, "programs": [], "site": None, "problems": [str(error)]}
+        return {
+            "set_up": None,
+            "current": None,
+            "next": None,
+            "programs": [],
+            "site": None,
+            "problems": [str(error)],
+        }
 
 
 def _is_well(states: list[dict[str, Any]]) -> bool:
@@ -77,7 +89,9 @@ def _release(release: dict[str, Any] | None) -> dict[str, Any] | None:
 def _table(where: list[Host], states: list[dict[str, Any]]) -> Any:
     from rich.table import Table
 
-    table = Table("", "host", "release", "revision", "age", "who", "processes", "site", box=None, header_style="bold")
+    table = Table(
+        "", "host", "release", "revision", "age", "who", "processes", "site", box=None, header_style="bold"
+    )
     for host, state in zip(where, states, strict=True):
         table.add_row(*_row(host, state))
     return table

@@ -37,14 +37,20 @@ def cut_over(where: list[Host], plans: dict[str, cutover.Plan], what: str) -> No
     """
     _all_or_none(where, plans, lambda host: _start(host, plans[host.name]), "starting beside the old release")
     switched = _all_or_none(where, plans, lambda host: _switch(host, plans[host.name]), "switching")
-    each(where, lambda host: _finish(host, plans[host.name], switched[host.name], what), "letting the old release finish")
+    each(
+        where,
+        lambda host: _finish(host, plans[host.name], switched[host.name], what),
+        "letting the old release finish",
+    )
 
 
 def _plan(host: Host) -> cutover.Plan:
     building = configuration.Building(host)
     if building.release.get("state") != "built" or not building.release.get("address"):
         missing = "fab venv gunicorn supervisor nginx"
-        raise HostError(host.name, f"the next release {building.id} is not complete", f"Run the steps before: {missing}")
+        raise HostError(
+            host.name, f"the next release {building.id} is not complete", f"Run the steps before: {missing}"
+        )
     return configuration.plan(host.settings, building.release)
 
 
@@ -70,7 +76,9 @@ def _undo(host: Host, plan: cutover.Plan, result: Any, error: Error) -> None:
     with contextlib.suppress(HostError):
         if isinstance(result, dict):
             host.call(cutover.back, plan, result["old"], reason)
-            host.say("switch", f"switched back to {result['old'] or 'nothing'}: another host failed", "yellow")
+            host.say(
+                "switch", f"switched back to {result['old'] or 'nothing'}: another host failed", "yellow"
+            )
         else:
             host.call(cutover.abandon, plan, reason)
             host.say("switch", "not switched: another host failed", "yellow")
@@ -78,13 +86,19 @@ def _undo(host: Host, plan: cutover.Plan, result: Any, error: Error) -> None:
 
 def _start(host: Host, plan: cutover.Plan) -> float:
     seconds = host.call(cutover.start, plan)
-    host.say("start", f"{plan['release']} answers {plan['ask']['status']} on its own socket after {seconds:.1f} s")
+    host.say(
+        "start", f"{plan['release']} answers {plan['ask']['status']} on its own socket after {seconds:.1f} s"
+    )
     return seconds
 
 
 def _switch(host: Host, plan: cutover.Plan) -> dict[str, Any]:
     done = host.call(cutover.switch, plan)
-    host.say("switch", f"{plan['release']} is live: the site answers {done['answer']} in {done['seconds'] * 1000:.0f} ms", "green")
+    host.say(
+        "switch",
+        f"{plan['release']} is live: the site answers {done['answer']} in {done['seconds'] * 1000:.0f} ms",
+        "green",
+    )
     return done
 
 
@@ -93,7 +107,11 @@ def _finish(host: Host, plan: cutover.Plan, switched: dict[str, Any], what: str)
     done = host.call(cutover.finish, plan, switched["old"], facts)
     if switched["old"]:
         cut = ", open requests were cut" if done["cut"] else ", every request was answered"
-        host.say("finish", f"{switched['old']} stopped after {done['drained']:.1f} s{cut}", "yellow" if done["cut"] else "")
+        host.say(
+            "finish",
+            f"{switched['old']} stopped after {done['drained']:.1f} s{cut}",
+            "yellow" if done["cut"] else "",
+        )
     if done["pruned"]:
         host.say("finish", f"removed {', '.join(done['pruned'])}")
 
@@ -107,8 +125,12 @@ def _run_hooks(host: Host, plan: cutover.Plan, kind: str) -> None:
     except HostError as error:
         if kind == "before_switch":
             host.call(cutover.abandon, plan, error.what)
-            raise HostError(host.name, f"nothing was switched: {error.what}", "Mend it, commit, and deploy again.") from error
+            raise HostError(
+                host.name, f"nothing was switched: {error.what}", "Mend it, commit, and deploy again."
+            ) from error
         raise HostError(
-            host.name, f"{plan['release']} is live, but {error.what}", "Run it again by hand: fab run '…', or go back: fab rollback"
+            host.name,
+            f"{plan['release']} is live, but {error.what}",
+            "Run it again by hand: fab run '…', or go back: fab rollback",
         ) from error
     host.say(kind, f"{len(commands)} command{'s' if len(commands) > 1 else ''} done")

@@ -22,7 +22,11 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "app": "djangosite",
         "source": {"path": "app"},
         "web": {"app": "djangosite.wsgi:application", "workers": 2},
-        "site": {"domains": ["demo.example.net"], "static": {"/static/": "static"}, "media": {"/media/": "media"}},
+        "site": {
+            "domains": ["demo.example.net"],
+            "static": {"/static/": "static"},
+            "media": {"/media/": "media"},
+        },
         "env": {
             "DJANGO_ALLOWED_HOSTS": "demo.example.net",
             "DJANGO_DB": "/srv/djangosite/shared/data/db.sqlite3",
@@ -80,7 +84,9 @@ class Project:
             "known_hosts": str(server.known_hosts),
         }
 
-    def fab(self, *arguments: str, status: int | None = 0, timeout: float = 300, **env: str) -> subprocess.CompletedProcess[str]:
+    def fab(
+        self, *arguments: str, status: int | None = 0, timeout: float = 300, **env: str
+    ) -> subprocess.CompletedProcess[str]:
         """Run fab in the project, without a terminal.
 
         :param status: the exit status it must have; None for any.
@@ -96,7 +102,9 @@ class Project:
         )
         if status is not None and done.returncode != status:
             said = f"{done.stdout}\n{done.stderr}"
-            raise AssertionError(f"fab {' '.join(arguments)} ended with {done.returncode}, not {status}:\n{said}")
+            raise AssertionError(
+                f"fab {' '.join(arguments)} ended with {done.returncode}, not {status}:\n{said}"
+            )
         return done
 
     @contextmanager

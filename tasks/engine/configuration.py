@@ -78,7 +78,8 @@ class Building:
         :returns: the names of the files that changed.
         """
         entries = [
-            files.entry(f"{self.path}/config/{name}", self.render(template, **more)) for name, template in templates.items()
+            files.entry(f"{self.path}/config/{name}", self.render(template, **more))
+            for name, template in templates.items()
         ]
         return [Path(path).name for path in self.host.call(files.install, entries)]
 
@@ -111,7 +112,9 @@ class Building:
 
         return {
             "static": [(self._prefix(prefix), directory(target)) for prefix, target in site.static.items()],
-            "media": [(self._prefix(prefix), f"{root}/shared/{target}") for prefix, target in site.media.items()],
+            "media": [
+                (self._prefix(prefix), f"{root}/shared/{target}") for prefix, target in site.media.items()
+            ],
         }
 
     def note(self, **facts: Any) -> None:

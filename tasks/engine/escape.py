@@ -56,7 +56,9 @@ def sh_name(value: object) -> str:
     """
     name = _text(value, "sh")
     if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
-        raise Unsafe(value, "sh", "a variable's name is made of letters, digits and _, and begins with no digit")
+        raise Unsafe(
+            value, "sh", "a variable's name is made of letters, digits and _, and begins with no digit"
+        )
     if name in SHELL_READONLY:
         raise Unsafe(value, "sh", "shells do not let this variable be set")
     return name
@@ -142,7 +144,9 @@ def logrotate(value: object) -> str:
     """
     text = _text(value, "logrotate")
     if re.search(r"""["'\\\r\n*?\[\]{}]""", text):
-        raise Unsafe(value, "logrotate", "logrotate takes no quotes, backslashes, line breaks or *?[]{} in a path")
+        raise Unsafe(
+            value, "logrotate", "logrotate takes no quotes, backslashes, line breaks or *?[]{} in a path"
+        )
     return text
 
 
@@ -171,7 +175,9 @@ def _shown(value: object, language: str) -> str:
 def _text(value: object, language: str) -> str:
     text = str(value)  # an undefined template variable raises its own error here
     if isinstance(value, bool) or not isinstance(value, (str, int, PurePath)):
-        raise Unsafe(value, language, f"it is a {type(value).__name__}, where text, a number or a path is expected")
+        raise Unsafe(
+            value, language, f"it is a {type(value).__name__}, where text, a number or a path is expected"
+        )
     if "\0" in text:
         raise Unsafe(value, language, "it holds a NUL character")
     if not text.isascii() and re.search("[\ud800-\udfff]", text):

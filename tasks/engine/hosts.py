@@ -171,7 +171,9 @@ def _connection(c: Context, settings: Settings) -> Connection:
     config = c.config.clone() if isinstance(c.config, fabric.Config) else fabric.Config()
     if settings.host.key:
         config.connect_kwargs.key_filename = str(settings.local(settings.host.key))
-    connection = Connection(settings.host.address, user=settings.host.user, port=settings.host.port, config=config)
+    connection = Connection(
+        settings.host.address, user=settings.host.user, port=settings.host.port, config=config
+    )
     connection.connect_timeout = connection.connect_timeout or CONNECT_SECONDS
     return connection
 

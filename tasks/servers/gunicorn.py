@@ -56,7 +56,9 @@ def check(root: str, user: str, settings: dict[str, Any]) -> None:
         return
     problem = process.ending(done, "gunicorn --check-config", 120)
     if done.lines and done.lines[-1].startswith("web.settings: "):
-        raise Failed(done.lines[-1], "See gunicorn's settings: https://docs.gunicorn.org/en/stable/settings.html")
+        raise Failed(
+            done.lines[-1], "See gunicorn's settings: https://docs.gunicorn.org/en/stable/settings.html"
+        )
     raise Failed(
         f"the application or its gunicorn configuration cannot be loaded; nothing live was touched: {problem}"
         f"{process.quote(done.lines)}",

@@ -41,15 +41,25 @@ def find_python(version: str | None) -> str:
     :raises Failed: it is not there.
     """
     candidates = [f"python{version}", "python3"] if version else ["python3"]
-    for path in filter(None, (shutil.which(name, path=process.environment(None)["PATH"]) for name in candidates)):
+    for path in filter(
+        None, (shutil.which(name, path=process.environment(None)["PATH"]) for name in candidates)
+    ):
         if version is None or _version(path).startswith(f"{version}."):
             return os.path.realpath(path)
     uv = find_uv()
     if version and uv:
-        done = process.run([uv, "python", "find", "--no-project", version], env={"UV_PYTHON_INSTALL_DIR": "/opt/fabrelease/python"})
+        done = process.run(
+            [uv, "python", "find", "--no-project", version],
+            env={"UV_PYTHON_INSTALL_DIR": "/opt/fabrelease/python"},
+        )
         if done.status == 0 and os.access(done.lines[-1], os.X_OK):
             return done.lines[-1]
-    there = sorted({os.path.basename(path) for path in glob.glob("/usr*/bin/python3.*") + glob.glob("/usr/local/bin/python3.*")})
+    there = sorted(
+        {
+            os.path.basename(path)
+            for path in glob.glob("/usr*/bin/python3.*") + glob.glob("/usr/local/bin/python3.*")
+        }
+    )
     raise Failed(
         f"there is no Python {version or 3} on the host (there is: {', '.join(there) or 'none'})",
         "Change python.version in the settings, install it, or run: fab setup",
@@ -121,7 +131,13 @@ def _ensure(root: str, user: str, spec: Spec, public: str, name: str) -> dict[st
         shutil.rmtree(path, ignore_errors=True)
         raise
     count = len(glob.glob(f"{glob.escape(path)}/lib/python*/site-packages/*.dist-info"))
-    made = {"name": digest, "packages": count, "installer": installer, "source": source, "made": releases.now()}
+    made = {
+        "name": digest,
+        "packages": count,
+        "installer": installer,
+        "source": source,
+        "made": releases.now(),
+    }
     releases.write_atomically(f"{path}/{MARK}", json.dumps(made).encode())
     return {**made, "reused": False}
 
@@ -157,7 +173,9 @@ def _digest(public: str, spec: Spec, source: str | None, installer: str, python:
         with open(path, "rb") as file:
             text = file.read()
         parts.append([os.path.relpath(path, public), hashlib.sha256(text).hexdigest()])
-        if _is_requirements(path) and any(LOCAL.match(line.strip()) for line in text.decode(errors="replace").splitlines()):
+        if _is_requirements(path) and any(
+            LOCAL.match(line.strip()) for line in text.decode(errors="replace").splitlines()
+        ):
             parts.append(name)  # it installs files of the release itself: never shared with another release
     return hashlib.sha256(json.dumps(parts, default=str).encode()).hexdigest()[:16]
 
@@ -174,7 +192,11 @@ def _files(public: str, source: str | None) -> list[str]:
         waiting.append(f"{os.path.dirname(waiting[0])}/pyproject.toml")
     while waiting:
         path = waiting.pop()
-        if path in found or not os.path.realpath(path).startswith(f"{os.path.realpath(public)}/") or not os.path.isfile(path):
+        if (
+            path in found
+            or not os.path.realpath(path).startswith(f"{os.path.realpath(public)}/")
+            or not os.path.isfile(path)
+        ):
             continue
         found.append(path)
         if _is_requirements(path):
@@ -187,28 +209,61 @@ def _files(public: str, source: str | None) -> list[str]:
 class _Build:
     """Filling one environment, as the application's user: package builds run code of strangers."""
 
-    def __init__(self, root: str, user: str, spec: Spec, public: str, path: str, python: str, source: str | None) -> None:
+    def __init__(
+        self, root: str, user: str, spec: Spec, public: str, path: str, python: str, source: str | None
+    ) -> None:
         self.root, self.user, self.spec, self.public = root, user, spec, public
         self.path, self.python, self.source = path, python, source
 
     def with_uv(self, uv: str) -> None:
         """Fill it with uv."""
-        self._run([uv, "venv", "--quiet", "--no-project", "--python", self.python, "--allow-existing", self.path])
+        self._run(
+            [uv, "venv", "--quiet", "--no-project", "--python", self.python, "--allow-existing", self.path]
+        )
         if self.source and os.path.basename(self.source) == "uv.lock":
             project = os.path.dirname(f"{self.public}/{self.source}")
-            sync = [uv, "sync", "--frozen", "--no-dev", "--no-install-project", "--no-editable", "--project", project]
+            sync = [
+                uv,
+                "sync",
+                "--frozen",
+                "--no-dev",
+                "--no-install-project",
+                "--no-editable",
+                "--project",
+                project,
+            ]
             self._run([*sync, *self._wheels()])
         elif self.source and os.path.basename(self.source) == "pylock.toml":
-            self._run([uv, "pip", "sync", "--python", self._interpreter, *self._wheels(), f"{self.public}/{self.source}"])
+            self._run(
+                [
+                    uv,
+                    "pip",
+                    "sync",
+                    "--python",
+                    self._interpreter,
+                    *self._wheels(),
+                    f"{self.public}/{self.source}",
+                ]
+            )
         elif self.source:
-            self._run([uv, "pip", "install", "--python", self._interpreter, *self._wheels(), "-r", self.source])
+            self._run(
+                [uv, "pip", "install", "--python", self._interpreter, *self._wheels(), "-r", self.source]
+            )
         if wanted := self._more():
             self._run([uv, "pip", "install", "--python", self._interpreter, *self._wheels(), *wanted])
 
     def with_pip(self) -> None:
         """Fill it with pip."""
         self._run([self.python, "-m", "venv", self.path], "Run: fab setup")
-        pip = [self._interpreter, "-m", "pip", "--disable-pip-version-check", "--no-input", "install", "--quiet"]
+        pip = [
+            self._interpreter,
+            "-m",
+            "pip",
+            "--disable-pip-version-check",
+            "--no-input",
+            "install",
+            "--quiet",
+        ]
         if self.source and self.source.endswith(".toml"):
             if dependencies := self._dependencies():
                 self._run([*pip, *self._wheels(), *dependencies])

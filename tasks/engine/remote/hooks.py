@@ -38,7 +38,9 @@ def build(root: str, name: str, user: str, commands: list[dict[str, object]]) ->
         try:
             run(root, name, user, "build", commands)
         finally:
-            process.check(["chown", "-hR", "root", public], "the source could not be taken back from the build")
+            process.check(
+                ["chown", "-hR", "root", public], "the source could not be taken back from the build"
+            )
     releases.update(root, name, state="built")
 
 
@@ -60,7 +62,9 @@ def locate(root: str, name: str, user: str, modules: list[str]) -> dict[str, str
         "print(json.dumps(found))"
     )
     argv = ["/bin/sh", f"{release}/config/launch", f"{release}/env/bin/python", "-c", code, *modules]
-    found = json.loads(process.check(argv, "packages could not be looked for", user=user, timeout=60).splitlines()[-1])
+    found = json.loads(
+        process.check(argv, "packages could not be looked for", user=user, timeout=60).splitlines()[-1]
+    )
     return {module: _below(release, module, place) for module, place in found.items()}
 
 

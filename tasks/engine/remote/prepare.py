@@ -32,7 +32,9 @@ def packages(wanted: list[str], patience: float) -> list[str]:
         env = {"DEBIAN_FRONTEND": "noninteractive", "NEEDRESTART_MODE": "l"}
         hint = "Try it on the host: sudo apt-get update && sudo apt-get install " + " ".join(missing)
         agent.output(f"installing {', '.join(missing)}")
-        process.check([*apt, "update"], "the lists of packages could not be fetched", hint, env=env, timeout=600)
+        process.check(
+            [*apt, "update"], "the lists of packages could not be fetched", hint, env=env, timeout=600
+        )
         install = [*apt, "install", "--no-install-recommends", *missing]
         process.check(install, "packages could not be installed", hint, env=env, timeout=1800)
     return [f"package {name}" for name in missing]
@@ -81,7 +83,9 @@ def uv(wanted: bool, index: bool) -> list[str]:
     shutil.rmtree(place, ignore_errors=True)
     made = process.run(["python3", "-m", "venv", place])
     if made.status == 0:
-        made = process.run([f"{place}/bin/python", "-m", "pip", "--no-input", "install", "--quiet", "uv"], timeout=300)
+        made = process.run(
+            [f"{place}/bin/python", "-m", "pip", "--no-input", "install", "--quiet", "uv"], timeout=300
+        )
     if made.status != 0:
         shutil.rmtree(place, ignore_errors=True)
         agent.output("uv cannot be had here, pip will do its work: " + (made.lines or ["no answer"])[-1])
@@ -113,7 +117,15 @@ def account(user: str, root: str) -> list[str]:
     with contextlib.suppress(KeyError):
         pwd.getpwnam(user)
         return []
-    options = ["--system", "--user-group", "--no-create-home", "--home-dir", f"{root}/home", "--shell", "/usr/sbin/nologin"]
+    options = [
+        "--system",
+        "--user-group",
+        "--no-create-home",
+        "--home-dir",
+        f"{root}/home",
+        "--shell",
+        "/usr/sbin/nologin",
+    ]
     process.check(["useradd", *options, user], f"the user {user} could not be made")
     return [f"user {user}"]
 
@@ -126,12 +138,17 @@ def claim(app: str, root: str) -> list[str]:
     if not os.path.lexists(root):
         os.makedirs(root, mode=0o755)
     if os.path.islink(root) or not os.path.isdir(root):
-        raise Failed(f"{root} is not a directory; nothing was touched", "Choose another root in the settings.")
+        raise Failed(
+            f"{root} is not a directory; nothing was touched", "Choose another root in the settings."
+        )
     owner = _owner(root)
     if owner == app:
         return []
     if owner is not None:
-        raise Failed(f"{root} belongs to the application {owner}; nothing was touched", "Choose another root in the settings.")
+        raise Failed(
+            f"{root} belongs to the application {owner}; nothing was touched",
+            "Choose another root in the settings.",
+        )
     if os.listdir(root):
         raise Failed(
             f"{root} exists and was not made by fabrelease; nothing was touched",
@@ -156,9 +173,14 @@ def check_ready(app: str, root: str, user: str) -> None:
     if _owner(root) != app:
         owner = _owner(root)
         if owner is None and os.path.isdir(root) and os.listdir(root):
-            raise Failed(f"{root} exists and was not made by fabrelease; nothing was touched", "Choose another root in the settings.")
+            raise Failed(
+                f"{root} exists and was not made by fabrelease; nothing was touched",
+                "Choose another root in the settings.",
+            )
         raise Failed(
-            f"{root} belongs to the application {owner}; nothing was touched" if owner else f"{root} is not there yet",
+            f"{root} belongs to the application {owner}; nothing was touched"
+            if owner
+            else f"{root} is not there yet",
             "Choose another root in the settings." if owner else hint,
         )
     try:
@@ -206,6 +228,10 @@ def services(names: list[str]) -> list[str]:
     for name in names:
         for query, verb in (("is-enabled", "enable"), ("is-active", "start")):
             if process.run(["systemctl", "--quiet", query, name]).status != 0:
-                process.check(["systemctl", verb, name], f"{name} could not be {verb}ed".replace("eed", "ed"), f"Look at: systemctl status {name}")
+                process.check(
+                    ["systemctl", verb, name],
+                    f"{name} could not be {verb}ed".replace("eed", "ed"),
+                    f"Look at: systemctl status {name}",
+                )
                 changed.append(f"service {name} {verb}ed".replace("eed", "ed"))
     return changed

@@ -8,7 +8,8 @@ import pwd
 import signal
 import subprocess
 import threading
-from typing import Any, Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 from .failure import Failed
 

@@ -50,7 +50,9 @@ def _remember(git: list[str], commit: str, name: str) -> None:
     process.run([*git, "-c", "gc.pruneExpire=now", "-c", "gc.autoDetach=false", "gc", "--auto", "--quiet"])
 
 
-def receive(root: str, release: releases.Release, commit: str, owner: str, group: str, shared: Shared) -> None:
+def receive(
+    root: str, release: releases.Release, commit: str, owner: str, group: str, shared: Shared
+) -> None:
     """Begin a release with a commit's tree; the objects that are missing come as the call's data.
 
     :param commit: the name of a commit that holds the tree.
@@ -143,7 +145,9 @@ def _inside(public: str, name: str) -> str:
         if not os.path.lexists(path):
             os.mkdir(path)
         elif not stat.S_ISDIR(os.lstat(path).st_mode):
-            raise Failed(f"shared: {name} cannot be linked: {path.split('/public/', 1)[1]} is no directory in this release")
+            raise Failed(
+                f"shared: {name} cannot be linked: {path.split('/public/', 1)[1]} is no directory in this release"
+            )
     return f"{public}/{name}"
 
 
