@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.prepared import ensure_prepared_image
+from tests.project import Project
 from tests.target import Target, ensure_engine, ensure_image
 
 
@@ -46,3 +48,32 @@ def shared_bare_server(image: str) -> Iterator[Target]:
     """A server that the tests of one module share, fresh from the image for the first of them."""
     with Target.start(image) as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def prepared_image(image: str, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The image of a server that `fab setup` has prepared for both applications, made once and kept.
+
+    Named by what decides what setup does, so that a change there makes it anew.
+    """
+    return ensure_prepared_image(image, tmp_path_factory.mktemp("prepared"))
+
+
+@pytest.fixture
+def server(prepared_image: str) -> Iterator[Target]:
+    """A prepared server of the test's own."""
+    with Target.start(prepared_image) as target:
+        yield target
+
+
+@pytest.fixture(scope="module")
+def shared_server(prepared_image: str) -> Iterator[Target]:
+    """A prepared server that the tests of one module share."""
+    with Target.start(prepared_image) as target:
+        yield target
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    """A project of the Django application."""
+    return Project(tmp_path / "project")

@@ -5,15 +5,31 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from invoke.exceptions import Exit
 
-class Error(Exception):
+
+class Error(Exit):
     """Something a person has to know about; its text says what happened, why, and what to type next.
+
+    Invoke prints an Exit's message and ends with its code, so it needs no traceback and no wrapper.
 
     :cvar exit_status: 1 failed and nothing live was harmed, 2 wrong use or configuration and nothing
         was connected to, 3 the live state needs a person.
     """
 
     exit_status = 1
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.text = message
+
+    def __str__(self) -> str:
+        return self.text
+
+    @property
+    def code(self) -> int:
+        """The exit status, as Invoke asks for it."""
+        return self.exit_status
 
 
 class UsageError(Error):
@@ -26,20 +42,16 @@ class HostError(Error):
     """A step failed on one host.
 
     :param host: the host's short name.
-    :param message: what happened and why.
+    :param what: what happened and why.
     :param hint: what to type or to look at next.
     :param needs_person: the live state is not what it should be, and the tool could not mend it.
     """
 
-    def __init__(self, host: str, message: str, hint: str = "", needs_person: bool = False) -> None:
-        super().__init__(message)
+    def __init__(self, host: str, what: str, hint: str = "", needs_person: bool = False) -> None:
+        super().__init__(f"{host}: {what}" + (f"\n  {hint}" if hint else ""))
         self.host = host
-        self.message = message
-        self.hint = hint
+        self.what = what
         self.exit_status = 3 if needs_person else 1
-
-    def __str__(self) -> str:
-        return f"{self.host}: {self.message}" + (f"\n  {self.hint}" if self.hint else "")
 
 
 class HostErrors(Error):

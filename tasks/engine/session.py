@@ -160,7 +160,8 @@ class Session:
             if kind == wire.OUTPUT:
                 self.on_output(json.loads(body)["line"])
             elif kind == wire.FAILURE:
-                raise HostError(self.name, **json.loads(body))
+                failed = json.loads(body)
+                raise HostError(self.name, failed["message"], failed["hint"], failed["needs_person"])
             elif kind == wire.CRASH:
                 raise HostError(
                     self.name,

@@ -677,7 +677,7 @@ class Settings(Model):
 
     # Filled in by the loader; no keys of a stage file.
     host: Host = Field(description="The host these settings are for.")
-    stage: str = Field(description="The stage's name.")
+    stage: HostName = Field(description="The stage's name.")
     project: Path = Field(description="Local directory that holds hosts/.")
 
     @model_validator(mode="after")

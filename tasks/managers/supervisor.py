@@ -143,6 +143,11 @@ def of_app(app: str) -> list[Program]:
     return [program for program in programs() if ours.fullmatch(program["name"])]
 
 
+def is_up(program: Program) -> bool:
+    """Whether a program runs; STARTING is what supervisor calls the first second of that."""
+    return program["state"] in ("STARTING", "RUNNING")
+
+
 def is_broken(program: Program) -> bool:
     """Whether a program died and is not coming up."""
     return program["state"] in BROKEN

@@ -117,8 +117,13 @@ def test_a_small_file_system_fills_up(image: str) -> None:
 
 
 def test_what_a_dead_process_left_is_removed_and_what_a_live_one_has_is_not(bare_server: Target) -> None:
-    starts_and_dies = "import os; from tests.target import Target; print(Target.start().container.id, flush=True); os._exit(1)"
-    command = [sys.executable, "-c", starts_and_dies]
+    program = """if True:
+        import os
+        from tests.target import Target
+        print(Target.start().container.id, flush=True)
+        os._exit(1)
+    """
+    command = [sys.executable, "-c", program]
     dead = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
     client = docker.from_env()
     left = dead.stdout.strip()

@@ -169,6 +169,12 @@ def clear(app: str, root: str, manager_name: str) -> list[str]:
     return cleared
 
 
+def runs(app: str, manager_name: str, release: str) -> bool:
+    """Whether a release's web program is running."""
+    manager = importlib.import_module(f"fabrelease.tasks.managers.{manager_name}")
+    return any(p["name"] == f"{app}-{release}" and manager.is_up(p) for p in manager.of_app(app))
+
+
 def _clear_links(root: str) -> list[str]:
     """Temporary links that a rename never reached."""
     found = [path for name in ("next", "current") for path in glob.glob(f"{glob.escape(root)}/{name}.*.*") if os.path.islink(path)]

@@ -11,6 +11,7 @@ from . import agent, process, releases
 from .failure import Failed
 
 # The tree is checked out byte for byte: no attribute of the project's may convert or filter it.
+KEPT = 10  # commits whose objects stay on the host, to send only differences to
 PLAIN = "* -text -eol -ident -filter -working-tree-encoding -export-ignore -export-subst\n"
 
 
@@ -32,12 +33,21 @@ def repository(root: str) -> str:
 
 
 def known(root: str) -> list[str]:
-    """The commits whose objects are on the host already."""
+    """The trees whose objects are on the host already, the newest first."""
     path = f"{root}/repo.git"
     if not os.path.isdir(path):
         return []
-    done = process.run(["git", f"--git-dir={path}", "for-each-ref", "--sort=-creatordate", "--format=%(objectname)"])
+    done = process.run(["git", f"--git-dir={path}", "for-each-ref", "--sort=-refname", "--format=%(tree)"])
     return done.lines if done.status == 0 else []
+
+
+def _remember(git: list[str], commit: str, name: str) -> None:
+    """Keep a release's commit by a reference with the release's id, and only the newest few of them."""
+    process.check([*git, "update-ref", f"refs/heads/{name}", commit], "the source did not arrive whole")
+    listed = process.run([*git, "for-each-ref", "--sort=-refname", "--format=%(refname)"]).lines
+    for reference in listed[KEPT:]:
+        process.run([*git, "update-ref", "-d", reference])
+    process.run([*git, "-c", "gc.pruneExpire=now", "-c", "gc.autoDetach=false", "gc", "--auto", "--quiet"])
 
 
 def receive(root: str, release: releases.Release, commit: str, owner: str, group: str, shared: Shared) -> None:
@@ -52,7 +62,7 @@ def receive(root: str, release: releases.Release, commit: str, owner: str, group
     if first := next(pack, b""):
         unpack = [*git, "index-pack", "--stdin", "--fix-thin"]
         process.check(unpack, "the source did not arrive whole", stdin=_chain(first, pack))
-    process.check([*git, "update-ref", f"refs/heads/{commit}", commit], "the source did not arrive whole")
+    _remember(git, commit, release["id"])
     _begin(root, release, owner, group)
     public = f"{releases.directory(root, release['id'])}/public"
     index = {"GIT_INDEX_FILE": f"{public}/../index"}

@@ -13,8 +13,9 @@ access_log_format = '%({x-forwarded-for}i)s %(l)s %(u)s %(t)s "%(r)s" %(s)s %(b)
 worker_tmp_dir = "/dev/shm"
 # Who may send X-Forwarded-Proto and SCRIPT_NAME: nginx on this host. (Over a unix socket it always may.)
 forwarded_allow_ips = "127.0.0.1,::1"
-# This umask is for gunicorn's sockets alone: the user and its group, which nginx is in, may connect.
-umask = 0o117
+# This umask is for the socket alone; who may reach it is decided by its directory, which only the user and
+# nginx enter.
+umask = 0
 # For ASGI workers; WSGI ones are told by nginx, in SCRIPT_NAME.
 root_path = '/todo'
 # By default there is one control socket a user, which two releases would take from each other.

@@ -1,0 +1,243 @@
+"""The configuration of a release, rendered here for one host and installed there."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import json
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+from .errors import HostError, UsageError
+from .hosts import Host
+from .remote import files, hooks, releases
+from .remote.cutover import Plan
+from .remote.probe import Question
+
+if TYPE_CHECKING:
+    from .rendering import Renderer
+    from .settings import Settings
+
+TEMPLATES = Path(__file__).parents[2] / "templates"
+LAUNCH = TEMPLATES / "launch.sh"
+
+
+def server_of(settings: Settings) -> ModuleType:
+    """The module of the server that runs the application."""
+    return importlib.import_module(f"fabrelease.tasks.servers.{settings.web.server}")
+
+
+def manager_of(settings: Settings) -> ModuleType:
+    """The module of the manager that keeps the server running."""
+    return importlib.import_module(f"fabrelease.tasks.managers.{settings.manager}")
+
+
+class Building:
+    """The next release of one host, while it is being built.
+
+    :param host: a host whose ``next`` was pushed.
+    :raises HostError: it has none.
+    """
+
+    def __init__(self, host: Host) -> None:
+        self.host = host
+        self.settings = host.settings
+        listing = host.call(releases.listing, self.settings.root)
+        known = {release["id"]: release for release in listing["releases"]}
+        if listing["next"] is None or not known[listing["next"]].get("pushed"):
+            raise HostError(host.name, "there is no next release to work on", "Push one first: fab push")
+        self.release: releases.Release = known[listing["next"]]
+        self.live: releases.Release = known.get(listing["current"], {})
+
+    @property
+    def id(self) -> str:
+        """The release's id."""
+        return str(self.release["id"])
+
+    @property
+    def path(self) -> str:
+        """The release's directory."""
+        return f"{self.settings.root}/releases/{self.id}"
+
+    @cached_property
+    def address(self) -> str:
+        """What the release's server binds: its own socket, or a port that the live release does not use."""
+        if self.settings.web.bind == "socket":
+            return f"unix:{self.path}/run/web.sock"
+        host, _, port = self.settings.web.bind.rpartition(":")
+        taken = self.live.get("address") == self.settings.web.bind
+        return f"{host}:{int(port) + 1}" if taken else self.settings.web.bind
+
+    def install(self, templates: Mapping[str, str], **more: object) -> list[str]:
+        """Render templates into the release's ``config``.
+
+        :param templates: file name to template name.
+        :returns: the names of the files that changed.
+        """
+        entries = [
+            files.entry(f"{self.path}/config/{name}", self.render(template, **more)) for name, template in templates.items()
+        ]
+        return [Path(path).name for path in self.host.call(files.install, entries)]
+
+    def install_environment(self) -> list[str]:
+        """Install what every process is started with: the variables, the secrets, the launcher."""
+        user = self.settings.user
+        environment = self.render("environment.j2", variables=self._environment())
+        entries = [
+            files.entry(f"{self.path}/config/launch", LAUNCH.read_text(), 0o755),
+            files.entry(f"{self.path}/config/environment", environment, 0o640, user),
+        ]
+        if self.settings.secrets:
+            secrets = self.render("environment.j2", variables=read_secrets(self.settings))
+            entries.append(files.entry(f"{self.path}/config/secrets", secrets, 0o640, user))
+        return [Path(path).name for path in self.host.call(files.install, entries)]
+
+    def render(self, template: str, **more: object) -> str:
+        """Render one template for this host and release."""
+        return _renderer(self.settings).render(template, **self._variables(), **more)
+
+    def directories(self) -> dict[str, list[tuple[str, str]]]:
+        """The URL prefixes that nginx serves itself, with their directories: ``static`` and ``media``."""
+        site, root = self.settings.site, self.settings.root
+        modules = sorted({target.split(":")[0] for target in site.static.values() if ":" in target})
+        found = self.host.call(hooks.locate, root, self.id, self.settings.user, modules) if modules else {}
+
+        def directory(target: str) -> str:
+            module, colon, inside = target.rpartition(":")
+            return f"{root}/current/{found[module]}/{inside}" if colon else f"{root}/current/public/{target}"
+
+        return {
+            "static": [(self._prefix(prefix), directory(target)) for prefix, target in site.static.items()],
+            "media": [(self._prefix(prefix), f"{root}/shared/{target}") for prefix, target in site.media.items()],
+        }
+
+    def note(self, **facts: Any) -> None:
+        """Write down something about the release on the host, for the next steps."""
+        if any(self.release.get(name) != value for name, value in facts.items()):
+            self.release = self.host.call(releases.update, self.settings.root, self.id, **facts)
+
+    def _prefix(self, prefix: str) -> str:
+        """A URL prefix below the site's path; one that names the path already is taken as it is."""
+        path = self.settings.site.path.rstrip("/")
+        return prefix if prefix.startswith(f"{path}/") else path + prefix
+
+    def _environment(self) -> dict[str, str]:
+        """The variables of the settings, and the paths that Python finds the application by."""
+        public = f"{self.path}/public"
+        return {"PYTHONPATH": f"{public}:{public}/src", "PYTHONUNBUFFERED": "1", **self.settings.env}
+
+    def _variables(self) -> dict[str, Any]:
+        return {
+            "settings": self.settings,
+            "release": SimpleNamespace(
+                id=self.id,
+                path=self.path,
+                public=f"{self.path}/public",
+                config=f"{self.path}/config",
+                env=f"{self.path}/env",
+                run=f"{self.path}/run",
+                socket=f"{self.path}/run/web.sock",
+                address=self.address,
+                pythonpath=[],
+            ),
+            "host": _facts(self.host),
+        }
+
+
+def render_alone(host: Host, template: str) -> str:
+    """Render a template that belongs to no release."""
+    return _renderer(host.settings).render(template, settings=host.settings, host=_facts(host))
+
+
+def _facts(host: Host) -> SimpleNamespace:
+    facts = host.facts
+    return SimpleNamespace(**{**facts, "name": host.name, "nginx_version": tuple(facts["nginx_version"])})
+
+
+def plan(settings: Settings, release: releases.Release) -> Plan:
+    """What the cutover to a release needs to know.
+
+    :param release: what the host knows about it.
+    """
+    health, site = settings.health, settings.site
+    prefix = site.path.rstrip("/")
+    host = site.domains[0]
+    if site.port not in (80, 443):
+        host = f"{host}:{site.port}"
+    headers = {"X-Forwarded-Proto": "http", "X-Forwarded-For": "127.0.0.1"}
+    if prefix:
+        headers["SCRIPT_NAME"] = prefix
+    ask: Question = {
+        "path": prefix + health.path,
+        "host": host,
+        "headers": headers,
+        "status": health.status,
+        "timeout": health.timeout,
+    }
+    return {
+        "app": settings.app,
+        "root": settings.root,
+        "manager": settings.manager,
+        "user": settings.user,
+        "release": release["id"],
+        "address": release.get("address", ""),
+        "processes": release.get("processes", []),
+        "ask": ask,
+        "ask_site": {**ask, "headers": {}},
+        "port": site.port,
+        "stop": graceful_timeout(settings) + 10,
+        "keep": settings.keep_releases,
+    }
+
+
+def graceful_timeout(settings: Settings) -> float:
+    """Seconds that running requests get to finish when a release is stopped."""
+    return float(settings.web.settings.get("graceful_timeout", server_of(settings).GRACEFUL_TIMEOUT))
+
+
+def read_secrets(settings: Settings) -> dict[str, str]:
+    """The variables of the local file of secrets: NAME=value lines, quotes around a value are dropped.
+
+    :raises UsageError: the file is not there, or a line is no variable; the message holds no value.
+    """
+    path = settings.local(settings.secrets or "")
+    try:
+        lines = path.read_text().splitlines()
+    except OSError as error:
+        raise UsageError(f"secrets: {path} cannot be read: {error.strerror}") from error
+    found = {}
+    for number, line in enumerate(lines, 1):
+        text = line.strip().removeprefix("export ")
+        if not text or text.startswith("#"):
+            continue
+        name, equals, value = text.partition("=")
+        if not equals or not name.strip().isidentifier() or not name.isascii():
+            raise UsageError(f"secrets: {path}:{number} is no NAME=value line")
+        found[name.strip()] = _unquote(value.strip())
+    return found
+
+
+def _unquote(value: str) -> str:
+    quoted = len(value) >= 2 and value[0] == value[-1] and value[0] in "'\""
+    return value[1:-1] if quoted else value
+
+
+def digest(settings: Settings) -> str:
+    """The hash of everything beside the revision that decides what a deploy puts on a host."""
+    content = hashlib.sha256(json.dumps(settings.model_dump(mode="json"), sort_keys=True).encode())
+    local = [settings.secrets, *settings.shared.files.values()]
+    places = [TEMPLATES, settings.project / "templates"]
+    paths = [settings.local(path) for path in local if path]
+    paths += [path for place in places for path in sorted(place.rglob("*")) if path.suffix in (".j2", ".sh")]
+    for path in paths:
+        content.update(path.name.encode() + b"\0" + path.read_bytes() if path.is_file() else b"")
+    return content.hexdigest()
+
+
+def _renderer(settings: Settings) -> Renderer:
+    from .rendering import Renderer
+
+    return Renderer(settings.project / "templates", settings.host.name)

@@ -1,0 +1,152 @@
+"""The revision that is deployed, and the git objects that a host lacks of it."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from .errors import UsageError
+
+PIECE = 1 << 18
+# The commit that carries a tree to a host is made the same for the same tree, whoever makes it and when.
+CARRIER = {
+    "GIT_AUTHOR_NAME": "fabrelease",
+    "GIT_AUTHOR_EMAIL": "fabrelease@localhost",
+    "GIT_AUTHOR_DATE": "1000000000 +0000",
+    "GIT_COMMITTER_NAME": "fabrelease",
+    "GIT_COMMITTER_EMAIL": "fabrelease@localhost",
+    "GIT_COMMITTER_DATE": "1000000000 +0000",
+}
+
+
+@dataclass(frozen=True)
+class Revision:
+    """A commit of a local repository.
+
+    ``tree`` is what is deployed: of the whole repository, or of the directory in it that ``source.path`` names.
+    """
+
+    repository: Path
+    ref: str
+    commit: str
+    tree: str
+    subject: str
+    uncommitted: int
+
+    @property
+    def short(self) -> str:
+        """The beginning of the commit's name, as ids and messages show it."""
+        return self.commit[:7]
+
+
+def resolve(path: Path, ref: str) -> Revision:
+    """Find a revision in a local repository.
+
+    :param path: the repository's work tree, or a directory in it that holds the application.
+    :raises UsageError: no repository, no such revision, or a tree that cannot be sent.
+    """
+    prefix = _ask(path, f"{path} is no git repository", "rev-parse", "--show-prefix").strip("\n")
+    missing = f"there is no revision {ref} in {path}"
+    commit = _ask(path, missing, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{ref}^{{commit}}").strip()
+    inside = prefix.rstrip("/")
+    tree = _ask(path, f"{inside} is not in revision {ref}", "rev-parse", "--verify", "--quiet", f"{commit}:{inside}").strip()
+    _refuse_submodules(path, tree)
+    subject = _ask(path, missing, "show", "--no-patch", "--format=%s", commit).strip()
+    uncommitted = 0
+    if ref == "HEAD":
+        uncommitted = len(_ask(path, "git status failed", "status", "--porcelain", "-z", "--", ".").split("\0")) - 1
+    return Revision(path, ref, commit, tree, subject, uncommitted)
+
+
+def fetch(url: str, ref: str) -> Revision:
+    """Find a revision in a repository elsewhere, by a mirror of it in the user's cache.
+
+    :raises UsageError: it cannot be fetched, or has no such revision.
+    """
+    cache = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "fabrelease"
+    mirror = cache / (hashlib.sha256(url.encode()).hexdigest()[:16] + ".git")
+    if not mirror.exists():
+        cache.mkdir(parents=True, exist_ok=True)
+        _ask(cache, f"{url} cannot be cloned", "clone", "--quiet", "--mirror", "--", url, str(mirror))
+    else:
+        _ask(mirror, f"{url} cannot be fetched", "fetch", "--quiet", "--prune", "origin")
+    return resolve(mirror, ref)
+
+
+def missing_objects(revision: Revision, known: list[str]) -> tuple[str, Iterator[bytes]]:
+    """What a host lacks of a revision, as a git pack.
+
+    :param known: trees that are on the host already.
+    :returns: the name of the commit to check out there, and the pack's bytes (none where nothing is lacking).
+    """
+    objects = _ask(revision.repository, "", "rev-parse", "--path-format=absolute", "--git-path", "objects").strip()
+    with contextlib.ExitStack() as stack:
+        # Carrier commits are made in a directory of their own: the user's repository is only read.
+        place = stack.enter_context(tempfile.TemporaryDirectory(prefix="fabrelease-"))
+        env = {**CARRIER, "GIT_OBJECT_DIRECTORY": place, "GIT_ALTERNATE_OBJECT_DIRECTORIES": objects}
+        carrier = _carrier(revision.repository, revision.tree, env)
+        if revision.tree in known:
+            return carrier, iter(())
+        have = [_carrier(revision.repository, tree, env) for tree in _local(revision.repository, known)]
+        kept = stack.pop_all()
+    return carrier, _pack(revision.repository, carrier, have, env, kept)
+
+
+def _pack(path: Path, carrier: str, have: list[str], env: dict[str, str], kept: contextlib.ExitStack) -> Iterator[bytes]:
+    # --shallow makes what is excluded count as a base for deltas, although it is no ancestor.
+    argv = ["git", "pack-objects", "--quiet", "--stdout", "--revs", "--thin", "--shallow", "--delta-base-offset"]
+    wanted = "\n".join([carrier, *(f"^{commit}" for commit in have)]) + "\n"
+    with kept, subprocess.Popen(
+        argv, cwd=path, env=_environment(env), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdin and process.stdout and process.stderr  # noqa: S101
+        process.stdin.write(wanted.encode())
+        process.stdin.close()
+        while piece := process.stdout.read(PIECE):
+            yield piece
+        if process.wait() != 0:
+            raise UsageError(f"git could not pack {carrier}: {process.stderr.read().decode(errors='replace').strip()}")
+
+
+def _carrier(path: Path, tree: str, env: dict[str, str]) -> str:
+    return _ask(path, "git commit-tree failed", "commit-tree", "-m", "fabrelease", tree, env=env).strip()
+
+
+def _local(path: Path, trees: list[str], limit: int = 2) -> list[str]:
+    """Those of the trees that are in the local repository too, the newest few."""
+    found = _ask(path, "git cat-file failed", "cat-file", "--batch-check", input="\n".join(trees) + "\n") if trees else ""
+    return [line.split()[0] for line in found.splitlines() if " tree " in line][:limit]
+
+
+def _refuse_submodules(path: Path, tree: str) -> None:
+    entries = _ask(path, "git ls-tree failed", "ls-tree", "-r", "-z", tree).split("\0")
+    modules = [entry.split("\t", 1)[1] for entry in entries if entry.startswith("160000 ")]
+    if modules:
+        raise UsageError(
+            f"the revision holds git submodules, which are not sent: {', '.join(modules)}\n"
+            "  Put their files into the repository (git subtree), or make them requirements."
+        )
+
+
+def _ask(path: Path, problem: str, *arguments: str, env: dict[str, str] | None = None, input: str = "") -> str:
+    try:
+        done = subprocess.run(
+            ["git", *arguments], cwd=path, env=_environment(env), input=input.encode(), capture_output=True, check=False
+        )
+    except FileNotFoundError as error:
+        what = f"{path} does not exist" if not path.exists() else "git is not installed here"
+        raise UsageError(f"{what}; source.path is where the application's repository is") from error
+    if done.returncode != 0:
+        said = done.stderr.decode(errors="replace").strip()
+        raise UsageError(f"{problem}" + (f": {said}" if said else "") + "\n  See what there is: git log, git tag, git branch")
+    return done.stdout.decode(errors="surrogateescape")
+
+
+def _environment(more: dict[str, str] | None) -> dict[str, str]:
+    return {**os.environ, "LC_ALL": "C.UTF-8", "GIT_TERMINAL_PROMPT": "0", **(more or {})}

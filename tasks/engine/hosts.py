@@ -1,0 +1,198 @@
+"""From what the user typed after -H, or a connection of the user's own, to hosts with their settings."""
+
+from __future__ import annotations
+
+import getpass
+import socket
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
+
+import fabric
+from fabric import Connection
+from invoke.context import Context
+
+from . import terminal
+from .connecting import open_connection
+from .errors import Error, HostError, HostErrors, SettingsError, UsageError
+from .remote import entry
+from .session import Session
+
+if TYPE_CHECKING:
+    from .settings import Settings
+
+P = ParamSpec("P")
+T = TypeVar("T")
+CONNECT_SECONDS = 10
+
+
+class Host:
+    """One server of a stage: its settings, its connection, and the session on it.
+
+    :param settings: merged and checked.
+    :param connection: opened when it is first needed, with the host key verified.
+    """
+
+    def __init__(self, settings: Settings, connection: Connection) -> None:
+        self.settings = settings
+        self.connection = connection
+        self.name = settings.host.name
+        self._session: Session | None = None
+        self._entry: entry.Entry | None = None
+
+    @property
+    def session(self) -> Session:
+        """The session, started when it is first needed and again when it was lost."""
+        if self._session is None or not self.is_open:
+            open_connection(self.connection, self.settings)
+            self._entry = None
+            self._session = Session(self.name, self.connection, lambda line: terminal.output(self.name, line))
+        return self._session
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a session runs."""
+        return self._session is not None and self._session.is_open and self.connection.is_connected
+
+    def call(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run a function on the host; see Session.call."""
+        return self.session.call(function, *args, **kwargs)
+
+    def send(self, function: Callable[P, T], data: Iterable[bytes] | None, /) -> Callable[P, T]:
+        """Run a function on the host with data; see Session.send."""
+        return self.session.send(function, data)
+
+    def begin(self, what: str) -> entry.Entry:
+        """Take the deploy lock for this session and look at what is there; the second time, only look.
+
+        :param what: what the lock is taken for, shown to who comes second.
+        """
+        session = self.session
+        if self._entry is None:
+            settings = self.settings
+            self._entry = session.call(
+                entry.begin, settings.app, settings.root, settings.user, settings.manager, who(), what
+            )
+            for line in self._entry["cleared"]:
+                self.say("clear", f"left by an earlier deploy: {line}")
+        return self._entry
+
+    @property
+    def facts(self) -> entry.Facts:
+        """What the host is."""
+        return self._entry["facts"] if self._entry else self.call(entry.facts)
+
+    def say(self, step: str, text: str, style: str = "") -> None:
+        """Tell the person what happened here."""
+        terminal.say(self.name, step, text, style)
+
+    def close(self) -> None:
+        """End the session, and with it the lock."""
+        if self._session is not None:
+            self._session.close()
+            self._session = None
+            self._entry = None
+
+
+def who() -> str:
+    """The person and the machine a command was typed on."""
+    return f"{getpass.getuser()}@{socket.gethostname()}"
+
+
+# One host, one connection, one session and so one lock, for all that one run of a program does: each task of
+# "fab push venv" gets a context of its own, and they must not lock each other out.
+_hosts: dict[tuple[Path, str, str], Host] = {}
+
+
+def of(c: Context) -> list[Host]:
+    """The hosts a context stands for; the same objects each time, so that steps share connection and lock.
+
+    :param c: what Fabric hands to a task: a Connection to a stage's name, to a host's name, or to a server
+        by its address; or a Context where no -H was given, which means the default stage.
+    :raises UsageError: nothing answers to that name, or the settings are wrong.
+    """
+    return list(_resolve(c))
+
+
+def everywhere(c: Context) -> list[Host]:
+    """Like of(), but every stage where no -H was given: for commands that only read."""
+    from . import stages
+
+    if isinstance(c, Connection):
+        return of(c)
+    loaded = stages.load_stages(stages.find_project(Path.cwd()))
+    return [_host(c, settings) for stage in loaded.values() for settings in stage.hosts.values()]
+
+
+def close_all() -> None:
+    """End every session, and with it every lock."""
+    while _hosts:
+        _hosts.popitem()[1].close()
+
+
+def _resolve(c: Context) -> Iterator[Host]:
+    from . import stages
+
+    project = stages.find_project(Path.cwd())
+    if not isinstance(c, Connection):
+        name = stages.default_stage(project)
+    else:
+        name = c.original_host
+    try:
+        chosen = stages.select(project, name)
+    except SettingsError:
+        raise
+    except UsageError as unknown:
+        if not isinstance(c, Connection):
+            raise
+        try:
+            yield _host(c, stages.match_connection(project, c.host, c.user, c.port), c)
+        except SettingsError:
+            raise
+        except UsageError:
+            raise unknown from None
+        return
+    for settings in chosen.hosts.values():
+        yield _host(c, settings)
+
+
+def _host(c: Context, settings: Settings, connection: Connection | None = None) -> Host:
+    """The host of these settings, on the connection it has already or else on this one."""
+    key = (settings.project, settings.stage, settings.host.name)
+    host = _hosts.get(key)
+    if host is None or (connection is not None and not host.is_open):
+        host = _hosts[key] = Host(settings, connection or _connection(c, settings))
+    host.settings = settings
+    return host
+
+
+def _connection(c: Context, settings: Settings) -> Connection:
+    config = c.config.clone() if isinstance(c.config, fabric.Config) else fabric.Config()
+    if settings.host.key:
+        config.connect_kwargs.key_filename = str(settings.local(settings.host.key))
+    connection = Connection(settings.host.address, user=settings.host.user, port=settings.host.port, config=config)
+    connection.connect_timeout = connection.connect_timeout or CONNECT_SECONDS
+    return connection
+
+
+def each(hosts: list[Host], function: Callable[[Host], T], what: str = "") -> list[T]:
+    """Do something on every host, side by side, and wait for all of them.
+
+    :param what: what is being done, shown while it lasts.
+    :raises HostError, HostErrors: some failed; the others came to their end.
+    """
+    with terminal.working(f"{what}: {', '.join(host.name for host in hosts)}" if what else ""):
+        if len(hosts) == 1:
+            return [function(hosts[0])]
+        with ThreadPoolExecutor(len(hosts)) as pool:
+            futures = [pool.submit(function, host) for host in hosts]
+    failed = [error for error in (future.exception() for future in futures) if error is not None]
+    for error in failed:
+        if not isinstance(error, Error):
+            raise error
+    if len(failed) > 1 and all(isinstance(error, HostError) for error in failed):
+        raise HostErrors([error for error in failed if isinstance(error, HostError)])
+    if failed:
+        raise failed[0]
+    return [future.result() for future in futures]

@@ -1,0 +1,73 @@
+"""The first call of a session that changes something: is the host ready, is it ours to change, what is there."""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import TypedDict
+
+from . import cutover, lock, prepare, probe, process, releases, source
+
+
+class Facts(TypedDict):
+    """What the steps and the templates need to know about a host."""
+
+    family: str
+    ipv6: bool
+    nginx_version: list[int]
+    web_user: str
+    web_group: str
+
+
+class Entry(TypedDict):
+    """What a session starts with; ``cleared`` says what an earlier deploy had left behind."""
+
+    facts: Facts
+    known: list[str]
+    current: releases.Release | None
+    next: releases.Release | None
+    live: bool
+    cleared: list[str]
+
+
+def facts() -> Facts:
+    """Look at the host."""
+    version = re.search(r"nginx/([\d.]+)", process.run(["nginx", "-v"]).text if _has("nginx") else "")
+    return {
+        "family": "debian" if os.path.exists("/etc/debian_version") else "redhat",
+        "ipv6": _has_ipv6(),
+        "nginx_version": [int(part) for part in version[1].split(".")] if version else [],
+        "web_user": probe.web_user(),
+        "web_group": probe.web_group(),
+    }
+
+
+def begin(app: str, root: str, user: str, manager: str, who: str, what: str) -> Entry:
+    """Take the lock, clear away what an earlier deploy left, and look at what is there.
+
+    :raises Failed: setup was not run, or somebody else is deploying.
+    """
+    prepare.check_ready(app, root, user)
+    lock.take(app, root, who, what)
+    cleared = cutover.clear(app, root, manager)
+    current, following = releases.linked(root, "current"), releases.linked(root, "next")
+    return {
+        "facts": facts(),
+        "known": source.known(root),
+        "current": releases.read(root, current) if current else None,
+        "next": releases.read(root, following) if following else None,
+        "live": current is not None and cutover.runs(app, manager, current),
+        "cleared": cleared,
+    }
+
+
+def _has(program: str) -> bool:
+    return any(os.access(f"{folder}/{program}", os.X_OK) for folder in ("/usr/sbin", "/usr/bin", "/usr/local/sbin"))
+
+
+def _has_ipv6() -> bool:
+    try:
+        with open("/proc/net/if_inet6", encoding="ascii") as file:
+            return bool(file.read().strip())
+    except OSError:
+        return False

@@ -1,0 +1,75 @@
+"""Commands of the user's, run in a release as the application's user with its environment."""
+
+from __future__ import annotations
+
+import json
+import os
+
+from . import agent, process, releases
+from .failure import Failed
+
+
+def run(root: str, name: str, user: str, kind: str, commands: list[dict[str, object]]) -> None:
+    """Run the commands of a hook one after another; what they write is shown while they run.
+
+    :param kind: the hook's name, for messages.
+    :param commands: each a ``run`` and a ``timeout`` in seconds.
+    :raises Failed: one failed; the rest was not run.
+    """
+    release = releases.directory(root, name)
+    for command in commands:
+        agent.output(f"$ {command['run']}")
+        timeout = float(str(command["timeout"]))
+        argv = ["/bin/sh", f"{release}/config/launch", "/bin/sh", "-c", str(command["run"])]
+        done = process.run(argv, user=user, timeout=timeout, on_line=agent.output)
+        if done.status != 0:
+            how = process.ending(done, "it", timeout)
+            raise Failed(
+                f"the {kind} command failed: {command['run']}: {how}{process.quote(done.lines)}",
+                "Mend it, commit, and deploy again.",
+            )
+
+
+def build(root: str, name: str, user: str, commands: list[dict[str, object]]) -> None:
+    """Run the build hook, which may write into the release's public/; afterwards only root may."""
+    public = f"{releases.directory(root, name)}/public"
+    if commands:
+        process.check(["chown", "-hR", user, public], "the source could not be given to the build")
+        try:
+            run(root, name, user, "build", commands)
+        finally:
+            process.check(["chown", "-hR", "root", public], "the source could not be taken back from the build")
+    releases.update(root, name, state="built")
+
+
+def locate(root: str, name: str, user: str, modules: list[str]) -> dict[str, str]:
+    """Where installed packages have their files, below a release's directory.
+
+    :returns: module to directory, such as ``env/lib/python3.11/site-packages/flasktodo``.
+    :raises Failed: one is not installed.
+    """
+    release = releases.directory(root, name)
+    code = (
+        "import importlib.util, json, os, sys\n"
+        "found = {}\n"
+        "for name in sys.argv[1:]:\n"
+        "    try: spec = importlib.util.find_spec(name)\n"
+        "    except ImportError: spec = None\n"
+        "    places = list(spec.submodule_search_locations or [os.path.dirname(spec.origin or '')]) if spec else []\n"
+        "    found[name] = places[0] if places else None\n"
+        "print(json.dumps(found))"
+    )
+    argv = ["/bin/sh", f"{release}/config/launch", f"{release}/env/bin/python", "-c", code, *modules]
+    found = json.loads(process.check(argv, "packages could not be looked for", user=user, timeout=60).splitlines()[-1])
+    return {module: _below(release, module, place) for module, place in found.items()}
+
+
+def _below(release: str, module: str, place: str | None) -> str:
+    environment = os.path.realpath(f"{release}/env")
+    for real, shown in ((environment, "env"), (os.path.realpath(f"{release}/public"), "public")):
+        if place and os.path.realpath(place).startswith(f"{real}/"):
+            return f"{shown}/{os.path.relpath(os.path.realpath(place), real)}"
+    raise Failed(
+        f"site.static names the package {module}, which is not installed in this release's environment",
+        "Add it to the requirements, or correct site.static.",
+    )

@@ -1,0 +1,26 @@
+"""``fab logs``: the ends of the logs, or what is written from now on."""
+
+from __future__ import annotations
+
+from fabric import task
+from invoke.context import Context
+
+from .engine import hosts
+from .engine.hosts import Host
+from .engine.remote import logs as remote
+
+
+@task(
+    help={
+        "which": "app, nginx or supervisor; all of them by default",
+        "follow": "go on with what is written from now on, until Ctrl-C",
+        "lines": "how many lines of each",
+    }
+)
+def logs(c: Context, which: str = "", follow: bool = False, lines: int = 20) -> None:
+    """Look: the logs of the application, of nginx and of supervisor."""
+    hosts.each(hosts.of(c), lambda host: _logs(host, which, follow, lines))
+
+
+def _logs(host: Host, which: str, follow: bool, lines: int) -> None:
+    host.call(remote.show, host.settings.root, which, follow, lines)

@@ -1,0 +1,27 @@
+"""``fab rollback``: the cutover backwards, with an older good release as next."""
+
+from __future__ import annotations
+
+from fabric import task
+from invoke.context import Context
+
+from .engine import configuration, hosts
+from .engine.hosts import Host
+from .engine.remote import cutover, releases
+from .switch import cut_over
+
+
+@task(help={"to": "a release's id, or the beginning of one or of its revision; by default the good one before"})
+def rollback(c: Context, to: str | None = None) -> None:
+    """Main: go back to the good release before, by the same cutover; twice goes back two."""
+    where = hosts.of(c)
+    for host in where:
+        host.begin("rollback")
+    plans = hosts.each(where, lambda host: _plan(host, to), "looking for the way back")
+    cut_over(where, dict(zip((host.name for host in where), plans, strict=True)), what="rollback")
+
+
+def _plan(host: Host, to: str | None) -> cutover.Plan:
+    release = host.call(releases.choose_back, host.settings.root, to)
+    host.say("rollback", f"to {release['id']} {release.get('subject', '')}".rstrip())
+    return configuration.plan(host.settings, release)

@@ -1,0 +1,44 @@
+"""``fab run "COMMAND"``: a command in the live release, as the application would run it."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+
+from fabric import task
+from invoke.context import Context
+
+from .engine import hosts
+from .engine.connecting import open_connection
+from .engine.errors import Error, HostError
+from .engine.hosts import Host
+from .engine.remote import releases
+
+
+@task(help={"command": 'a shell command, such as "python manage.py createsuperuser"'})
+def run(c: Context, command: str) -> None:
+    """Look: run a command in the current release with its environment, as the application's user."""
+    for host in hosts.of(c):
+        _run(host, command)
+
+
+def _run(host: Host, command: str) -> None:
+    settings = host.settings
+    current = host.call(releases.linked, settings.root, "current")
+    if current is None:
+        raise HostError(host.name, "nothing is deployed yet, so there is nothing to run it in", "Deploy first: fab deploy")
+    open_connection(host.connection, settings)
+    launch = f"{settings.root}/releases/{current}/config/launch"
+    argv = ["sudo", "-u", settings.user, "--", "/bin/sh", launch, "/bin/sh", "-c", command]
+    interactive = sys.stdin.isatty()
+    done = host.connection.run(shlex.join(argv), pty=interactive, warn=True, in_stream=None if interactive else False)
+    if done.return_code != 0:
+        raise CommandFailed(host.name, command, done.return_code)
+
+
+class CommandFailed(Error):
+    """The command ended with another status than 0, which becomes fab's own."""
+
+    def __init__(self, host: str, command: str, status: int) -> None:
+        super().__init__(f"{host}: {command!r} ended with exit status {status}")
+        self.exit_status = 1

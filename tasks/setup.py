@@ -1,0 +1,47 @@
+"""``fab setup``: make a bare server ready to host the application."""
+
+from __future__ import annotations
+
+from fabric import task
+from invoke.context import Context
+
+from .engine import configuration, hosts
+from .engine.hosts import Host
+from .engine.remote import files, lock, nginx, prepare, probe
+
+PACKAGES = ["ca-certificates", "git", "iproute2", "logrotate", "nginx", "python3-venv"]
+SERVICES = ["nginx"]
+
+
+@task(help={"apt-timeout": "seconds to wait while another process holds apt"})
+def setup(c: Context, apt_timeout: int = 300) -> None:
+    """Server: install packages, make user, directories and services; the second time, change nothing."""
+    hosts.each(hosts.of(c), lambda host: _setup(host, apt_timeout), "preparing")
+
+
+def _setup(host: Host, patience: float) -> None:
+    settings, call = host.settings, host.call
+    manager = configuration.manager_of(settings)
+    call(lock.take, settings.app, settings.root, hosts.who(), "setup")
+    changed = call(prepare.claim, settings.app, settings.root)
+    changed += call(prepare.packages, [*PACKAGES, *manager.PACKAGES], patience)
+    changed += call(prepare.uv, settings.python.installer != "pip", settings.python.wheelhouse is None)
+    changed += call(prepare.python, settings.python.version, patience)
+    changed += call(prepare.account, settings.user, settings.root)
+    group = call(probe.web_group)
+    changed += call(prepare.directories, settings.root, settings.user, group)
+    changed += call(prepare.services, [*SERVICES, *manager.SERVICES])
+    changed += call(nginx.install, settings.app, settings.root)
+    changed += call(manager.install, settings.app, settings.root)
+    changed += call(files.install, [_logrotate(host)])
+    for what in changed:
+        host.say("setup", what)
+    if not changed:
+        host.say("setup", "nothing to do: the server is ready", "green")
+
+
+def _logrotate(host: Host) -> files.File:
+    text = configuration.render_alone(host, "logrotate.conf.j2")
+    return files.entry(f"/etc/logrotate.d/fabrelease-{host.settings.app}", text)
+
+

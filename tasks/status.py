@@ -1,0 +1,130 @@
+"""``fab status``: what is live, at a glance, everywhere."""
+
+from __future__ import annotations
+
+import calendar
+import time
+from typing import Any
+
+from fabric import task
+from invoke.context import Context
+
+from .engine import configuration, hosts, terminal
+from .engine.errors import Error
+from .engine.hosts import Host
+from .engine.remote import report
+
+RELEASE_KEYS = ("id", "state", "revision", "ref", "subject", "who", "made", "served")
+
+
+@task(help={"json": "for programs: see docs/json.md"})
+def status(c: Context, json: bool = False) -> None:
+    """Look: release, processes and the site's own answer on each host; without -H of every stage."""
+    where = hosts.everywhere(c)
+    states = hosts.each(where, _state, "looking")
+    if json:
+        terminal.show_json({"version": 1, "ok": _is_well(states), "hosts": [_plain(h, s) for h, s in zip(where, states, strict=True)]})
+    else:
+        terminal.show(_table(where, states))
+        for host, state in zip(where, states, strict=True):
+            for problem in state["problems"]:
+                terminal.show(f"[red]{host.name}[/]: ", _text(problem))
+    if not _is_well(states):
+        raise Unwell
+
+
+class Unwell(Error):
+    """Something is not well; what, is said already."""
+
+    def __init__(self) -> None:
+        super().__init__("")
+
+
+
+def _state(host: Host) -> dict[str, Any]:
+    try:
+        return host.call(report.status, configuration.plan(host.settings, {"id": ""}))
+    except Error as error:
+        return {"set_up": None, "current": None, "next": None, "programs": [], "site": None, "problems": [str(error)]}
+
+
+def _is_well(states: list[dict[str, Any]]) -> bool:
+    return not any(state["problems"] for state in states)
+
+
+def _plain(host: Host, state: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "host": host.name,
+        "stage": host.settings.stage,
+        "app": host.settings.app,
+        "ok": not state["problems"],
+        "set_up": state["set_up"],
+        "current": _release(state["current"]),
+        "next": _release(state["next"]),
+        "rollback": state.get("back"),
+        "programs": state["programs"],
+        "site": state["site"],
+        "lock": state.get("lock"),
+        "freeze": state.get("freeze"),
+        "problems": state["problems"],
+    }
+
+
+def _release(release: dict[str, Any] | None) -> dict[str, Any] | None:
+    return release and {key: release.get(key) for key in RELEASE_KEYS}
+
+
+def _table(where: list[Host], states: list[dict[str, Any]]) -> Any:
+    from rich.table import Table
+
+    table = Table("", "host", "release", "revision", "age", "who", "processes", "site", box=None, header_style="bold")
+    for host, state in zip(where, states, strict=True):
+        table.add_row(*_row(host, state))
+    return table
+
+
+def _row(host: Host, state: dict[str, Any]) -> list[Any]:
+    from rich.text import Text
+
+    current = state["current"] or {}
+    mark = Text("✓", "green") if not state["problems"] else Text("✗", "red")
+    revision = f"{str(current.get('commit', ''))[:7]} {current.get('subject') or ''}".strip()
+    programs = [_text(_program(program)) for program in state["programs"]]
+    notes = [f"next: {state['next']['id']}"] if state["next"] else []
+    notes += [f"locked by {state['lock']['who']}: {state['lock']['what']}"] if state.get("lock") else []
+    notes += [f"FROZEN by {state['freeze']['who']}: {state['freeze']['why']}"] if state.get("freeze") else []
+    return [
+        mark,
+        Text(f"{host.settings.stage}/{host.name}" if host.settings.stage != host.name else host.name),
+        Text("\n".join([current.get("id", "-"), *notes])),
+        Text(revision[:40]),
+        _age(current.get("served") or current.get("made")),
+        Text(str(current.get("who") or "")),
+        Text("\n").join(programs),
+        _site(state["site"]),
+    ]
+
+
+def _program(program: dict[str, Any]) -> str:
+    if not program["pid"]:
+        return f"{program['role']} {program['state']}"
+    workers = f", {program['workers']} workers" if program["role"] == "web" else ""
+    return f"{program['role']} {program['state']} {terminal.age(program['uptime'])}{workers} (pid {program['pid']}, {program['user']})"
+
+
+def _site(site: dict[str, Any] | None) -> Any:
+    if site is None:
+        return _text("-")
+    return _text(f"{site['status'] or site['error']} in {site['seconds'] * 1000:.0f} ms")
+
+
+def _age(stamp: str | None) -> str:
+    if not stamp:
+        return "-"
+    return terminal.age(max(0, time.time() - calendar.timegm(time.strptime(stamp, "%Y-%m-%dT%H:%M:%SZ"))))
+
+
+def _text(text: str) -> Any:
+    from rich.text import Text
+
+    return Text(text)

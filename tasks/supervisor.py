@@ -1,0 +1,27 @@
+"""``fab supervisor``: the next release's programs."""
+
+from __future__ import annotations
+
+from fabric import task
+from invoke.context import Context
+
+from .engine import configuration, hosts
+from .engine.hosts import Host
+
+
+@task
+def supervisor(c: Context) -> None:
+    """Step 4: render supervisor's configuration and let supervisor check it."""
+    hosts.each(hosts.of(c), _supervisor, "checking supervisor's configuration")
+
+
+def _supervisor(host: Host) -> None:
+    host.begin("supervisor")
+    building = configuration.Building(host)
+    manager = configuration.manager_of(host.settings)
+    changed = building.install(manager.TEMPLATES)
+    processes = sorted(host.settings.processes)
+    building.note(processes=processes)
+    host.call(manager.check, f"{building.path}/config")
+    more = f" ({', '.join(changed)} written)" if changed else " (no change)"
+    host.say("supervisor", ", ".join(["web", *processes]) + ", checked" + more)

@@ -1,0 +1,81 @@
+"""``fab venv``: give the next release its virtualenv, and run the build hook in it."""
+
+from __future__ import annotations
+
+import hashlib
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from fabric import task
+from invoke.context import Context
+
+from .engine import configuration, hosts
+from .engine.errors import UsageError
+from .engine.hosts import Host
+from .engine.remote import environment, hooks
+
+
+@task
+def venv(c: Context) -> None:
+    """Step 2: give the next release its virtualenv, by what it requires, and run the build hook."""
+    hosts.each(hosts.of(c), _venv, "making the environment")
+
+
+def _venv(host: Host) -> None:
+    settings = host.settings
+    host.begin("venv")
+    building = configuration.Building(host)
+    python, package = settings.python, settings.source.package
+    wheel = package if package and package.endswith(".whl") else None
+    spec: environment.Spec = {
+        "python": python.version,
+        "requirements": python.requirements,
+        "installer": python.installer,
+        "wheelhouse": _send_wheels(host, python.wheelhouse),
+        "package": None if wheel else package,
+        "wheel": _send_wheels(host, wheel),
+        "packages": [*python.packages, *configuration.server_of(settings).REQUIREMENTS],
+    }
+    made = host.call(environment.ensure, settings.root, settings.user, spec)
+    building.install_environment()
+    how = "reused" if made["reused"] else f"made with {made['installer']}"
+    source = made["source"] or package or "no file of requirements"
+    host.say("venv", f"environment {made['name'][:7]} {how} ({made['packages']} packages, {source})")
+    build = [hook.model_dump() for hook in settings.hooks.build]
+    host.call(hooks.build, settings.root, building.id, settings.user, build)
+
+
+def _send_wheels(host: Host, place: str | None) -> str | None:
+    """Put a local wheel, or a directory of them, on the host, once for the same content.
+
+    :returns: the digest that names them there.
+    """
+    if place is None:
+        return None
+    path = host.settings.local(place)
+    wheels = sorted(path.glob("*.whl")) if path.is_dir() else [path]
+    if not wheels:
+        raise UsageError(f"python.wheelhouse: there are no wheels in {path}\n  Fill it: pip wheel -r requirements.txt -w {path}")
+    content = hashlib.sha256()
+    for wheel in wheels:
+        content.update(wheel.name.encode() + b"\0" + hashlib.sha256(wheel.read_bytes()).digest())
+    digest = content.hexdigest()[:16]
+    if not host.call(environment.has_wheels, host.settings.root, digest):
+        host.send(environment.receive_wheels, _archive(wheels))(host.settings.root, digest)
+        host.say("venv", f"{len(wheels)} wheels sent from {path}")
+    return digest
+
+
+def _archive(wheels: list[Path]) -> Iterator[bytes]:
+    for wheel in wheels:
+        member = tarfile.TarInfo(wheel.name)
+        member.size = wheel.stat().st_size
+        yield member.tobuf()
+        with wheel.open("rb") as file:
+            while piece := file.read(1 << 18):
+                yield piece
+        yield b"\0" * (-member.size % tarfile.BLOCKSIZE)
+    yield b"\0" * (2 * tarfile.BLOCKSIZE)
+
+

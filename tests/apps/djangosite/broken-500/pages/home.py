@@ -1,0 +1,2 @@
+def home(request):
+    raise RuntimeError("this revision is broken on purpose")

@@ -1,0 +1,2 @@
+def home():
+    raise RuntimeError("this revision is broken on purpose")

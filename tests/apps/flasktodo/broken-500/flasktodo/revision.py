@@ -1,0 +1,2 @@
+REVISION = "broken-500"
+VERSION = "1.3"

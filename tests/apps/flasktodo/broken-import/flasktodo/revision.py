@@ -1,0 +1,2 @@
+REVISION = "broken-import"
+VERSION = "1.2"

@@ -1,0 +1,2 @@
+REVISION = "one"
+VERSION = "1.0"

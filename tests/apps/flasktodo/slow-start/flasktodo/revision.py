@@ -1,0 +1,2 @@
+REVISION = "slow-start"
+VERSION = "1.4"

@@ -1,0 +1,2 @@
+REVISION = "two"
+VERSION = "1.1"

@@ -1,0 +1,41 @@
+"""The image of a server that setup has run on: what most tests start from."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import docker
+from docker.errors import ImageNotFound
+
+from tests.project import Project
+from tests.target import Target
+from tests.target.image import machine_lock
+
+ROOT = Path(__file__).resolve().parents[1]
+INPUTS = ("tasks/setup.py", "tasks/engine/remote/prepare.py", "tasks/managers/supervisor.py", "tasks/engine/remote/nginx.py")
+
+
+def ensure_prepared_image(image: str, directory: Path) -> str:
+    """The image, made by `fab setup` and a first deploy of each application's environment where it is not there."""
+    content = hashlib.sha256(image.encode())
+    for name in INPUTS:
+        content.update((ROOT / name).read_bytes())
+    tag = f"fabrelease-prepared:{content.hexdigest()[:12]}"
+    with machine_lock("prepared"):
+        try:
+            docker.from_env().images.get(tag)
+        except ImageNotFound:
+            make(image, tag, directory)
+    return tag
+
+
+def make(image: str, tag: str, directory: Path) -> None:
+    """Prepare a server for both applications, with their packages in uv's cache, and keep its disk."""
+    with Target.start(image) as server:
+        for app in ("djangosite", "flasktodo"):
+            project = Project(directory / app, app)
+            project.stage({"web1": server})
+            project.fab("-H", "prod", "setup", "push", "venv")
+            server.exec(["sh", "-c", f"rm -rf /srv/{app}/releases/* /srv/{app}/next /srv/{app}/repo.git"])
+        server.commit(tag)
