@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from fabric import task
 from invoke.context import Context
 
 from .engine import configuration, hosts, terminal
+from .engine.verb import verb
 from .gunicorn import gunicorn
 from .nginx import nginx
 from .push import push, revision
@@ -14,7 +14,7 @@ from .switch import switch
 from .venv import venv
 
 
-@task(
+@verb(
     help={
         "ref": "branch, tag or commit; by default source.ref of the settings",
         "force": "make a new release even where nothing changed",

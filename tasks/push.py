@@ -9,19 +9,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fabric import task
 from invoke.context import Context
 
 from .engine import configuration, git, hosts, terminal
 from .engine.errors import UsageError
 from .engine.hosts import Host
 from .engine.remote import files, source
+from .engine.verb import verb
 
 if TYPE_CHECKING:
     from .engine.settings import Settings
 
 
-@task(help={"ref": "branch, tag or commit; by default source.ref of the settings"})
+@verb(help={"ref": "branch, tag or commit; by default source.ref of the settings"})
 def push(c: Context, ref: str | None = None) -> None:
     """Step 1: begin the next release with a revision's files."""
     where = hosts.of(c)
@@ -144,9 +144,7 @@ def _place_shared_files(host: Host) -> list[str]:
             path = settings.local(local)
             if not path.is_file():
                 raise UsageError(f"shared.files: there is no local file {path}")
-            entries.append(
-                files.entry(f"{settings.root}/shared/{target}", path.read_bytes(), 0o640, settings.user)
-            )
+            entries.append(files.entry(f"{settings.root}/shared/{target}", path.read_bytes(), 0o640, settings.user))
     if not entries:
         return []
     return [Path(path).name for path in host.call(files.install, entries)]

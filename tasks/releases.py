@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from fabric import task
 from invoke.context import Context
 
 from .engine import hosts, terminal
 from .engine.hosts import Host
 from .engine.remote import releases as remote
+from .engine.verb import verb
 
 
-@task(help={"json": "for programs: see docs/json.md"})
+@verb(help={"json": "for programs: see docs/json.md"})
 def releases(c: Context, json: bool = False) -> None:
     """Look: the releases on each host: good, bad, current, and where a rollback would go."""
     where = hosts.everywhere(c)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import shlex
 import sys
 
-from fabric import task
 from invoke.context import Context
 
 from .engine import hosts
@@ -13,9 +12,10 @@ from .engine.connecting import open_connection
 from .engine.errors import Error, HostError
 from .engine.hosts import Host
 from .engine.remote import releases
+from .engine.verb import verb
 
 
-@task(help={"command": 'a shell command, such as "python manage.py createsuperuser"'})
+@verb(help={"command": 'a shell command, such as "python manage.py createsuperuser"'})
 def run(c: Context, command: str) -> None:
     """Look: run a command in the current release with its environment, as the application's user."""
     for host in hosts.of(c):
@@ -33,9 +33,7 @@ def _run(host: Host, command: str) -> None:
     launch = f"{settings.root}/releases/{current}/config/launch"
     argv = ["sudo", "-u", settings.user, "--", "/bin/sh", launch, "/bin/sh", "-c", command]
     interactive = sys.stdin.isatty()
-    done = host.connection.run(
-        shlex.join(argv), pty=interactive, warn=True, in_stream=None if interactive else False
-    )
+    done = host.connection.run(shlex.join(argv), pty=interactive, warn=True, in_stream=None if interactive else False)
     if done.return_code != 0:
         raise CommandFailed(host.name, command, done.return_code)
 

@@ -6,18 +6,18 @@ import calendar
 import time
 from typing import Any
 
-from fabric import task
 from invoke.context import Context
 
 from .engine import configuration, hosts, terminal
 from .engine.errors import Error
 from .engine.hosts import Host
 from .engine.remote import report
+from .engine.verb import verb
 
 RELEASE_KEYS = ("id", "state", "revision", "ref", "subject", "who", "made", "served")
 
 
-@task(help={"json": "for programs: see docs/json.md"})
+@verb(help={"json": "for programs: see docs/json.md"})
 def status(c: Context, json: bool = False) -> None:
     """Look: release, processes and the site's own answer on each host; without -H of every stage."""
     where = hosts.everywhere(c)
@@ -89,9 +89,7 @@ def _release(release: dict[str, Any] | None) -> dict[str, Any] | None:
 def _table(where: list[Host], states: list[dict[str, Any]]) -> Any:
     from rich.table import Table
 
-    table = Table(
-        "", "host", "release", "revision", "age", "who", "processes", "site", box=None, header_style="bold"
-    )
+    table = Table("", "host", "release", "revision", "age", "who", "processes", "site", box=None, header_style="bold")
     for host, state in zip(where, states, strict=True):
         table.add_row(*_row(host, state))
     return table
@@ -123,7 +121,8 @@ def _program(program: dict[str, Any]) -> str:
     if not program["pid"]:
         return f"{program['role']} {program['state']}"
     workers = f", {program['workers']} workers" if program["role"] == "web" else ""
-    return f"{program['role']} {program['state']} {terminal.age(program['uptime'])}{workers} (pid {program['pid']}, {program['user']})"
+    uptime = terminal.age(program["uptime"])
+    return f"{program['role']} {program['state']} {uptime}{workers} (pid {program['pid']}, {program['user']})"
 
 
 def _site(site: dict[str, Any] | None) -> Any:

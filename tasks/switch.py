@@ -5,16 +5,16 @@ from __future__ import annotations
 import contextlib
 from typing import Any
 
-from fabric import task
 from invoke.context import Context
 
 from .engine import configuration, hosts
 from .engine.errors import Error, HostError
 from .engine.hosts import Host, each
 from .engine.remote import cutover, hooks
+from .engine.verb import verb
 
 
-@task
+@verb()
 def switch(c: Context) -> None:
     """Step 6: start the next release beside the old, prove it healthy, switch, drain and stop the old."""
     where = hosts.of(c)
@@ -76,9 +76,7 @@ def _undo(host: Host, plan: cutover.Plan, result: Any, error: Error) -> None:
     with contextlib.suppress(HostError):
         if isinstance(result, dict):
             host.call(cutover.back, plan, result["old"], reason)
-            host.say(
-                "switch", f"switched back to {result['old'] or 'nothing'}: another host failed", "yellow"
-            )
+            host.say("switch", f"switched back to {result['old'] or 'nothing'}: another host failed", "yellow")
         else:
             host.call(cutover.abandon, plan, reason)
             host.say("switch", "not switched: another host failed", "yellow")
@@ -86,9 +84,7 @@ def _undo(host: Host, plan: cutover.Plan, result: Any, error: Error) -> None:
 
 def _start(host: Host, plan: cutover.Plan) -> float:
     seconds = host.call(cutover.start, plan)
-    host.say(
-        "start", f"{plan['release']} answers {plan['ask']['status']} on its own socket after {seconds:.1f} s"
-    )
+    host.say("start", f"{plan['release']} answers {plan['ask']['status']} on its own socket after {seconds:.1f} s")
     return seconds
 
 

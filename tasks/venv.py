@@ -7,16 +7,16 @@ import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from fabric import task
 from invoke.context import Context
 
 from .engine import configuration, hosts
 from .engine.errors import UsageError
 from .engine.hosts import Host
 from .engine.remote import environment, hooks
+from .engine.verb import verb
 
 
-@task
+@verb()
 def venv(c: Context) -> None:
     """Step 2: give the next release its virtualenv, by what it requires, and run the build hook."""
     hosts.each(hosts.of(c), _venv, "making the environment")

@@ -102,9 +102,7 @@ class Project:
         )
         if status is not None and done.returncode != status:
             said = f"{done.stdout}\n{done.stderr}"
-            raise AssertionError(
-                f"fab {' '.join(arguments)} ended with {done.returncode}, not {status}:\n{said}"
-            )
+            raise AssertionError(f"fab {' '.join(arguments)} ended with {done.returncode}, not {status}:\n{said}")
         return done
 
     @contextmanager

@@ -112,9 +112,7 @@ class Building:
 
         return {
             "static": [(self._prefix(prefix), directory(target)) for prefix, target in site.static.items()],
-            "media": [
-                (self._prefix(prefix), f"{root}/shared/{target}") for prefix, target in site.media.items()
-            ],
+            "media": [(self._prefix(prefix), f"{root}/shared/{target}") for prefix, target in site.media.items()],
         }
 
     def note(self, **facts: Any) -> None:

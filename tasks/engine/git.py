@@ -53,9 +53,7 @@ def resolve(path: Path, ref: str) -> Revision:
     """
     prefix = _ask(path, f"{path} is no git repository", "rev-parse", "--show-prefix").strip("\n")
     missing = f"there is no revision {ref} in {path}"
-    commit = _ask(
-        path, missing, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{ref}^{{commit}}"
-    ).strip()
+    commit = _ask(path, missing, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{ref}^{{commit}}").strip()
     inside = prefix.rstrip("/")
     tree = _ask(
         path, f"{inside} is not in revision {ref}", "rev-parse", "--verify", "--quiet", f"{commit}:{inside}"
@@ -64,9 +62,7 @@ def resolve(path: Path, ref: str) -> Revision:
     subject = _ask(path, missing, "show", "--no-patch", "--format=%s", commit).strip()
     uncommitted = 0
     if ref == "HEAD":
-        uncommitted = (
-            len(_ask(path, "git status failed", "status", "--porcelain", "-z", "--", ".").split("\0")) - 1
-        )
+        uncommitted = len(_ask(path, "git status failed", "status", "--porcelain", "-z", "--", ".").split("\0")) - 1
     return Revision(path, ref, commit, tree, subject, uncommitted)
 
 
@@ -91,9 +87,7 @@ def missing_objects(revision: Revision, known: list[str]) -> tuple[str, Iterator
     :param known: trees that are on the host already.
     :returns: the name of the commit to check out there, and the pack's bytes (none where nothing is lacking).
     """
-    objects = _ask(
-        revision.repository, "", "rev-parse", "--path-format=absolute", "--git-path", "objects"
-    ).strip()
+    objects = _ask(revision.repository, "", "rev-parse", "--path-format=absolute", "--git-path", "objects").strip()
     with contextlib.ExitStack() as stack:
         # Carrier commits are made in a directory of their own: the user's repository is only read.
         place = stack.enter_context(tempfile.TemporaryDirectory(prefix="fabrelease-"))
@@ -150,9 +144,7 @@ def _carrier(path: Path, tree: str, env: dict[str, str]) -> str:
 def _local(path: Path, trees: list[str], limit: int = 2) -> list[str]:
     """Those of the trees that are in the local repository too, the newest few."""
     found = (
-        _ask(path, "git cat-file failed", "cat-file", "--batch-check", input="\n".join(trees) + "\n")
-        if trees
-        else ""
+        _ask(path, "git cat-file failed", "cat-file", "--batch-check", input="\n".join(trees) + "\n") if trees else ""
     )
     return [line.split()[0] for line in found.splitlines() if " tree " in line][:limit]
 
@@ -167,9 +159,7 @@ def _refuse_submodules(path: Path, tree: str) -> None:
         )
 
 
-def _ask(
-    path: Path, problem: str, *arguments: str, env: dict[str, str] | None = None, input: str = ""
-) -> str:
+def _ask(path: Path, problem: str, *arguments: str, env: dict[str, str] | None = None, input: str = "") -> str:
     try:
         done = subprocess.run(
             ["git", *arguments],
@@ -185,9 +175,7 @@ def _ask(
     if done.returncode != 0:
         said = done.stderr.decode(errors="replace").strip()
         raise UsageError(
-            f"{problem}"
-            + (f": {said}" if said else "")
-            + "\n  See what there is: git log, git tag, git branch"
+            f"{problem}" + (f": {said}" if said else "") + "\n  See what there is: git log, git tag, git branch"
         )
     return done.stdout.decode(errors="surrogateescape")
 

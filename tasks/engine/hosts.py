@@ -135,10 +135,7 @@ def _resolve(c: Context) -> Iterator[Host]:
     from . import stages
 
     project = stages.find_project(Path.cwd())
-    if not isinstance(c, Connection):
-        name = stages.default_stage(project)
-    else:
-        name = c.original_host
+    name = stages.default_stage(project) if not isinstance(c, Connection) else c.original_host
     try:
         chosen = stages.select(project, name)
     except SettingsError:
@@ -171,9 +168,7 @@ def _connection(c: Context, settings: Settings) -> Connection:
     config = c.config.clone() if isinstance(c.config, fabric.Config) else fabric.Config()
     if settings.host.key:
         config.connect_kwargs.key_filename = str(settings.local(settings.host.key))
-    connection = Connection(
-        settings.host.address, user=settings.host.user, port=settings.host.port, config=config
-    )
+    connection = Connection(settings.host.address, user=settings.host.user, port=settings.host.port, config=config)
     connection.connect_timeout = connection.connect_timeout or CONNECT_SECONDS
     return connection
 

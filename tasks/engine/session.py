@@ -110,7 +110,7 @@ class Session:
     def _execute(self, python: str, combine: bool = False) -> paramiko.Channel:
         transport = self.connection.transport
         assert transport is not None  # noqa: S101
-        channel = transport.open_session()
+        channel: paramiko.Channel = transport.open_session()
         channel.set_combine_stderr(combine)
         channel.settimeout(wire.SILENCE_SECONDS * 2)
         script = f'if [ "$(id -u)" -eq 0 ]; then exec {PYTHON}; else exec {python}; fi'

@@ -142,7 +142,7 @@ def programs() -> list[Program]:
 
 def of_app(app: str) -> list[Program]:
     """The programs of one application, of whatever release."""
-    ours = re.compile(rf"{re.escape(app)}-{releases.ID.pattern}(-[a-z0-9_-]+)?")
+    ours = re.compile(rf"{re.escape(app)}-{releases.ID.pattern}(-[A-Za-z0-9_-]+)?")
     return [program for program in programs() if ours.fullmatch(program["name"])]
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from ..engine.remote import process, releases
 from ..engine.remote.failure import Failed
 
-REQUIREMENTS = ["gunicorn"]
+REQUIREMENTS = ["gunicorn>=23"]  # 22 drops the SCRIPT_NAME that nginx sends
 TEMPLATES = {"gunicorn.conf.py": "gunicorn/gunicorn.conf.py.j2"}
 GRACEFUL_TIMEOUT = 30  # gunicorn's own default, in seconds
 
@@ -56,9 +56,7 @@ def check(root: str, user: str, settings: dict[str, Any]) -> None:
         return
     problem = process.ending(done, "gunicorn --check-config", 120)
     if done.lines and done.lines[-1].startswith("web.settings: "):
-        raise Failed(
-            done.lines[-1], "See gunicorn's settings: https://docs.gunicorn.org/en/stable/settings.html"
-        )
+        raise Failed(done.lines[-1], "See gunicorn's settings: https://docs.gunicorn.org/en/stable/settings.html")
     raise Failed(
         f"the application or its gunicorn configuration cannot be loaded; nothing live was touched: {problem}"
         f"{process.quote(done.lines)}",

@@ -131,16 +131,14 @@ def finish(plan: Plan, old: str | None, facts: dict[str, Any]) -> dict[str, Any]
     """
     root, manager = plan["root"], manager_of(plan)
     releases.update(root, plan["release"], state="good", served=releases.now())
-    if not (releases.history(root)[-1:] or [{}])[0].get("current") == plan["release"]:
+    if (releases.history(root)[-1:] or [{}])[0].get("current") != plan["release"]:
         releases.remember(root, plan["release"], **facts)
     if releases.linked(root, "next") == plan["release"]:
         releases.unlink(f"{root}/next")
     began, quiet = time.monotonic(), True
     if old is not None and old != plan["release"]:
         quiet = _drain(releases.read(root, old).get("address") or "", plan["stop"])
-    others = [
-        program["name"] for program in manager.of_app(plan["app"]) if not _belongs(program["name"], plan)
-    ]
+    others = [program["name"] for program in manager.of_app(plan["app"]) if not _belongs(program["name"], plan)]
     manager.stop(others, plan["stop"] + 5)
     manager.settle(plan["app"])
     drained = time.monotonic() - began
@@ -163,9 +161,7 @@ def clear(app: str, root: str, manager_name: str) -> list[str]:
         manager.stop(strangers, 60)
         cleared.append(f"stopped {', '.join(strangers)}")
     manager.settle(app)
-    cleared += [
-        f"killed left-over process {pid}" for pid in _kill_orphans(root, {p["pid"] for p in programs})
-    ]
+    cleared += [f"killed left-over process {pid}" for pid in _kill_orphans(root, {p["pid"] for p in programs})]
     cleared += [f"removed {path}" for path in _clear_links(root)]
     if current is not None and (releases.history(root)[-1:] or [{}])[0].get("current") != current:
         releases.remember(root, current, what="found live after a broken cutover")
@@ -228,9 +224,7 @@ def _wait_until_right(plan: Plan, log: str, offset: int) -> None:
             return
         program = next((p for p in manager.programs() if p["name"] == _web(plan)), None)
         if program is None or manager.is_broken(program):
-            what = (
-                f"the new release did not start ({program['detail'] if program else 'its program is gone'})"
-            )
+            what = f"the new release did not start ({program['detail'] if program else 'its program is gone'})"
             break
         if time.monotonic() + PAUSE >= end:
             what = f"the new release did not become healthy within {question['timeout']:g} seconds"
@@ -309,9 +303,7 @@ def _start_processes_of(plan: Plan, old: str | None) -> None:
 
 
 def _went_back(old: str | None) -> str:
-    return (
-        f"Switched back: {old} is live." if old else "It was the first release: nothing is live, as before."
-    )
+    return f"Switched back: {old} is live." if old else "It was the first release: nothing is live, as before."
 
 
 def _same_site(plan: Plan, old: str) -> bool:

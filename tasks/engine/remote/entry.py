@@ -62,9 +62,7 @@ def begin(app: str, root: str, user: str, manager: str, who: str, what: str) -> 
 
 
 def _has(program: str) -> bool:
-    return any(
-        os.access(f"{folder}/{program}", os.X_OK) for folder in ("/usr/sbin", "/usr/bin", "/usr/local/sbin")
-    )
+    return any(os.access(f"{folder}/{program}", os.X_OK) for folder in ("/usr/sbin", "/usr/bin", "/usr/local/sbin"))
 
 
 def _has_ipv6() -> bool:

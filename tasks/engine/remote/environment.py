@@ -41,9 +41,7 @@ def find_python(version: str | None) -> str:
     :raises Failed: it is not there.
     """
     candidates = [f"python{version}", "python3"] if version else ["python3"]
-    for path in filter(
-        None, (shutil.which(name, path=process.environment(None)["PATH"]) for name in candidates)
-    ):
+    for path in filter(None, (shutil.which(name, path=process.environment(None)["PATH"]) for name in candidates)):
         if version is None or _version(path).startswith(f"{version}."):
             return os.path.realpath(path)
     uv = find_uv()
@@ -55,10 +53,7 @@ def find_python(version: str | None) -> str:
         if done.status == 0 and os.access(done.lines[-1], os.X_OK):
             return done.lines[-1]
     there = sorted(
-        {
-            os.path.basename(path)
-            for path in glob.glob("/usr*/bin/python3.*") + glob.glob("/usr/local/bin/python3.*")
-        }
+        {os.path.basename(path) for path in glob.glob("/usr*/bin/python3.*") + glob.glob("/usr/local/bin/python3.*")}
     )
     raise Failed(
         f"there is no Python {version or 3} on the host (there is: {', '.join(there) or 'none'})",
@@ -217,9 +212,7 @@ class _Build:
 
     def with_uv(self, uv: str) -> None:
         """Fill it with uv."""
-        self._run(
-            [uv, "venv", "--quiet", "--no-project", "--python", self.python, "--allow-existing", self.path]
-        )
+        self._run([uv, "venv", "--quiet", "--no-project", "--python", self.python, "--allow-existing", self.path])
         if self.source and os.path.basename(self.source) == "uv.lock":
             project = os.path.dirname(f"{self.public}/{self.source}")
             sync = [
@@ -246,9 +239,7 @@ class _Build:
                 ]
             )
         elif self.source:
-            self._run(
-                [uv, "pip", "install", "--python", self._interpreter, *self._wheels(), "-r", self.source]
-            )
+            self._run([uv, "pip", "install", "--python", self._interpreter, *self._wheels(), "-r", self.source])
         if wanted := self._more():
             self._run([uv, "pip", "install", "--python", self._interpreter, *self._wheels(), *wanted])
 
@@ -277,13 +268,8 @@ class _Build:
         return f"{self.path}/bin/python"
 
     def _more(self) -> list[str]:
-        """What is installed whether or not the project names it: the server, unless it is there already."""
-        there = {
-            os.path.basename(path).split("-")[0].lower().replace("_", "-")
-            for path in glob.glob(f"{glob.escape(self.path)}/lib/python*/site-packages/*.dist-info")
-        }
-        asked = [name for name in self.spec["packages"] if name.lower() not in there]
-        return [*filter(None, [self._package()]), *asked]
+        """What is installed whether or not the project names it; the server is among it."""
+        return [*filter(None, [self._package()]), *self.spec["packages"]]
 
     def _package(self) -> str | None:
         if not self.spec["wheel"]:
@@ -295,11 +281,14 @@ class _Build:
         return ["--no-index", "--find-links", f"{self.root}/wheels/{house}"] if house else []
 
     def _dependencies(self) -> list[str]:
-        code = "import json, sys, tomllib; print(json.dumps(tomllib.load(open(sys.argv[1], 'rb'))['project'].get('dependencies', [])))"
+        code = (
+            "import json, sys, tomllib; project = tomllib.load(open(sys.argv[1], 'rb'))['project']\n"
+            "print(json.dumps(project.get('dependencies', [])))"
+        )
         done = process.run([self.python, "-c", code, f"{self.public}/{self.source}"], user=self.user)
         if done.status != 0:
             raise Failed(
-                f"the dependencies in {self.source} cannot be read with pip on this host{process.quote(done.lines[-3:])}",
+                f"pip cannot read the dependencies in {self.source} here{process.quote(done.lines[-3:])}",
                 "Run fab setup, which installs uv; or use a requirements.txt.",
             )
         return list(json.loads(done.lines[-1]))

@@ -38,9 +38,7 @@ def build(root: str, name: str, user: str, commands: list[dict[str, object]]) ->
         try:
             run(root, name, user, "build", commands)
         finally:
-            process.check(
-                ["chown", "-hR", "root", public], "the source could not be taken back from the build"
-            )
+            process.check(["chown", "-hR", "root", public], "the source could not be taken back from the build")
     releases.update(root, name, state="built")
 
 

@@ -127,18 +127,14 @@ def _texts(path: str, depth: int = 3) -> list[str]:
             text = file.read()
     except OSError:
         return []
-    included = [
-        name for pattern in re.findall(r"include\s+[\"']?([^;\"']+)", text) for name in glob.glob(pattern)
-    ]
+    included = [name for pattern in re.findall(r"include\s+[\"']?([^;\"']+)", text) for name in glob.glob(pattern)]
     return [text, *(more for name in included if depth for more in _texts(name, depth - 1))]
 
 
 def _check_port(port: int) -> None:
     """nginx itself may listen there already, and nobody else."""
     listening = process.run(["ss", "-Hltnp", "sport", "=", f":{port}"])
-    others = sorted(
-        {name for line in listening.lines for name in re.findall(r'"([^"]+)",pid=\d+', line)} - {"nginx"}
-    )
+    others = sorted({name for line in listening.lines for name in re.findall(r'"([^"]+)",pid=\d+', line)} - {"nginx"})
     if others:
         raise Failed(
             f"port {port} is taken by {', '.join(others)}; nothing was touched",

@@ -32,9 +32,7 @@ def packages(wanted: list[str], patience: float) -> list[str]:
         env = {"DEBIAN_FRONTEND": "noninteractive", "NEEDRESTART_MODE": "l"}
         hint = "Try it on the host: sudo apt-get update && sudo apt-get install " + " ".join(missing)
         agent.output(f"installing {', '.join(missing)}")
-        process.check(
-            [*apt, "update"], "the lists of packages could not be fetched", hint, env=env, timeout=600
-        )
+        process.check([*apt, "update"], "the lists of packages could not be fetched", hint, env=env, timeout=600)
         install = [*apt, "install", "--no-install-recommends", *missing]
         process.check(install, "packages could not be installed", hint, env=env, timeout=1800)
     return [f"package {name}" for name in missing]
@@ -138,9 +136,7 @@ def claim(app: str, root: str) -> list[str]:
     if not os.path.lexists(root):
         os.makedirs(root, mode=0o755)
     if os.path.islink(root) or not os.path.isdir(root):
-        raise Failed(
-            f"{root} is not a directory; nothing was touched", "Choose another root in the settings."
-        )
+        raise Failed(f"{root} is not a directory; nothing was touched", "Choose another root in the settings.")
     owner = _owner(root)
     if owner == app:
         return []
@@ -200,7 +196,7 @@ def directories(root: str, user: str, group: str) -> list[str]:
         (f"{root}/envs", "root", "root", 0o755),
         (f"{root}/wheels", "root", "root", 0o755),
         (f"{root}/shared", "root", group, 0o755),
-        (f"{root}/logs", "root", user, 0o750),
+        (f"{root}/logs", "root", group, 0o750),  # nginx's workers open their logs anew after a rotation
         (f"{root}/home", user, user, 0o750),
     ):
         changed += [f"directory {path}"] if _directory(path, owner, owning, mode) else []
@@ -226,12 +222,9 @@ def services(names: list[str]) -> list[str]:
     """Enable and start system services."""
     changed = []
     for name in names:
-        for query, verb in (("is-enabled", "enable"), ("is-active", "start")):
+        for query, verb, done in (("is-enabled", "enable", "enabled"), ("is-active", "start", "started")):
             if process.run(["systemctl", "--quiet", query, name]).status != 0:
-                process.check(
-                    ["systemctl", verb, name],
-                    f"{name} could not be {verb}ed".replace("eed", "ed"),
-                    f"Look at: systemctl status {name}",
-                )
-                changed.append(f"service {name} {verb}ed".replace("eed", "ed"))
+                hint = f"Look at it on the host: systemctl status {name}"
+                process.check(["systemctl", verb, name], f"{name} could not be {done}", hint)
+                changed.append(f"service {name} {done}")
     return changed

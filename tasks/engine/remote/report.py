@@ -64,9 +64,7 @@ def _linked(root: str, name: str, problems: list[str]) -> releases.Release | Non
     return releases.read(root, found)
 
 
-def _programs(
-    plan: cutover.Plan, current: releases.Release | None, problems: list[str]
-) -> list[dict[str, Any]]:
+def _programs(plan: cutover.Plan, current: releases.Release | None, problems: list[str]) -> list[dict[str, Any]]:
     manager = importlib.import_module(f"fabrelease.tasks.managers.{plan['manager']}")
     try:
         programs = manager.of_app(plan["app"])

@@ -50,9 +50,7 @@ def _remember(git: list[str], commit: str, name: str) -> None:
     process.run([*git, "-c", "gc.pruneExpire=now", "-c", "gc.autoDetach=false", "gc", "--auto", "--quiet"])
 
 
-def receive(
-    root: str, release: releases.Release, commit: str, owner: str, group: str, shared: Shared
-) -> None:
+def receive(root: str, release: releases.Release, commit: str, owner: str, group: str, shared: Shared) -> None:
     """Begin a release with a commit's tree; the objects that are missing come as the call's data.
 
     :param commit: the name of a commit that holds the tree.
@@ -121,7 +119,7 @@ def _share_file(kept: str, path: str, owner: str) -> None:
     if not os.path.lexists(kept):
         if not os.path.isfile(path) or os.path.islink(path):
             raise Failed(
-                f"shared.files names {path.split('/public/', 1)[1]}, which is neither on the host nor a file of this release",
+                f"shared.files: {path.split('/public/', 1)[1]} is neither on the host nor a file of this release",
                 "Put it into the project, or give the local file to take it from: files: {NAME: LOCAL-PATH}",
             )
         os.makedirs(os.path.dirname(kept), exist_ok=True)
