@@ -10,7 +10,7 @@ from pathlib import Path
 FILES = 1200
 FAT_FILE_BYTES = 100_000
 FAT_FILES = 250
-WORDS = "the of deploy server release switch prove answer quick brown lazy dog over under while until".split()
+WORDS = ["deploy", "server", "release", "switch", "prove", "answer", "quick", "brown", "dog", "while", "until"]
 
 SITE = '''"""The site; its answer says which revision it is."""
 

@@ -24,11 +24,38 @@ PROGRAM = """\
 command={root}/env/bin/python -m gunicorn --workers 2 --bind unix:{root}/web.sock shop:app
 directory={root}/current
 user=deploy
-autostart=true
+autostart=false
 autorestart=true
-startretries=1000000
 """
-ASK = "curl --silent --fail --unix-socket {socket} http://shop.example.net/"
+INDEX = """\
+[program:index]
+command=/usr/bin/python3 -m http.server --bind 127.0.0.1 --directory /srv/bench/index 8999
+"""
+MAKE_INDEX = """
+python3 -m venv /srv/bench/downloader
+cat >/srv/bench/requirements.txt
+/srv/bench/downloader/bin/pip download --quiet --dest /srv/bench/wheels --requirement /srv/bench/requirements.txt
+python3 - <<'PYTHON'
+import os, re
+for wheel in os.listdir("/srv/bench/wheels"):
+    place = "/srv/bench/index/" + re.sub("[-_.]+", "-", wheel.split("-")[0]).lower()
+    os.makedirs(place, exist_ok=True)
+    os.rename(f"/srv/bench/wheels/{wheel}", f"{place}/{wheel}")
+PYTHON
+supervisorctl reread
+supervisorctl add index
+printf '\\n[global]\\nindex-url = http://127.0.0.1:8999/\\n' >/etc/pip.conf
+printf '\\n[[index]]\\nurl = "http://127.0.0.1:8999/"\\ndefault = true\\n' >>/etc/uv/uv.toml
+ls /srv/bench/index | wc -l
+"""
+ASK = """
+import http.client, socket, sys
+connection = http.client.HTTPConnection("shop.example.net")
+connection.sock = socket.socket(socket.AF_UNIX)
+connection.sock.connect(sys.argv[1])
+connection.request("GET", "/")
+print(connection.getresponse().read().decode(), end="")
+"""
 MINUTES = 10
 
 
@@ -62,17 +89,15 @@ class Server:
     """A target with what the peers need on it.
 
     :param target: a fresh one.
-    :param application: what is deployed.
     """
 
     hub = "/srv/bench/hub.git"
 
-    def __init__(self, target: Target, application: Application, work: Path | None = None) -> None:
+    def __init__(self, target: Target) -> None:
         self.target = target
-        self.application = application
         self.key = target.key_path
         # A short path: ControlPersist's sockets have at most 107 bytes.
-        self.work = work or Path(tempfile.mkdtemp(prefix="bench-"))
+        self.work = Path(tempfile.mkdtemp(prefix="bench-"))
         self.accesses: list[Access] = []
 
     def access(self, name: str, port: int, rtt: float = 0, line: Line | None = None) -> Access:
@@ -90,32 +115,39 @@ class Server:
 
     def make_hub(self) -> None:
         """A repository on the server that the peers fetch from."""
-        self.shell(f"mkdir -p /srv/bench && chown deploy: /srv/bench && runuser -u deploy -- git init -q --bare {self.hub}")
-        self.shell("apt-get install -q -y curl >/dev/null")
+        self.shell("mkdir -p /srv/bench && chown deploy: /srv/bench")
+        self.shell(f"runuser -u deploy -- git init --quiet --bare --initial-branch=main {self.hub}")
 
-    def publish(self) -> None:
+    def make_index(self, requirements: str) -> int:
+        """An index of packages on the server itself, so that no line and no other machine is measured.
+
+        Gives the number of distributions in it. From then on pip and uv know no other index.
+        """
+        self.target.exec(["tee", "/etc/supervisor/conf.d/index.conf"], input=INDEX.encode())
+        done = self.target.exec(["sh", "-euc", MAKE_INDEX], input=requirements.encode())
+        return int(done.stdout.split()[-1])
+
+    def publish(self, application: Application) -> None:
         """Bring the hub up to date."""
         git_ssh = f"ssh -F {self.accesses[0].config}"
-        command = ["git", "-C", str(self.application.path), "push", "--quiet", "--force", f"server:{self.hub}", "main"]
+        command = ["git", "-C", str(application.path), "push", "--quiet", "--force", f"server:{self.hub}", "main"]
         subprocess.run(command, env={**os.environ, "GIT_SSH_COMMAND": git_ssh}, check=True)
 
     def make_program(self, name: str, root: str) -> None:
         """A directory of the login user's, and supervisor's configuration of the program in it."""
         self.shell(f"mkdir -p {root}/releases && chown -R deploy: {root}")
-        self.target.exec(["tee", f"/etc/supervisor/conf.d/{name}.conf"], input=PROGRAM.format(name=name, root=root).encode())
-
-    def add_program(self, name: str) -> None:
-        """Let supervisor know the program; it starts once there is a release."""
+        text = PROGRAM.format(name=name, root=root)
+        self.target.exec(["tee", f"/etc/supervisor/conf.d/{name}.conf"], input=text.encode())
         self.shell(f"supervisorctl reread && supervisorctl add {name}")
 
     def shell(self, script: str) -> str:
         """Run a script as root, past SSH, and give what it prints."""
         return self.target.exec(["sh", "-euc", script]).stdout.decode()
 
-    def run(self, command: Command) -> float:
+    def run(self, command: Command, status: int = 0) -> float:
         """Run a command to its end and give the seconds it took.
 
-        Raises Failed with what it printed when its exit status is not 0.
+        Raises Failed with what it printed when its exit status is not the one it must have.
         """
         env = {**os.environ, "PYTHONDONTWRITEBYTECODE": "", **command.env}
         with (command.stdin or Path(os.devnull)).open() as stdin:
@@ -131,7 +163,7 @@ class Server:
                 timeout=60 * MINUTES,
             )
             seconds = time.monotonic() - began
-        if done.returncode:
+        if done.returncode != status:
             raise Failed(f"{' '.join(command.argv)} ended with {done.returncode}:\n{done.stdout}")
         return seconds
 
@@ -139,7 +171,7 @@ class Server:
         """Wait until the application behind a socket gives the right answer: a deploy that did nothing is none."""
         end, said = time.monotonic() + 20, ""
         while time.monotonic() < end:
-            done = self.target.exec(["sh", "-c", ASK.format(socket=socket)], check=False)
+            done = self.target.exec(["python3", "-c", ASK, socket], check=False)
             said = done.stdout.decode()
             if said and right(said):
                 return

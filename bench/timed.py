@@ -1,6 +1,7 @@
-"""``fab``, with the time of each step written to a file: python -m bench.timed FILE fab-arguments...
+"""``fab``, with the time of each step written to a file: python timed.py FILE fab-arguments...
 
-Spans are {"name", "start", "end", "kind", "thread"}, in seconds since the process was started.
+The file holds ``channels``, the number of SSH channels that were opened, and ``spans``, each with ``name``, ``kind``,
+``thread``, and ``start`` and ``end`` in seconds since the process was started.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 spans: list[dict[str, Any]] = []
+channels: list[str] = []
 
 
 def process_start() -> float:
@@ -54,6 +56,8 @@ def timed(kind: str, name: Callable[..., str]) -> Callable[[Any], Any]:
 
 def patch() -> None:
     """Put a clock on what is waited for: the connection, the session, every call into the host, every git."""
+    from paramiko import Transport
+
     from fabrelease.tasks.engine import connecting, git, hosts
     from fabrelease.tasks.engine.rendering import Renderer
     from fabrelease.tasks.engine.session import Session
@@ -63,6 +67,13 @@ def patch() -> None:
     git._ask = timed("git", lambda path, problem, *argv, **_: f"git {argv[0]}")(git._ask)
     Renderer.__init__ = timed("local", lambda *_: "read templates")(Renderer.__init__)
     Renderer.render = timed("local", lambda _, name, **__: f"render {name}")(Renderer.render)
+    open_channel = Transport.open_channel
+
+    def counted(self: Transport, kind: str, *args: Any, **kwargs: Any) -> Any:
+        channels.append(kind)
+        return open_channel(self, kind, *args, **kwargs)
+
+    Transport.open_channel = counted  # type: ignore[method-assign]
     send = Session.send
 
     def timed_send(self: Session, function: Any, data: Any, /) -> Any:
@@ -90,7 +101,8 @@ def main(file: str, *arguments: str) -> None:
         program.run(["fab", *arguments])
     finally:
         note("fab", "whole", 0)
-        Path(file).write_text(json.dumps(sorted(spans, key=lambda span: span["start"]), indent=1))
+        in_order = sorted(spans, key=lambda span: span["start"])
+        Path(file).write_text(json.dumps({"channels": len(channels), "spans": in_order}, indent=1))
 
 
 began = process_start()

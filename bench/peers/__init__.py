@@ -14,9 +14,26 @@ from pathlib import Path
 
 import yaml
 
+from ..application import Application
 from ..server import Access, Server
 
 HERE = Path(__file__).parent
+FABFILE = """\
+from fabric import task
+
+from fabrelease.tasks import ns
+from fabrelease.tasks.engine import connecting, hosts
+
+
+@task
+def connect(c):
+    "Open the connection, and nothing else."
+    for host in hosts.of(c):
+        connecting.open_connection(host.connection, host.settings)
+
+
+ns.add_task(connect)
+"""
 
 
 @dataclass(frozen=True)
@@ -33,26 +50,30 @@ class Peer:
     """One tool.
 
     :param server: where to.
+    :param application: what.
     :param programs: the directory of the tool's own programs.
+    :param place: distinguishes several applications that one tool deploys.
     """
 
     name = ""
     title = ""
 
-    def __init__(self, server: Server, programs: Path) -> None:
+    def __init__(self, server: Server, application: Application, programs: Path, place: str = "") -> None:
         self.server = server
+        self.application = application
         self.programs = programs
-        self.root = f"/srv/bench/{self.name}"
+        self.program = f"{self.name}{place}"
+        self.root = f"/srv/bench/{self.program}"
 
     def prepare(self) -> None:
         """Put there, once, what a deploy takes for granted: directories and the program's configuration."""
-        self.server.make_program(self.name, self.root)
+        self.server.make_program(self.program, self.root)
 
     def deploy(self, access: Access, revision: str) -> Command:
         """The command that puts a revision live."""
         raise NotImplementedError
 
-    def rollback(self, access: Access, revision: str) -> Command | None:
+    def rollback(self, access: Access) -> Command | None:
         """The command that goes back to the release before; None where the tool has none."""
         return None
 
@@ -93,8 +114,8 @@ class Capistrano(Peer):
     def deploy(self, access: Access, revision: str) -> Command:
         return self._cap("deploy", access, revision)
 
-    def rollback(self, access: Access, revision: str) -> Command:
-        return self._cap("deploy:rollback", access, revision)
+    def rollback(self, access: Access) -> Command:
+        return self._cap("deploy:rollback", access, "main")
 
     def _cap(self, task: str, access: Access, revision: str) -> Command:
         return Command(["cap", "bench", task], HERE / "capistrano", self.variables(access, revision))
@@ -139,17 +160,19 @@ class Ours(Peer):
     def prepare(self) -> None:
         project = self.project
         (project / "hosts").mkdir(parents=True)
-        (project / "fabfile.py").write_text("from fabrelease.tasks import ns\n")
+        (project / "fabfile.py").write_text(FABFILE)
         for access in self.server.accesses:
             settings = {
-                "app": self.name,
+                "app": self.program,
                 "root": self.root,
-                "source": {"path": str(self.server.application.path)},
+                "source": {"path": str(self.application.path)},
                 "web": {"app": "shop:app", "workers": 2},
-                "site": {"domains": ["shop.example.net"]},
+                "site": {"domains": [f"{self.program}.example.net"]},
                 "hosts": {f"web-{access.name}": self._entry(access)},
             }
             (project / f"hosts/{access.name}.yml").write_text(yaml.safe_dump(settings))
+        refused = {**settings, "hosts": {"refused": {"address": "127.0.0.1", "port": 1, "user": "deploy"}}}
+        (project / "hosts/refused.yml").write_text(yaml.safe_dump(refused))
         self.server.run(self.command(self.server.accesses[0], "setup"))
 
     def _entry(self, access: Access) -> dict[str, object]:
@@ -164,7 +187,7 @@ class Ours(Peer):
     @property
     def project(self) -> Path:
         """A user's project."""
-        return self.server.work / "project"
+        return self.server.work / self.program
 
     def command(self, access: Access, *verb: str) -> Command:
         """fab, for this server."""
@@ -178,7 +201,7 @@ class Ours(Peer):
     def deploy(self, access: Access, revision: str) -> Command:
         return self.command(access, "deploy", "--ref", revision)
 
-    def rollback(self, access: Access, revision: str) -> Command:
+    def rollback(self, access: Access) -> Command:
         return self.command(access, "rollback")
 
     def socket(self) -> str:

@@ -18,7 +18,7 @@ namespace :deploy do
 
   task :restart do
     on roles(:app) do
-      execute :sudo, :supervisorctl, :restart, :capistrano
+      execute :sudo, :supervisorctl, :restart, File.basename(deploy_to.to_s)
     end
   end
 
