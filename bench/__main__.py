@@ -74,9 +74,7 @@ class Bench:
         samples = self.series["start-up"] = measure.start_up(self.ours, self.server.work / "bare", self.options.runs)
         bare = samples["bare fab --list"]
         for name in ("fab --list", "fab status"):
-            self.figures.append(
-                report.ratio(f"start-up of {name}", samples[name], bare, "bare fab --list", 1.25)
-            )
+            self.figures.append(report.ratio(f"start-up of {name}", samples[name], bare, "bare fab --list", 1.25))
 
     def wire(self) -> None:
         """Bytes, channels, round trips."""

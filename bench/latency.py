@@ -71,9 +71,7 @@ class Line:
         there_reader, there_writer = await asyncio.open_connection("127.0.0.1", self.target)
         for end in (writer, there_writer):
             end.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        await asyncio.gather(
-            self._carry(reader, there_writer, "up"), self._carry(there_reader, writer, "down")
-        )
+        await asyncio.gather(self._carry(reader, there_writer, "up"), self._carry(there_reader, writer, "down"))
 
     async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, way: str) -> None:
         """Read as it comes, write what has been on its way for long enough; as long as the line, as many bytes."""

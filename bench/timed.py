@@ -58,10 +58,12 @@ def patch() -> None:
     """Put a clock on what is waited for: the connection, the session, every call into the host, every git."""
     from paramiko import Transport
 
-    from fabrelease.tasks.engine import connecting, git, hosts
+    from fabrelease.tasks.engine import configuration, connecting, git, hosts, stages
     from fabrelease.tasks.engine.rendering import Renderer
     from fabrelease.tasks.engine.session import Session
 
+    stages.select = timed("local", lambda *_: "read the stage")(stages.select)
+    configuration.digest = timed("local", lambda *_: "digest the settings")(configuration.digest)
     hosts.open_connection = timed("connect", lambda *_: "connect, log in")(connecting.open_connection)
     Session._start = timed("session", lambda *_: "start the session")(Session._start)
     git._ask = timed("git", lambda path, problem, *argv, **_: f"git {argv[0]}")(git._ask)
@@ -96,7 +98,7 @@ def main(file: str, *arguments: str) -> None:
     note("import fabrelease", "local", start)
     start = now()
     patch()
-    note("import the rest", "local", start)
+    note("import settings and git", "local", start)
     try:
         program.run(["fab", *arguments])
     finally:
