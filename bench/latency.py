@@ -56,13 +56,18 @@ class Line:
         """Count from nothing again."""
         self.traffic = Traffic()
 
-    async def serve(self, ready: threading.Event, stop: asyncio.Event) -> None:
-        """Listen until told to stop."""
+    async def serve(self, ready: threading.Event) -> None:
+        """Listen until stopped."""
+        self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
         server = await asyncio.start_server(self._connect, "127.0.0.1", 0)
         self.port = server.sockets[0].getsockname()[1]
         ready.set()
         async with server:
-            await stop.wait()
+            await self._stop.wait()
+
+    def stop(self) -> None:
+        """Listen no more; what is connected is cut off."""
+        self._loop.call_soon_threadsafe(self._stop.set)
 
     async def _connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.traffic.connections += 1
@@ -71,7 +76,11 @@ class Line:
         there_reader, there_writer = await asyncio.open_connection("127.0.0.1", self.target)
         for end in (writer, there_writer):
             end.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        await asyncio.gather(self._carry(reader, there_writer, "up"), self._carry(there_reader, writer, "down"))
+        # Cancelled is how a connection ends that is still open when the line is taken away.
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.gather(self._carry(reader, there_writer, "up"), self._carry(there_reader, writer, "down"))
+        for end in (writer, there_writer):
+            end.transport.abort()
 
     async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, way: str) -> None:
         """Read as it comes, write what has been on its way for long enough; as long as the line, as many bytes."""
@@ -102,18 +111,12 @@ class Line:
 def line(target: int, rtt: float) -> Iterator[Line]:
     """A proxy to 127.0.0.1:*target* with a round trip of *rtt* seconds, for as long as the block runs."""
     proxy, ready = Line(target, rtt), threading.Event()
-    loop, stop = asyncio.new_event_loop(), asyncio.Event()
-
-    def run() -> None:
-        asyncio.set_event_loop(loop)
-        loop.run_until_complete(proxy.serve(ready, stop))
-
-    thread = threading.Thread(target=run, daemon=True)
+    thread = threading.Thread(target=lambda: asyncio.run(proxy.serve(ready)), daemon=True)
     thread.start()
     if not ready.wait(10):
         raise RuntimeError("the delaying proxy did not start")
     try:
         yield proxy
     finally:
-        loop.call_soon_threadsafe(stop.set)
+        proxy.stop()
         thread.join(10)
