@@ -69,6 +69,12 @@ class Bench:
             say(f"first deploy with {peer.title}")
             measure.deploy(peer, self.server.accesses[0], "0")
 
+    def write(self, about: dict[str, Any]) -> str:
+        """Write down what there is by now; gives the table."""
+        figures = [figure for figure in self.figures if figure]
+        about = {**about, **self.facts, "load_after": os.getloadavg()}
+        return report.write(programs.OUT, figures, self.series, about)
+
     def start(self) -> None:
         """Imports."""
         samples = self.series["start-up"] = measure.start_up(self.ours, self.server.work / "bare", self.options.runs)
@@ -170,8 +176,8 @@ def main(argv: list[str]) -> int:
         for part in PARTS:
             if part in options.only:
                 getattr(bench, part)()
-    figures = [figure for figure in bench.figures if figure]
-    table = report.write(programs.OUT, figures, bench.series, {**about, **bench.facts, "load_after": os.getloadavg()})
+                # After each part: whatever ends a run of half an hour, what was measured is there.
+                table = bench.write(about)
     print(table)
     return 0
 
