@@ -11,6 +11,7 @@ import argparse
 import contextlib
 import os
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -164,8 +165,12 @@ def main(argv: list[str]) -> int:
     about: dict[str, Any] = {"machine": report.machine()}
     kinds = find_programs(options.peers)
     about["versions"] = {kind.name: programs.version(kind.name, path) for kind, path in kinds}
-    with Target.start() as target, contextlib.ExitStack() as lines:
-        server = Server(target)
+    with (
+        tempfile.TemporaryDirectory(prefix="bench-") as work,
+        Target.start() as target,
+        contextlib.ExitStack() as lines,
+    ):
+        server = Server(target, Path(work))
         for rtt in options.rtt:
             far = lines.enter_context(line(target.ssh_port, rtt / 1000)) if rtt else None
             server.access(f"rtt{rtt:.0f}", far.port if far else target.ssh_port, rtt / 1000, far)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -89,15 +88,15 @@ class Server:
     """A target with what the peers need on it.
 
     :param target: a fresh one.
+    :param work: a directory for what the run needs here; its path is short, for sockets of OpenSSH's lie in it.
     """
 
     hub = "/srv/bench/hub.git"
 
-    def __init__(self, target: Target) -> None:
+    def __init__(self, target: Target, work: Path) -> None:
         self.target = target
         self.key = target.key_path
-        # A short path: ControlPersist's sockets have at most 107 bytes.
-        self.work = Path(tempfile.mkdtemp(prefix="bench-"))
+        self.work = work
         self.accesses: list[Access] = []
 
     def access(self, name: str, port: int, rtt: float = 0, line: Line | None = None) -> Access:
