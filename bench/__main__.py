@@ -54,8 +54,9 @@ class Bench:
         self.facts: dict[str, Any] = {}
         self.application = Application(server.work / "application")
         self.peers = [kind(server, self.application, path) for kind, path in kinds]
-        self.ours = self.peers[0]
-        assert isinstance(self.ours, Ours)
+        ours = self.peers[0]
+        assert isinstance(ours, Ours)
+        self.ours = ours
 
     def prepare(self, counted: Access) -> None:
         """Everything that is there before the first deploy that is measured."""
