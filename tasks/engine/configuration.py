@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import itertools
 import json
 from collections.abc import Mapping
 from functools import cached_property
@@ -50,7 +51,7 @@ class Building:
         if listing["next"] is None or not known[listing["next"]].get("pushed"):
             raise HostError(host.name, "there is no next release to work on", "Push one first: fab push")
         self.release: releases.Release = known[listing["next"]]
-        self.live: releases.Release = known.get(listing["current"], {})
+        self.others: list[releases.Release] = [r for r in listing["releases"] if r["id"] != listing["next"]]
 
     @property
     def id(self) -> str:
@@ -69,12 +70,16 @@ class Building:
 
     @cached_property
     def address(self) -> str:
-        """What the release's server binds: its own socket, or a port that the live release does not use."""
+        """What the release's server binds: its own socket, or a port of its own.
+
+        The first port from web.bind on that no other release on the host was made for: each of them can be
+        rolled back to, and then runs beside the one that is live.
+        """
         if self.settings.web.bind == "socket":
             return f"unix:{self.path}/run/web.sock"
-        host, _, port = self.settings.web.bind.rpartition(":")
-        taken = self.live.get("address") == self.settings.web.bind
-        return f"{host}:{int(port) + 1}" if taken else self.settings.web.bind
+        host, _, first = self.settings.web.bind.rpartition(":")
+        taken = {release.get("address") for release in self.others}
+        return next(f"{host}:{port}" for port in itertools.count(int(first)) if f"{host}:{port}" not in taken)
 
     def install(self, templates: Mapping[str, str], **more: object) -> list[str]:
         """Render templates into the release's ``config``.
