@@ -56,7 +56,7 @@ def _state(host: Host) -> dict[str, Any]:
             "next": None,
             "programs": [],
             "site": None,
-            "problems": [str(error)],
+            "problems": [str(error).removeprefix(f"{host.name}: ")],
         }
 
 
