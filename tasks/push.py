@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,8 @@ from .engine.verb import verb
 
 if TYPE_CHECKING:
     from .engine.settings import Settings
+
+PROCESS = re.compile(r"([A-Za-z_][A-Za-z0-9_-]{0,30}):\s*(\S.*)")
 
 
 @verb(help={"ref": "branch, tag or commit; by default source.ref of the settings"})
@@ -40,6 +42,7 @@ class Wanted:
     subject: str
     ref: str
     git: git.Revision | None = None
+    procfile: dict[str, str] = field(default_factory=dict)
 
     def __str__(self) -> str:
         return f"{self.short} {self.subject}".strip()
@@ -67,7 +70,7 @@ def revision(settings: Settings, ref: str | None) -> Wanted:
             f"{found.uncommitted} uncommitted changes in {found.repository} are not deployed",
             "yellow",
         )
-    return Wanted(found.commit, found.commit, found.short, found.subject, found.ref, found)
+    return Wanted(found.commit, found.commit, found.short, found.subject, found.ref, found, _procfile(found))
 
 
 def _package(settings: Settings, package: str) -> Wanted:
@@ -131,8 +134,26 @@ def _release(wanted: Wanted, name: str, settings: Settings, digest: str) -> dict
         "subject": wanted.subject,
         "who": hosts.who(),
         "digest": digest,
+        "procfile": wanted.procfile,
         "made": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
+
+
+def _procfile(found: git.Revision) -> dict[str, str]:
+    """The background processes that the revision's Procfile names; ``web`` is described in the settings.
+
+    :raises UsageError: a line of it that is not NAME: COMMAND.
+    """
+    processes = {}
+    for number, line in enumerate((git.read_file(found, "Procfile") or "").splitlines(), 1):
+        if not line.strip() or line.lstrip().startswith("#"):
+            continue
+        match = PROCESS.fullmatch(line.strip())
+        if not match:
+            raise UsageError(f"Procfile:{number} of {found.short} is no NAME: COMMAND line: {line.strip()[:60]}")
+        processes[match[1]] = match[2]
+    processes.pop("web", None)
+    return processes
 
 
 def _place_shared_files(host: Host) -> list[str]:

@@ -20,7 +20,7 @@ def _supervisor(host: Host) -> None:
     building = configuration.Building(host)
     manager = configuration.manager_of(host.settings)
     changed = building.install(manager.TEMPLATES)
-    processes = sorted(host.settings.processes)
+    processes = sorted(building.processes)
     building.note(processes=processes)
     host.call(manager.check, f"{building.path}/config")
     more = f" ({', '.join(changed)} written)" if changed else " (no change)"

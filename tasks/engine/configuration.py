@@ -62,6 +62,11 @@ class Building:
         """The release's directory."""
         return f"{self.settings.root}/releases/{self.id}"
 
+    @property
+    def processes(self) -> dict[str, str]:
+        """The background processes: those of the settings, or else of the revision's Procfile."""
+        return self.settings.processes or self.release.get("procfile", {})
+
     @cached_property
     def address(self) -> str:
         """What the release's server binds: its own socket, or a port that the live release does not use."""
@@ -81,7 +86,7 @@ class Building:
             files.entry(f"{self.path}/config/{name}", self.render(template, **more))
             for name, template in templates.items()
         ]
-        return [Path(path).name for path in self.host.call(files.install, entries)]
+        return self._install(entries)
 
     def install_environment(self) -> list[str]:
         """Install what every process is started with: the variables, the secrets, the launcher."""
@@ -94,7 +99,11 @@ class Building:
         if self.settings.secrets:
             secrets = self.render("environment.j2", variables=read_secrets(self.settings))
             entries.append(files.entry(f"{self.path}/config/secrets", secrets, 0o640, user))
-        return [Path(path).name for path in self.host.call(files.install, entries)]
+        return self._install(entries)
+
+    def _install(self, entries: list[files.File]) -> list[str]:
+        changed = self.host.call(files.install_in, self.settings.root, self.id, entries)
+        return [Path(path).name for path in changed]
 
     def render(self, template: str, **more: object) -> str:
         """Render one template for this host and release."""
@@ -144,6 +153,7 @@ class Building:
                 address=self.address,
                 pythonpath=[],
             ),
+            "processes": self.processes,
             "host": _facts(self.host),
         }
 

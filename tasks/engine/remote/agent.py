@@ -7,6 +7,7 @@ exits, and the kernel drops the lock with it.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import json
 import os
@@ -15,27 +16,27 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from . import process, wire
-from .failure import Failed
+from .failure import Failed, describe
 
 _calls: queue.Queue[dict[str, Any]] = queue.Queue()
 _data: queue.Queue[bytes | None] = queue.Queue(maxsize=64)
 _data_open = False
 _heard = time.monotonic()
 _writing = threading.Lock()
+_critical = threading.RLock()
+_ending = threading.Event()
+_tidy: Callable[[], object] | None = None
 
 
 def send(kind: bytes, payload: Any = b"") -> None:
-    """Send one frame to the control machine; a closed channel ends the agent."""
-    try:
-        with _writing:
-            sys.stdout.buffer.write(wire.pack(kind, payload))
-            sys.stdout.buffer.flush()
-    except OSError:
-        end()
+    """Send one frame to the control machine; where it cannot be, the input ends too, and with it the agent."""
+    with _writing, contextlib.suppress(OSError):
+        sys.stdout.buffer.write(wire.pack(kind, payload))
+        sys.stdout.buffer.flush()
 
 
 def output(line: str) -> None:
@@ -54,10 +55,35 @@ def incoming() -> Iterator[bytes]:
             yield piece
 
 
+@contextlib.contextmanager
+def uninterrupted() -> Iterator[None]:
+    """For steps that touch what is live: when the deployer dies meanwhile, they come to their end first."""
+    with _critical:
+        yield
+
+
+def if_abandoned(tidy: Callable[[], object] | None) -> None:
+    """Set what is done when the deployer dies before its next call; None for nothing."""
+    global _tidy
+    _tidy = tidy
+
+
+def is_ending() -> bool:
+    """Whether the deployer is gone, so that waiting for something is of no use any more."""
+    return _ending.is_set()
+
+
 def end() -> None:
-    """Kill what runs for this session and exit; the lock goes with the process."""
-    process.kill_all()
-    os._exit(1)
+    """Tidy up, kill what runs for this session, and exit; the lock goes with the process."""
+    if _ending.is_set():
+        return
+    _ending.set()
+    with _critical:
+        if _tidy is not None:
+            with contextlib.suppress(Exception):
+                _tidy()
+        process.kill_all()
+        os._exit(1)
 
 
 def _listen() -> None:
@@ -110,12 +136,6 @@ def _run(call: dict[str, Any]) -> None:
     finally:
         for _ in incoming():  # what a failed call did not read must not be taken for the next call's
             pass
-
-
-def describe(error: OSError) -> str:
-    """An operating system's error in one sentence, with the file it is about."""
-    where = f": {os.fsdecode(error.filename)}" if error.filename is not None else ""
-    return f"{error.strerror or error}{where}"
 
 
 def main() -> None:

@@ -16,11 +16,12 @@ import time
 from typing import Any, TypedDict
 
 from . import agent, nginx, probe, process, releases
-from .failure import Failed
+from .failure import Failed, describe
 
 PAUSE = 0.02
 LOG_LINES = 15
 LOG_BYTES = 8000
+GONE = "the deployer went away"
 
 
 class Plan(TypedDict):
@@ -49,6 +50,7 @@ def manager_of(plan: Plan) -> Any:
     return importlib.import_module(f"fabrelease.tasks.managers.{plan['manager']}")
 
 
+@agent.uninterrupted()
 def start(plan: Plan) -> float:
     """Start the new release's web server beside the old one and ask it until it answers rightly.
 
@@ -58,18 +60,20 @@ def start(plan: Plan) -> float:
     began = time.monotonic()
     log = _log(plan, "web")
     offset = _size(log)
+    agent.if_abandoned(lambda: abandon(plan, GONE))
     try:
         _clear_socket(plan)
         manager_of(plan).add_web(plan["app"], _directory(plan))
         _wait_until_right(plan, log, offset)
-    except Failed as failed:
-        abandon(plan, failed.message)
+    except Exception as error:  # whatever it was, nothing of the new release may stay
+        abandon(plan, str(error))
         raise
     return time.monotonic() - began
 
 
 def abandon(plan: Plan, reason: str) -> None:
     """Stop the new release, which does not serve yet, and mark it bad."""
+    agent.if_abandoned(None)
     manager = manager_of(plan)
     if releases.linked(plan["root"], "current") == plan["release"]:
         return
@@ -77,35 +81,41 @@ def abandon(plan: Plan, reason: str) -> None:
         manager.stop([_web(plan)], plan["stop"])
     with contextlib.suppress(Failed):
         manager.settle(plan["app"])
-    releases.mark_bad(plan["root"], plan["release"], reason.split("\n")[0])
+    releases.mark_bad(plan["root"], plan["release"], reason)
     if releases.linked(plan["root"], "next") == plan["release"]:
         releases.unlink(f"{plan['root']}/next")
 
 
+@agent.uninterrupted()
 def switch(plan: Plan) -> dict[str, Any]:
     """Point ``current`` at the new release, with its background processes, and ask it through nginx.
 
     :returns: ``old``, the release that was live, ``answer`` and ``seconds`` of the site.
     :raises Failed: the site does not answer rightly, and everything was switched back.
     """
-    root, manager = plan["root"], manager_of(plan)
-    old = releases.linked(root, "current")
-    changed = old is None or not _same_site(plan, old)
-    releases.update(root, plan["release"], came_after=old)
+    old = releases.linked(plan["root"], "current")
     try:
-        _stop_processes(plan, old)
-        releases.link(root, "current", plan["release"])
-        for name in plan["processes"]:
-            manager.add_process(plan["app"], _directory(plan), name)
-        if changed:
-            nginx.reload()
+        _switch(plan, old)
         answer = _ask_site(plan)
-    except Failed as failed:
-        back(plan, old, failed.message)
-        raise Failed(f"{failed.message}\n  {_went_back(old)}", failed.hint, failed.needs_person) from None
+    except Exception as error:  # whatever it was, the old release must be live again
+        back(plan, old, str(error))
+        hint = error.hint if isinstance(error, Failed) else ""
+        raise Failed(f"{describe(error)}\n  {_went_back(old)}", hint) from error
+    agent.if_abandoned(lambda: finish(plan, old, {"what": f"deploy, finished alone: {GONE}"}))
     return {"old": old, **answer}
 
 
+def _switch(plan: Plan, old: str | None) -> None:
+    changed = old is None or not _same_site(plan, old)
+    _stop_processes(plan, old)
+    releases.link(plan["root"], "current", plan["release"])
+    for name in plan["processes"]:
+        manager_of(plan).add_process(plan["app"], _directory(plan), name)
+    if changed:
+        nginx.reload()
+
+
+@agent.uninterrupted()
 def back(plan: Plan, old: str | None, reason: str) -> None:
     """Undo a switch: the old release, which still runs, is live again, and the new one is marked bad."""
     root, manager = plan["root"], manager_of(plan)
@@ -123,12 +133,14 @@ def back(plan: Plan, old: str | None, reason: str) -> None:
     abandon(plan, reason)
 
 
+@agent.uninterrupted()
 def finish(plan: Plan, old: str | None, facts: dict[str, Any]) -> dict[str, Any]:
     """Mark the new release good, let the old one answer what it took, stop it, and prune.
 
     :param facts: for the history: who, what.
     :returns: ``drained`` seconds and ``cut``, whether requests were cut when the time was up; ``pruned`` ids.
     """
+    agent.if_abandoned(None)
     root, manager = plan["root"], manager_of(plan)
     releases.update(root, plan["release"], state="good", served=releases.now())
     if (releases.history(root)[-1:] or [{}])[0].get("current") != plan["release"]:
@@ -225,6 +237,9 @@ def _wait_until_right(plan: Plan, log: str, offset: int) -> None:
         program = next((p for p in manager.programs() if p["name"] == _web(plan)), None)
         if program is None or manager.is_broken(program):
             what = f"the new release did not start ({program['detail'] if program else 'its program is gone'})"
+            break
+        if agent.is_ending():
+            what = GONE
             break
         if time.monotonic() + PAUSE >= end:
             what = f"the new release did not become healthy within {question['timeout']:g} seconds"

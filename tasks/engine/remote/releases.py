@@ -216,7 +216,8 @@ def is_good(root: str, name: str) -> bool:
 def mark_bad(root: str, name: str, reason: str) -> None:
     """Mark a release bad with the reason; a good one stays good: it served once."""
     if os.path.isdir(directory(root, name)) and read(root, name)["state"] != "good":
-        update(root, name, state="bad", reason=reason, failed=now())
+        with contextlib.suppress(OSError):  # on a full disk it stays "built", which is not gone back to either
+            update(root, name, state="bad", reason=reason.split("\n")[0], failed=now())
 
 
 def choose_back(root: str, to: str | None) -> Release:
