@@ -47,7 +47,7 @@ def take(app: str, root: str, who: str, what: str) -> None:
             )
         time.sleep(0.02)
     _held[app] = handle
-    _write(app, {"who": who, "what": what, "since": releases.now()})
+    _write(app, {"who": who, "what": what, "since": releases.now(), "finishing": False})
 
 
 def finishing(app: str) -> None:
