@@ -22,7 +22,7 @@ from typing import Any, ParamSpec, TypeVar
 import paramiko
 from fabric import Connection
 
-from .errors import HostError
+from .errors import HostError, NoPython
 from .remote import wire
 
 P = ParamSpec("P")
@@ -160,11 +160,10 @@ class Session:
         return channel
 
     def _no_session(self, said: str, status: int) -> HostError:
-        for program, remedy in (("python3", ""), ("sudo", "log in as root, or ")):
-            if status == 127 and program in said:
-                return HostError(
-                    self.name, f"there is no {program}", f"{remedy}install it: apt-get install {program}"
-                )
+        if "python3" in said and "not found" in said:
+            return NoPython(self.name, "there is no python3", "It is installed by: fab setup")
+        if "sudo" in said and "not found" in said:
+            return HostError(self.name, "there is no sudo", "Log in as root, or install it: apt-get install sudo")
         return HostError(self.name, f"no session could be started: {said or f'exit status {status}'}")
 
     def _write(self, data: bytes) -> None:
