@@ -13,9 +13,10 @@ import os
 import re
 import signal
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypedDict
 
-from . import agent, lock, nginx, probe, process, releases
+from . import agent, lock, nginx, probe, process, releases, source
 from .failure import Failed, describe
 
 PAUSE = 0.02
@@ -80,7 +81,10 @@ def start(plan: Plan) -> float:
     try:
         _clear_socket(plan)
         manager_of(plan).add_web(plan["app"], _directory(plan))
-        _wait_until_right(plan, log, offset)
+        with ThreadPoolExecutor(1) as pool:  # a release whose files are not on the disk must never be live
+            flushed = pool.submit(releases.flush_all, plan["root"])
+            _wait_until_right(plan, log, offset)
+        flushed.result()
     except Exception as error:  # whatever it was, nothing of the new release may stay
         abandon(plan, str(error))
         raise
@@ -179,6 +183,7 @@ def _retire_others(plan: Plan) -> None:
     manager.stop(others, plan["stop"] + 5)
     manager.settle(plan["app"])
     releases.prune(plan["root"], plan["keep"])
+    source.tidy(plan["root"])
 
 
 def clear(app: str, root: str, manager_name: str) -> list[str]:
