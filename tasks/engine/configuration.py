@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import itertools
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -70,12 +71,16 @@ class Building:
 
     @cached_property
     def address(self) -> str:
-        """What the release's server binds: its own socket, or a port that the live release does not use."""
+        """What the release's server binds: its own socket, or a port of its own.
+
+        The first port from web.bind on that no other release on the host was made for: each of them can be
+        rolled back to, and then runs beside the one that is live.
+        """
         if self.settings.web.bind == "socket":
             return f"unix:{self.path}/run/web.sock"
-        host, _, port = self.settings.web.bind.rpartition(":")
-        taken = self.host.live.get("address") == self.settings.web.bind
-        return f"{host}:{int(port) + 1}" if taken else self.settings.web.bind
+        host, _, first = self.settings.web.bind.rpartition(":")
+        taken = self.host.addresses
+        return next(f"{host}:{port}" for port in itertools.count(int(first)) if f"{host}:{port}" not in taken)
 
     def rendered(self, templates: Mapping[str, str], **more: object) -> list[files.File]:
         """Render templates for the release's ``config``.

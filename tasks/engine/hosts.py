@@ -97,6 +97,11 @@ class Host:
         return (self._entry and self._entry["current"]) or {}
 
     @property
+    def addresses(self) -> list[str]:
+        """What the servers of the releases on the host bind, without the next one's."""
+        return self._entry["addresses"] if self._entry else []
+
+    @property
     def next(self) -> releases.Release | None:
         """What is known about the next release."""
         return self._entry and self._entry["next"]

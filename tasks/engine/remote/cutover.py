@@ -13,9 +13,10 @@ import os
 import re
 import signal
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypedDict
 
-from . import agent, lock, nginx, probe, process, releases
+from . import agent, lock, nginx, probe, process, releases, source
 from .failure import Failed, describe
 
 PAUSE = 0.02
@@ -78,9 +79,12 @@ def start(plan: Plan) -> float:
     offset = _size(log)
     agent.if_abandoned(lambda: abandon(plan, GONE))
     try:
-        _clear_socket(plan)
+        _clear_address(plan)
         manager_of(plan).add_web(plan["app"], _directory(plan))
-        _wait_until_right(plan, log, offset)
+        with ThreadPoolExecutor(1) as pool:  # a release whose files are not on the disk must never be live
+            flushed = pool.submit(releases.flush_all, plan["root"])
+            _wait_until_right(plan, log, offset)
+        flushed.result()
     except Exception as error:  # whatever it was, nothing of the new release may stay
         abandon(plan, str(error))
         raise
@@ -179,6 +183,7 @@ def _retire_others(plan: Plan) -> None:
     manager.stop(others, plan["stop"] + 5)
     manager.settle(plan["app"])
     releases.prune(plan["root"], plan["keep"])
+    source.tidy(plan["root"])
 
 
 def clear(app: str, root: str, manager_name: str) -> list[str]:
@@ -353,12 +358,23 @@ def _same_site(plan: Plan, old: str) -> bool:
     return False
 
 
-def _clear_socket(plan: Plan) -> None:
-    """A release that ran before may have left its socket's name behind; nothing listens there."""
-    path = plan["address"][len("unix:") :] if plan["address"].startswith("unix:") else ""
-    if path and not any(p["name"] == _web(plan) for p in manager_of(plan).programs()):
+def _clear_address(plan: Plan) -> None:
+    """Make sure that who answers at the release's address is the release.
+
+    It may have run before and left its socket's name behind, where nothing listens; at a port, any other
+    program may listen, and would be taken for a healthy release.
+    """
+    if any(p["name"] == _web(plan) for p in manager_of(plan).programs()):
+        return
+    kind, _, rest = plan["address"].rpartition(":")
+    if kind == "unix":
         with contextlib.suppress(FileNotFoundError):
-            os.unlink(path)
+            os.unlink(rest)
+    elif others := process.listeners(int(rest)):
+        raise Failed(
+            f"port {rest} is taken by {', '.join(others)}; nothing was switched",
+            f"Stop it, or choose another web.bind. Look at it: ss -ltnp sport = :{rest}",
+        )
 
 
 def tail(path: str, offset: int, lines: int = LOG_LINES) -> list[str]:

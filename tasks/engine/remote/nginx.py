@@ -133,9 +133,7 @@ def _texts(path: str, depth: int = 3) -> list[str]:
 
 def _check_port(port: int) -> None:
     """nginx itself may listen there already, and nobody else."""
-    listening = process.run(["ss", "-Hltnp", "sport", "=", f":{port}"])
-    others = sorted({name for line in listening.lines for name in re.findall(r'"([^"]+)",pid=\d+', line)} - {"nginx"})
-    if others:
+    if others := [name for name in process.listeners(port) if name != "nginx"]:
         raise Failed(
             f"port {port} is taken by {', '.join(others)}; nothing was touched",
             f"Stop it, or choose another site.port. Look at it: ss -ltnp sport = :{port}",

@@ -41,9 +41,9 @@ def known(root: str) -> list[str]:
     return done.lines if done.status == 0 else []
 
 
-def _remember(git: list[str], commit: str, name: str) -> None:
-    """Keep a release's commit by a reference with the release's id, and only the newest few of them."""
-    process.check([*git, "update-ref", f"refs/heads/{name}", commit], "the source did not arrive whole")
+def tidy(root: str) -> None:
+    """Forget the commits of all but the newest releases, and what only they needed."""
+    git = ["git", f"--git-dir={repository(root)}"]
     listed = process.run([*git, "for-each-ref", "--sort=-refname", "--format=%(refname)"]).lines
     for reference in listed[KEPT:]:
         process.run([*git, "update-ref", "-d", reference])
@@ -62,7 +62,7 @@ def receive(root: str, release: releases.Release, commit: str, owner: str, group
     if first := next(pack, b""):
         unpack = [*git, "index-pack", "--stdin", "--fix-thin"]
         process.check(unpack, "the source did not arrive whole", stdin=_chain(first, pack))
-    _remember(git, commit, release["id"])
+    process.check([*git, "update-ref", f"refs/heads/{release['id']}", commit], "the source did not arrive whole")
     _begin(root, release, owner, group)
     public = f"{releases.directory(root, release['id'])}/public"
     index = {"GIT_INDEX_FILE": f"{public}/../index"}
