@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from fabric import task
 from invoke.context import Context
 
 from .engine import hosts
 from .engine.hosts import Host
 from .engine.remote import releases
+from .engine.verb import verb
 
 
-@task
+@verb()
 def cleanup(c: Context) -> None:
     """Step 7: remove old releases and environments; never current, and never what a rollback needs."""
     hosts.each(hosts.of(c), _cleanup, "cleaning up")

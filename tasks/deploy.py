@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from fabric import task
 from invoke.context import Context
 
 from .engine import configuration, hosts, terminal
+from .engine.verb import verb
 from .gunicorn import gunicorn
 from .nginx import nginx
 from .push import push, revision
@@ -14,7 +14,7 @@ from .switch import switch
 from .venv import venv
 
 
-@task(
+@verb(
     help={
         "ref": "branch, tag or commit; by default source.ref of the settings",
         "force": "make a new release even where nothing changed",
@@ -39,10 +39,12 @@ def _is_live(c: Context, ref: str | None) -> bool:
     there = hosts.each(where, lambda host: host.begin(f"deploy of {wanted.short}"), "looking")
     for host, found in zip(where, there, strict=True):
         live = found["current"] or {}
-        if not found["live"] or live.get("commit") != wanted.commit or live.get("digest") != configuration.digest(host.settings):
+        if (
+            not found["live"]
+            or live.get("commit") != wanted.commit
+            or live.get("digest") != configuration.digest(host.settings)
+        ):
             return False
     for host in where:
         terminal.say(host.name, "deploy", f"nothing to do: {wanted} is live already", "green")
     return True
-
-

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from fabric import task
 from invoke.context import Context
 
 from .engine import configuration, hosts
 from .engine.hosts import Host
+from .engine.verb import verb
 
 
-@task
+@verb()
 def gunicorn(c: Context) -> None:
     """Step 3: render gunicorn's configuration and let gunicorn check it with the application."""
     hosts.each(hosts.of(c), _gunicorn, "checking gunicorn's configuration")

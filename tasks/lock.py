@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from fabric import task
 from invoke.context import Context
 
 from .engine import hosts
 from .engine.errors import UsageError
 from .engine.hosts import Host
 from .engine.remote import lock as remote
+from .engine.verb import verb
 
 
-@task(help={"message": "why: shown to everybody who wants to deploy"})
+@verb(help={"message": "why: shown to everybody who wants to deploy"})
 def lock(c: Context, message: str = "") -> None:
     """Main: refuse deploys and rollbacks until somebody lifts it with unlock."""
     if not message.strip():
@@ -19,7 +19,7 @@ def lock(c: Context, message: str = "") -> None:
     hosts.each(hosts.of(c), lambda host: _lock(host, message))
 
 
-@task
+@verb()
 def unlock(c: Context) -> None:
     """Main: lift what lock put on."""
     hosts.each(hosts.of(c), _unlock)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from fabric import task
 from invoke.context import Context
 
 from .engine import hosts
 from .engine.hosts import Host
 from .engine.remote import logs as remote
+from .engine.verb import verb
 
 
-@task(
+@verb(
     help={
         "which": "app, nginx or supervisor; all of them by default",
         "follow": "go on with what is written from now on, until Ctrl-C",

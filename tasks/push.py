@@ -9,19 +9,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fabric import task
 from invoke.context import Context
 
 from .engine import configuration, git, hosts, terminal
 from .engine.errors import UsageError
 from .engine.hosts import Host
 from .engine.remote import files, source
+from .engine.verb import verb
 
 if TYPE_CHECKING:
     from .engine.settings import Settings
 
 
-@task(help={"ref": "branch, tag or commit; by default source.ref of the settings"})
+@verb(help={"ref": "branch, tag or commit; by default source.ref of the settings"})
 def push(c: Context, ref: str | None = None) -> None:
     """Step 1: begin the next release with a revision's files."""
     where = hosts.of(c)
@@ -55,9 +55,18 @@ def revision(settings: Settings, ref: str | None) -> Wanted:
         if ref:
             raise UsageError("--ref has no meaning with source.package: name the version there")
         return _package(settings, where.package)
-    found = git.fetch(where.git, ref or where.ref) if where.git else git.resolve(settings.local(where.path or "."), ref or where.ref)
+    found = (
+        git.fetch(where.git, ref or where.ref)
+        if where.git
+        else git.resolve(settings.local(where.path or "."), ref or where.ref)
+    )
     if found.uncommitted:
-        terminal.say("", "push", f"{found.uncommitted} uncommitted changes in {found.repository} are not deployed", "yellow")
+        terminal.say(
+            "",
+            "push",
+            f"{found.uncommitted} uncommitted changes in {found.repository} are not deployed",
+            "yellow",
+        )
     return Wanted(found.commit, found.commit, found.short, found.subject, found.ref, found)
 
 

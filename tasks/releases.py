@@ -4,21 +4,26 @@ from __future__ import annotations
 
 from typing import Any
 
-from fabric import task
 from invoke.context import Context
 
 from .engine import hosts, terminal
 from .engine.hosts import Host
 from .engine.remote import releases as remote
+from .engine.verb import verb
 
 
-@task(help={"json": "for programs: see docs/json.md"})
+@verb(help={"json": "for programs: see docs/json.md"})
 def releases(c: Context, json: bool = False) -> None:
     """Look: the releases on each host: good, bad, current, and where a rollback would go."""
     where = hosts.everywhere(c)
     listings = hosts.each(where, lambda host: host.call(remote.listing, host.settings.root), "looking")
     if json:
-        terminal.show_json({"version": 1, "hosts": [_plain(host, found) for host, found in zip(where, listings, strict=True)]})
+        terminal.show_json(
+            {
+                "version": 1,
+                "hosts": [_plain(host, found) for host, found in zip(where, listings, strict=True)],
+            }
+        )
         return
     for host, found in zip(where, listings, strict=True):
         terminal.show(_table(host, found))
@@ -34,12 +39,28 @@ def _table(host: Host, found: dict[str, Any]) -> Any:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table("release", "state", "", "revision", "who", title=f"{host.name} ({host.settings.stage})", title_justify="left")
+    table = Table(
+        "release",
+        "state",
+        "",
+        "revision",
+        "who",
+        title=f"{host.name} ({host.settings.stage})",
+        title_justify="left",
+    )
     for release in reversed(found["releases"]):
-        marks = [word for word, key in (("current", "current"), ("next", "next"), ("rollback", "back")) if found[key] == release["id"]]
+        marks = [
+            word
+            for word, key in (("current", "current"), ("next", "next"), ("rollback", "back"))
+            if found[key] == release["id"]
+        ]
         style = {"good": "green", "bad": "red"}.get(release["state"], "yellow")
         what = release.get("reason") if release["state"] == "bad" else release.get("subject")
         table.add_row(
-            release["id"], Text(release["state"], style), " ".join(marks), Text(str(what or "")), Text(str(release.get("who") or ""))
+            release["id"],
+            Text(release["state"], style),
+            " ".join(marks),
+            Text(str(what or "")),
+            Text(str(release.get("who") or "")),
         )
     return table

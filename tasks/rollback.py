@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from fabric import task
 from invoke.context import Context
 
 from .engine import configuration, hosts
 from .engine.hosts import Host
 from .engine.remote import cutover, releases
+from .engine.verb import verb
 from .switch import cut_over
 
 
-@task(help={"to": "a release's id, or the beginning of one or of its revision; by default the good one before"})
+@verb(help={"to": "a release's id, or the beginning of one or of its revision; by default the good one before"})
 def rollback(c: Context, to: str | None = None) -> None:
     """Main: go back to the good release before, by the same cutover; twice goes back two."""
     where = hosts.of(c)

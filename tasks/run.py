@@ -5,7 +5,6 @@ from __future__ import annotations
 import shlex
 import sys
 
-from fabric import task
 from invoke.context import Context
 
 from .engine import hosts
@@ -13,9 +12,10 @@ from .engine.connecting import open_connection
 from .engine.errors import Error, HostError
 from .engine.hosts import Host
 from .engine.remote import releases
+from .engine.verb import verb
 
 
-@task(help={"command": 'a shell command, such as "python manage.py createsuperuser"'})
+@verb(help={"command": 'a shell command, such as "python manage.py createsuperuser"'})
 def run(c: Context, command: str) -> None:
     """Look: run a command in the current release with its environment, as the application's user."""
     for host in hosts.of(c):
@@ -26,7 +26,9 @@ def _run(host: Host, command: str) -> None:
     settings = host.settings
     current = host.call(releases.linked, settings.root, "current")
     if current is None:
-        raise HostError(host.name, "nothing is deployed yet, so there is nothing to run it in", "Deploy first: fab deploy")
+        raise HostError(
+            host.name, "nothing is deployed yet, so there is nothing to run it in", "Deploy first: fab deploy"
+        )
     open_connection(host.connection, settings)
     launch = f"{settings.root}/releases/{current}/config/launch"
     argv = ["sudo", "-u", settings.user, "--", "/bin/sh", launch, "/bin/sh", "-c", command]

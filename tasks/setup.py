@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from fabric import task
 from invoke.context import Context
 
 from .engine import configuration, hosts
 from .engine.hosts import Host
 from .engine.remote import files, lock, nginx, prepare, probe
+from .engine.verb import verb
 
 PACKAGES = ["ca-certificates", "git", "iproute2", "logrotate", "nginx", "python3-venv"]
 SERVICES = ["nginx"]
 
 
-@task(help={"apt-timeout": "seconds to wait while another process holds apt"})
+@verb(help={"apt-timeout": "seconds to wait while another process holds apt"})
 def setup(c: Context, apt_timeout: int = 300) -> None:
     """Server: install packages, make user, directories and services; the second time, change nothing."""
     hosts.each(hosts.of(c), lambda host: _setup(host, apt_timeout), "preparing")
@@ -43,5 +43,3 @@ def _setup(host: Host, patience: float) -> None:
 def _logrotate(host: Host) -> files.File:
     text = configuration.render_alone(host, "logrotate.conf.j2")
     return files.entry(f"/etc/logrotate.d/fabrelease-{host.settings.app}", text)
-
-

@@ -6,24 +6,30 @@ import calendar
 import time
 from typing import Any
 
-from fabric import task
 from invoke.context import Context
 
 from .engine import configuration, hosts, terminal
 from .engine.errors import Error
 from .engine.hosts import Host
 from .engine.remote import report
+from .engine.verb import verb
 
 RELEASE_KEYS = ("id", "state", "revision", "ref", "subject", "who", "made", "served")
 
 
-@task(help={"json": "for programs: see docs/json.md"})
+@verb(help={"json": "for programs: see docs/json.md"})
 def status(c: Context, json: bool = False) -> None:
     """Look: release, processes and the site's own answer on each host; without -H of every stage."""
     where = hosts.everywhere(c)
     states = hosts.each(where, _state, "looking")
     if json:
-        terminal.show_json({"version": 1, "ok": _is_well(states), "hosts": [_plain(h, s) for h, s in zip(where, states, strict=True)]})
+        terminal.show_json(
+            {
+                "version": 1,
+                "ok": _is_well(states),
+                "hosts": [_plain(h, s) for h, s in zip(where, states, strict=True)],
+            }
+        )
     else:
         terminal.show(_table(where, states))
         for host, state in zip(where, states, strict=True):
@@ -40,12 +46,18 @@ class Unwell(Error):
         super().__init__("")
 
 
-
 def _state(host: Host) -> dict[str, Any]:
     try:
         return host.call(report.status, configuration.plan(host.settings, {"id": ""}))
     except Error as error:
-        return {"set_up": None, "current": None, "next": None, "programs": [], "site": None, "problems": [str(error)]}
+        return {
+            "set_up": None,
+            "current": None,
+            "next": None,
+            "programs": [],
+            "site": None,
+            "problems": [str(error)],
+        }
 
 
 def _is_well(states: list[dict[str, Any]]) -> bool:
@@ -109,7 +121,8 @@ def _program(program: dict[str, Any]) -> str:
     if not program["pid"]:
         return f"{program['role']} {program['state']}"
     workers = f", {program['workers']} workers" if program["role"] == "web" else ""
-    return f"{program['role']} {program['state']} {terminal.age(program['uptime'])}{workers} (pid {program['pid']}, {program['user']})"
+    uptime = terminal.age(program["uptime"])
+    return f"{program['role']} {program['state']} {uptime}{workers} (pid {program['pid']}, {program['user']})"
 
 
 def _site(site: dict[str, Any] | None) -> Any:

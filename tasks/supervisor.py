@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from fabric import task
 from invoke.context import Context
 
 from .engine import configuration, hosts
 from .engine.hosts import Host
+from .engine.verb import verb
 
 
-@task
+@verb()
 def supervisor(c: Context) -> None:
     """Step 4: render supervisor's configuration and let supervisor check it."""
     hosts.each(hosts.of(c), _supervisor, "checking supervisor's configuration")

@@ -5,16 +5,16 @@ from __future__ import annotations
 import contextlib
 from typing import Any
 
-from fabric import task
 from invoke.context import Context
 
 from .engine import configuration, hosts
 from .engine.errors import Error, HostError
 from .engine.hosts import Host, each
 from .engine.remote import cutover, hooks
+from .engine.verb import verb
 
 
-@task
+@verb()
 def switch(c: Context) -> None:
     """Step 6: start the next release beside the old, prove it healthy, switch, drain and stop the old."""
     where = hosts.of(c)
@@ -37,14 +37,20 @@ def cut_over(where: list[Host], plans: dict[str, cutover.Plan], what: str) -> No
     """
     _all_or_none(where, plans, lambda host: _start(host, plans[host.name]), "starting beside the old release")
     switched = _all_or_none(where, plans, lambda host: _switch(host, plans[host.name]), "switching")
-    each(where, lambda host: _finish(host, plans[host.name], switched[host.name], what), "letting the old release finish")
+    each(
+        where,
+        lambda host: _finish(host, plans[host.name], switched[host.name], what),
+        "letting the old release finish",
+    )
 
 
 def _plan(host: Host) -> cutover.Plan:
     building = configuration.Building(host)
     if building.release.get("state") != "built" or not building.release.get("address"):
         missing = "fab venv gunicorn supervisor nginx"
-        raise HostError(host.name, f"the next release {building.id} is not complete", f"Run the steps before: {missing}")
+        raise HostError(
+            host.name, f"the next release {building.id} is not complete", f"Run the steps before: {missing}"
+        )
     return configuration.plan(host.settings, building.release)
 
 
@@ -84,7 +90,11 @@ def _start(host: Host, plan: cutover.Plan) -> float:
 
 def _switch(host: Host, plan: cutover.Plan) -> dict[str, Any]:
     done = host.call(cutover.switch, plan)
-    host.say("switch", f"{plan['release']} is live: the site answers {done['answer']} in {done['seconds'] * 1000:.0f} ms", "green")
+    host.say(
+        "switch",
+        f"{plan['release']} is live: the site answers {done['answer']} in {done['seconds'] * 1000:.0f} ms",
+        "green",
+    )
     return done
 
 
@@ -93,7 +103,11 @@ def _finish(host: Host, plan: cutover.Plan, switched: dict[str, Any], what: str)
     done = host.call(cutover.finish, plan, switched["old"], facts)
     if switched["old"]:
         cut = ", open requests were cut" if done["cut"] else ", every request was answered"
-        host.say("finish", f"{switched['old']} stopped after {done['drained']:.1f} s{cut}", "yellow" if done["cut"] else "")
+        host.say(
+            "finish",
+            f"{switched['old']} stopped after {done['drained']:.1f} s{cut}",
+            "yellow" if done["cut"] else "",
+        )
     if done["pruned"]:
         host.say("finish", f"removed {', '.join(done['pruned'])}")
 
@@ -107,8 +121,12 @@ def _run_hooks(host: Host, plan: cutover.Plan, kind: str) -> None:
     except HostError as error:
         if kind == "before_switch":
             host.call(cutover.abandon, plan, error.what)
-            raise HostError(host.name, f"nothing was switched: {error.what}", "Mend it, commit, and deploy again.") from error
+            raise HostError(
+                host.name, f"nothing was switched: {error.what}", "Mend it, commit, and deploy again."
+            ) from error
         raise HostError(
-            host.name, f"{plan['release']} is live, but {error.what}", "Run it again by hand: fab run '…', or go back: fab rollback"
+            host.name,
+            f"{plan['release']} is live, but {error.what}",
+            "Run it again by hand: fab run '…', or go back: fab rollback",
         ) from error
     host.say(kind, f"{len(commands)} command{'s' if len(commands) > 1 else ''} done")

@@ -7,16 +7,16 @@ import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from fabric import task
 from invoke.context import Context
 
 from .engine import configuration, hosts
 from .engine.errors import UsageError
 from .engine.hosts import Host
 from .engine.remote import environment, hooks
+from .engine.verb import verb
 
 
-@task
+@verb()
 def venv(c: Context) -> None:
     """Step 2: give the next release its virtualenv, by what it requires, and run the build hook."""
     hosts.each(hosts.of(c), _venv, "making the environment")
@@ -56,7 +56,9 @@ def _send_wheels(host: Host, place: str | None) -> str | None:
     path = host.settings.local(place)
     wheels = sorted(path.glob("*.whl")) if path.is_dir() else [path]
     if not wheels:
-        raise UsageError(f"python.wheelhouse: there are no wheels in {path}\n  Fill it: pip wheel -r requirements.txt -w {path}")
+        raise UsageError(
+            f"python.wheelhouse: there are no wheels in {path}\n  Fill it: pip wheel -r requirements.txt -w {path}"
+        )
     content = hashlib.sha256()
     for wheel in wheels:
         content.update(wheel.name.encode() + b"\0" + hashlib.sha256(wheel.read_bytes()).digest())
@@ -77,5 +79,3 @@ def _archive(wheels: list[Path]) -> Iterator[bytes]:
                 yield piece
         yield b"\0" * (-member.size % tarfile.BLOCKSIZE)
     yield b"\0" * (2 * tarfile.BLOCKSIZE)
-
-

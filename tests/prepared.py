@@ -13,7 +13,12 @@ from tests.target import Target
 from tests.target.image import machine_lock
 
 ROOT = Path(__file__).resolve().parents[1]
-INPUTS = ("tasks/setup.py", "tasks/engine/remote/prepare.py", "tasks/managers/supervisor.py", "tasks/engine/remote/nginx.py")
+INPUTS = (
+    "tasks/setup.py",
+    "tasks/engine/remote/prepare.py",
+    "tasks/managers/supervisor.py",
+    "tasks/engine/remote/nginx.py",
+)
 
 
 def ensure_prepared_image(image: str, directory: Path) -> str:

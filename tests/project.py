@@ -22,7 +22,11 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "app": "djangosite",
         "source": {"path": "app"},
         "web": {"app": "djangosite.wsgi:application", "workers": 2},
-        "site": {"domains": ["demo.example.net"], "static": {"/static/": "static"}, "media": {"/media/": "media"}},
+        "site": {
+            "domains": ["demo.example.net"],
+            "static": {"/static/": "static"},
+            "media": {"/media/": "media"},
+        },
         "env": {
             "DJANGO_ALLOWED_HOSTS": "demo.example.net",
             "DJANGO_DB": "/srv/djangosite/shared/data/db.sqlite3",
@@ -88,7 +92,9 @@ class Project:
             "known_hosts": str(server.known_hosts),
         }
 
-    def fab(self, *arguments: str, status: int | None = 0, timeout: float = 300, **env: str) -> subprocess.CompletedProcess[str]:
+    def fab(
+        self, *arguments: str, status: int | None = 0, timeout: float = 300, **env: str
+    ) -> subprocess.CompletedProcess[str]:
         """Run fab in the project, without a terminal.
 
         :param status: the exit status it must have; None for any.

@@ -78,7 +78,8 @@ class Building:
         :returns: the names of the files that changed.
         """
         entries = [
-            files.entry(f"{self.path}/config/{name}", self.render(template, **more)) for name, template in templates.items()
+            files.entry(f"{self.path}/config/{name}", self.render(template, **more))
+            for name, template in templates.items()
         ]
         return [Path(path).name for path in self.host.call(files.install, entries)]
 

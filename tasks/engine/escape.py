@@ -15,7 +15,7 @@ from .errors import Error
 # nginx reads its configuration through a buffer of this size; a word, with its
 # opening quote, must be shorter.
 NGINX_WORD_BYTES = 4096
-NGINX_PLAIN = re.compile(r"[A-Za-z0-9_/.,:@%=+*&?-]+")
+NGINX_PLAIN = re.compile(r"[A-Za-z0-9_/.*-][A-Za-z0-9_/.*,:@%=+&?~-]*")
 NGINX_QUOTED = str.maketrans({"\\": r"\\", '"': r"\""})
 
 # An expansion that yields nothing. It parts characters that mean something to
@@ -56,7 +56,7 @@ def sh_name(value: object) -> str:
     """
     name = _text(value, "sh")
     if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
-        raise Unsafe(value, "sh", "a variable's name is made of letters, digits and _, and begins with no digit")
+        raise Unsafe(value, "sh", "a variable's name is made of letters, digits and _, no digit first")
     if name in SHELL_READONLY:
         raise Unsafe(value, "sh", "shells do not let this variable be set")
     return name
@@ -85,7 +85,7 @@ def supervisor(value: object) -> str:
 def supervisor_environment(variables: Mapping[str, object]) -> str:
     """Return *variables* for supervisor's ``environment=``.
 
-    This is for a few tame values. The application's own variables go through the launcher, which can carry all.
+    This is for a few tame values. The application's own go through the launcher, which can carry all.
 
     :raises Unsafe: a value with ``"``, or with ``'`` at an end: supervisor's parser would drop them.
     """
@@ -105,10 +105,7 @@ def nginx(value: object) -> str:
         raise Unsafe(value, "nginx", "$ begins a variable there and cannot be escaped")
     if "\n" in text or "\r" in text:
         raise Unsafe(value, "nginx", "a line break would start a new header")
-    if NGINX_PLAIN.fullmatch(text):
-        quoted = text
-    else:
-        quoted = f'"{text.translate(NGINX_QUOTED)}"'
+    quoted = text if NGINX_PLAIN.fullmatch(text) else f'"{text.translate(NGINX_QUOTED)}"'
     if len(quoted.encode()) > NGINX_WORD_BYTES - 1:
         raise Unsafe(value, "nginx", f"nginx reads words of less than {NGINX_WORD_BYTES} bytes")
     return quoted
@@ -142,7 +139,7 @@ def logrotate(value: object) -> str:
     """
     text = _text(value, "logrotate")
     if re.search(r"""["'\\\r\n*?\[\]{}]""", text):
-        raise Unsafe(value, "logrotate", "logrotate takes no quotes, backslashes, line breaks or *?[]{} in a path")
+        raise Unsafe(value, "logrotate", "no quotes, backslashes, line breaks or *?[]{} are taken in a path")
     return text
 
 
@@ -171,7 +168,7 @@ def _shown(value: object, language: str) -> str:
 def _text(value: object, language: str) -> str:
     text = str(value)  # an undefined template variable raises its own error here
     if isinstance(value, bool) or not isinstance(value, (str, int, PurePath)):
-        raise Unsafe(value, language, f"it is a {type(value).__name__}, where text, a number or a path is expected")
+        raise Unsafe(value, language, f"expected text, a number or a path, found a {type(value).__name__}")
     if "\0" in text:
         raise Unsafe(value, language, "it holds a NUL character")
     if not text.isascii() and re.search("[\ud800-\udfff]", text):

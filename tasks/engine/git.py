@@ -55,7 +55,9 @@ def resolve(path: Path, ref: str) -> Revision:
     missing = f"there is no revision {ref} in {path}"
     commit = _ask(path, missing, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{ref}^{{commit}}").strip()
     inside = prefix.rstrip("/")
-    tree = _ask(path, f"{inside} is not in revision {ref}", "rev-parse", "--verify", "--quiet", f"{commit}:{inside}").strip()
+    tree = _ask(
+        path, f"{inside} is not in revision {ref}", "rev-parse", "--verify", "--quiet", f"{commit}:{inside}"
+    ).strip()
     _refuse_submodules(path, tree)
     subject = _ask(path, missing, "show", "--no-patch", "--format=%s", commit).strip()
     uncommitted = 0
@@ -98,20 +100,41 @@ def missing_objects(revision: Revision, known: list[str]) -> tuple[str, Iterator
     return carrier, _pack(revision.repository, carrier, have, env, kept)
 
 
-def _pack(path: Path, carrier: str, have: list[str], env: dict[str, str], kept: contextlib.ExitStack) -> Iterator[bytes]:
+def _pack(
+    path: Path, carrier: str, have: list[str], env: dict[str, str], kept: contextlib.ExitStack
+) -> Iterator[bytes]:
     # --shallow makes what is excluded count as a base for deltas, although it is no ancestor.
-    argv = ["git", "pack-objects", "--quiet", "--stdout", "--revs", "--thin", "--shallow", "--delta-base-offset"]
+    argv = [
+        "git",
+        "pack-objects",
+        "--quiet",
+        "--stdout",
+        "--revs",
+        "--thin",
+        "--shallow",
+        "--delta-base-offset",
+    ]
     wanted = "\n".join([carrier, *(f"^{commit}" for commit in have)]) + "\n"
-    with kept, subprocess.Popen(
-        argv, cwd=path, env=_environment(env), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    ) as process:
+    with (
+        kept,
+        subprocess.Popen(
+            argv,
+            cwd=path,
+            env=_environment(env),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        ) as process,
+    ):
         assert process.stdin and process.stdout and process.stderr  # noqa: S101
         process.stdin.write(wanted.encode())
         process.stdin.close()
         while piece := process.stdout.read(PIECE):
             yield piece
         if process.wait() != 0:
-            raise UsageError(f"git could not pack {carrier}: {process.stderr.read().decode(errors='replace').strip()}")
+            raise UsageError(
+                f"git could not pack {carrier}: {process.stderr.read().decode(errors='replace').strip()}"
+            )
 
 
 def _carrier(path: Path, tree: str, env: dict[str, str]) -> str:
@@ -120,7 +143,9 @@ def _carrier(path: Path, tree: str, env: dict[str, str]) -> str:
 
 def _local(path: Path, trees: list[str], limit: int = 2) -> list[str]:
     """Those of the trees that are in the local repository too, the newest few."""
-    found = _ask(path, "git cat-file failed", "cat-file", "--batch-check", input="\n".join(trees) + "\n") if trees else ""
+    found = (
+        _ask(path, "git cat-file failed", "cat-file", "--batch-check", input="\n".join(trees) + "\n") if trees else ""
+    )
     return [line.split()[0] for line in found.splitlines() if " tree " in line][:limit]
 
 
@@ -137,14 +162,21 @@ def _refuse_submodules(path: Path, tree: str) -> None:
 def _ask(path: Path, problem: str, *arguments: str, env: dict[str, str] | None = None, input: str = "") -> str:
     try:
         done = subprocess.run(
-            ["git", *arguments], cwd=path, env=_environment(env), input=input.encode(), capture_output=True, check=False
+            ["git", *arguments],
+            cwd=path,
+            env=_environment(env),
+            input=input.encode(),
+            capture_output=True,
+            check=False,
         )
     except FileNotFoundError as error:
         what = f"{path} does not exist" if not path.exists() else "git is not installed here"
         raise UsageError(f"{what}; source.path is where the application's repository is") from error
     if done.returncode != 0:
         said = done.stderr.decode(errors="replace").strip()
-        raise UsageError(f"{problem}" + (f": {said}" if said else "") + "\n  See what there is: git log, git tag, git branch")
+        raise UsageError(
+            f"{problem}" + (f": {said}" if said else "") + "\n  See what there is: git log, git tag, git branch"
+        )
     return done.stdout.decode(errors="surrogateescape")
 
 

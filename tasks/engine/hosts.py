@@ -135,10 +135,7 @@ def _resolve(c: Context) -> Iterator[Host]:
     from . import stages
 
     project = stages.find_project(Path.cwd())
-    if not isinstance(c, Connection):
-        name = stages.default_stage(project)
-    else:
-        name = c.original_host
+    name = stages.default_stage(project) if not isinstance(c, Connection) else c.original_host
     try:
         chosen = stages.select(project, name)
     except SettingsError:

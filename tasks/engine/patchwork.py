@@ -161,9 +161,7 @@ def exists(c: Context, runner: Runner, path: str) -> bool:
 
 
 @set_runner
-def contains(
-    c: Context, runner: Runner, filename: str, text: str, exact: bool = False, escape: bool = True
-) -> bool:
+def contains(c: Context, runner: Runner, filename: str, text: str, exact: bool = False, escape: bool = True) -> bool:
     """Tell whether a file holds a text. A file that is missing or cannot be read holds nothing.
 
     :param filename: the file.

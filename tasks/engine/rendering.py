@@ -55,10 +55,10 @@ class Renderer:
     """Renders templates for one host.
 
     A name such as ``nginx/site.conf.j2`` is looked for in ``<project_templates>/<host_name>``, then in
-    ``<project_templates>``, then among the packaged templates. A template of the user's can extend the packaged
-    one of the same name: ``{% extends "fabrelease/nginx/site.conf.j2" %}``.
+    ``<project_templates>``, then among the packaged templates. A template of the user's can extend the
+    packaged one of the same name: ``{% extends "fabrelease/nginx/site.conf.j2" %}``.
 
-    :param project_templates: the project's folder of templates; None, or a folder that is not there, for none.
+    :param project_templates: the project's folder of templates. None, or one that is not there: it has none.
     :param host_name: the host's name in the stage file.
     """
 

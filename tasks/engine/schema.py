@@ -67,9 +67,7 @@ def _tidy(schema: Any) -> Any:
     if schema.get("additionalProperties") is True:  # says nothing, and not every pydantic says it
         dropped.add("additionalProperties")
     return {
-        key: {name: _tidy(field) for name, field in value.items()}
-        if key in ("properties", "$defs")
-        else _tidy(value)
+        key: {name: _tidy(field) for name, field in value.items()} if key in ("properties", "$defs") else _tidy(value)
         for key, value in schema.items()
         if key not in dropped
     }
@@ -138,11 +136,7 @@ def _host_rows(whole: Schema) -> Iterator[Row]:
         "required",
         hosts["description"] + " Also takes any setting above, for one host.",
     )
-    own = {
-        key: value
-        for key, value in whole["$defs"]["HostEntry"]["properties"].items()
-        if key in Host.model_fields
-    }
+    own = {key: value for key, value in whole["$defs"]["HostEntry"]["properties"].items() if key in Host.model_fields}
     yield from _rows(own, whole["$defs"], "hosts.<name>.")
 
 

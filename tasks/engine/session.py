@@ -110,7 +110,7 @@ class Session:
     def _execute(self, python: str, combine: bool = False) -> paramiko.Channel:
         transport = self.connection.transport
         assert transport is not None  # noqa: S101
-        channel = transport.open_session()
+        channel: paramiko.Channel = transport.open_session()
         channel.set_combine_stderr(combine)
         channel.settimeout(wire.SILENCE_SECONDS * 2)
         script = f'if [ "$(id -u)" -eq 0 ]; then exec {PYTHON}; else exec {python}; fi'
@@ -134,7 +134,9 @@ class Session:
     def _no_session(self, said: str, status: int) -> HostError:
         for program, remedy in (("python3", ""), ("sudo", "log in as root, or ")):
             if status == 127 and program in said:
-                return HostError(self.name, f"there is no {program}", f"{remedy}install it: apt-get install {program}")
+                return HostError(
+                    self.name, f"there is no {program}", f"{remedy}install it: apt-get install {program}"
+                )
         return HostError(self.name, f"no session could be started: {said or f'exit status {status}'}")
 
     def _write(self, data: bytes) -> None:
@@ -191,7 +193,11 @@ def shipped_sources() -> bytes:
     sources = {}
     for folder in SHIPPED:
         for path in sorted((PACKAGE / folder).glob("*.py")):
-            parts = ("fabrelease.tasks", *folder.split("/"), *(() if path.stem == "__init__" else (path.stem,)))
+            parts = (
+                "fabrelease.tasks",
+                *folder.split("/"),
+                *(() if path.stem == "__init__" else (path.stem,)),
+            )
             sources[".".join(parts)] = path.read_text()
     return zlib.compress(json.dumps(sources).encode(), 9)
 

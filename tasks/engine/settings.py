@@ -85,20 +85,27 @@ _NAME = _like(
     "a name of at most 31 lower-case letters, digits, - and _, that starts with a letter",
 )
 Name = Annotated[str, _NAME]
-ProcessName = Annotated[
-    str, _like(r"[A-Za-z_][A-Za-z0-9_-]{0,30}", "a name of at most 31 letters, digits, - and _")
-]
-HostName = Annotated[
-    str, _like(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", "a short name of letters, digits, - . and _")
-]
+ProcessName = Annotated[str, _like(r"[A-Za-z_][A-Za-z0-9_-]{0,30}", "a name of at most 31 letters, digits, - and _")]
+HostName = Annotated[str, _like(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", "a short name of letters, digits, - . and _")]
 Address = Annotated[
     str,
     _like(r"[A-Za-z0-9_:][A-Za-z0-9._:%-]{0,254}", "a host name, an IP address or a name from ssh_config"),
 ]
 LoginUser = Annotated[str, _like(r"[A-Za-z0-9_][A-Za-z0-9_.@+\\-]{0,63}", "the name of a user")]
+# The shell keeps these for itself, and the last two would undo what the release's own configuration says.
+_RESERVED = {"UID", "EUID", "PPID", "SHELLOPTS", "BASHOPTS", "BASH_VERSINFO", "GUNICORN_CMD_ARGS", "SCRIPT_NAME"}
+
+
+def _not_reserved(value: str) -> str:
+    if value in _RESERVED:
+        raise refuse(f"{value} cannot be set: the shell or the server keeps it for itself")
+    return value
+
+
 EnvName = Annotated[
     str,
     _like(r"[A-Za-z_][A-Za-z0-9_]*", "a variable name of letters, digits and _, that starts with no digit"),
+    AfterValidator(_not_reserved),
 ]
 HeaderName = Annotated[str, _like(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", "the name of an HTTP header")]
 ServerSetting = Annotated[
@@ -204,9 +211,7 @@ def _root(value: str) -> str:
     if any(part != part.strip() or part.startswith("-") for part in value.split("/")):
         raise refuse("no part of the path may start with - or begin or end with a space")
     if _SHARED_TOP.fullmatch(value) or _SYSTEM.fullmatch(value):
-        raise refuse(
-            f"{value} belongs to the system", "a directory of the application's own, like /srv/myapp"
-        )
+        raise refuse(f"{value} belongs to the system", "a directory of the application's own, like /srv/myapp")
     longest = len(f"{value}/{LONGEST_SOCKET}")
     if longest > SOCKET_PATH_MAX:
         too_many = longest - SOCKET_PATH_MAX
@@ -321,9 +326,7 @@ def _plain_value(value: Any) -> Any:
         return {_plain_key(key): _plain_value(item) for key, item in value.items()}
     if value is not None and not isinstance(value, (bool, int, float)):
         kind = type(value).__name__
-        raise refuse(
-            f"expected text, a number, true, false, a list or a mapping, found a {kind}", "put it in quotes"
-        )
+        raise refuse(f"expected text, a number, true, false, a list or a mapping, found a {kind}", "put it in quotes")
     return value
 
 
@@ -423,9 +426,7 @@ class Source(Model):
                 f"a stage drops what all.yml sets with null, as in {kinds[0]}: null",
             )
         if self.package is not None and "ref" in self.model_fields_set:
-            raise refuse(
-                "a package has no ref", "name its version in package, as in flasktodo==1.2", at=("ref",)
-            )
+            raise refuse("a package has no ref", "name its version in package, as in flasktodo==1.2", at=("ref",))
         return self
 
 
@@ -486,9 +487,7 @@ class Site(Model):
 
     domains: Annotated[
         list[Annotated[str, AfterValidator(_domain)]], Field(min_length=1), AfterValidator(_unique)
-    ] = Field(
-        description="Names the site answers to; the health check asks for the first. Wildcards may follow."
-    )
+    ] = Field(description="Names the site answers to; the health check asks for the first. Wildcards may follow.")
     path: Annotated[str, AfterValidator(_url_path)] = Field(
         default="/", description="URL path the application lives below, like /shop."
     )
@@ -517,9 +516,7 @@ class Site(Model):
     @model_validator(mode="after")
     def _each_url_once(self) -> Site:
         if self.domains[0].startswith("*."):
-            raise refuse(
-                "the first domain may not be a wildcard: the health check asks for it", at=("domains",)
-            )
+            raise refuse("the first domain may not be a wildcard: the health check asks for it", at=("domains",))
         for prefix in self.media:
             if prefix in self.static:
                 raise refuse(f"{prefix} is in static already", at=("media", prefix))
@@ -574,9 +571,7 @@ class Hook(Model):
     """One command of a hook."""
 
     run: Command = Field(description="Shell command, run in the release with its virtualenv and environment.")
-    timeout: int = Field(
-        default=600, ge=1, description="Seconds until the command is ended and counts as failed."
-    )
+    timeout: int = Field(default=600, ge=1, description="Seconds until the command is ended and counts as failed.")
 
     @model_validator(mode="before")
     @classmethod
@@ -630,9 +625,7 @@ def _no_web_process(processes: dict[str, str]) -> dict[str, str]:
 class Settings(Model):
     """Every setting of one host, merged from all.yml, the stage, the host's entry and the command line."""
 
-    app: Name = Field(
-        description="The application's name: names the directory, the unix user and the programs."
-    )
+    app: Name = Field(description="The application's name: names the directory, the unix user and the programs.")
     layout: Literal["standard", "seed"] = Field(
         default="standard", description="Default of root: below /srv (standard) or below /var/www (seed)."
     )

@@ -135,9 +135,7 @@ def default_stage(project: Path) -> str:
         return stages[0]
     if not stages:
         raise UsageError(_nobody_called(project, None, [], []))
-    raise UsageError(
-        f"which stage? Say -H and one of: {', '.join(stages)}; or set default_stage in hosts/all.yml"
-    )
+    raise UsageError(f"which stage? Say -H and one of: {', '.join(stages)}; or set default_stage in hosts/all.yml")
 
 
 # --- reading and merging ------------------------------------------------------------------
@@ -170,8 +168,7 @@ def _with_entries(tree: Node) -> Node:
     if hosts is None or not hosts.children:
         return tree
     filled = {
-        name: replace(entry, value={}) if entry.value is None else entry
-        for name, entry in hosts.children.items()
+        name: replace(entry, value={}) if entry.value is None else entry for name, entry in hosts.children.items()
     }
     return replace(tree, value={**tree.children, "hosts": replace(hosts, value=filled)})
 
@@ -212,9 +209,7 @@ def _host_entries(tree: Node) -> tuple[dict[str, Node], list[Problem]]:
         entries[host] = entry if isinstance(entry.value, dict) else replace(entry, value={})
         if not isinstance(entry.value, dict):
             message = f"expected keys and values, found {describe(entry.plain())}"
-            problems.append(
-                Problem(entry.file, entry.line, entry.key, message, "like {address: 203.0.113.10}")
-            )
+            problems.append(Problem(entry.file, entry.line, entry.key, message, "like {address: 203.0.113.10}"))
     return entries, problems
 
 
@@ -253,9 +248,7 @@ def _misplaced(project: Path, shared: Node, own: Node) -> list[Problem]:
 
 def _unknown(tree: Node, names: Iterable[str], known: Iterable[str]) -> list[Problem]:
     present = [tree.children[name] for name in names if name in tree.children]
-    return [
-        Problem(node.file, node.line, node.key, *unknown_key(str(node.path[-1]), known)) for node in present
-    ]
+    return [Problem(node.file, node.line, node.key, *unknown_key(str(node.path[-1]), known)) for node in present]
 
 
 def _only_in_all(tree: Node) -> list[Problem]:
@@ -314,9 +307,7 @@ def _one(found: list[_Entry], what: str) -> _Entry:
     if len(found) == 1:
         return found[0]
     places = ", ".join(f"{entry.host} in {entry.stage}" for entry in found)
-    raise UsageError(
-        f"{what} could be any of: {places}; give the stage with -H, or the hosts names of their own"
-    )
+    raise UsageError(f"{what} could be any of: {places}; give the stage with -H, or the hosts names of their own")
 
 
 def _only(project: Path, entry: _Entry, overrides: Mapping[str, Any] | None) -> Stage:

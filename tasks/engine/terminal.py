@@ -68,7 +68,9 @@ def show(*things: Any) -> None:
     """Print a command's result for people on standard output."""
     from rich.console import Console
 
-    Console(highlight=False, soft_wrap=not sys.stdout.isatty(), width=None if sys.stdout.isatty() else 160).print(*things)
+    Console(highlight=False, soft_wrap=not sys.stdout.isatty(), width=None if sys.stdout.isatty() else 160).print(
+        *things
+    )
 
 
 def show_json(value: Any) -> None:

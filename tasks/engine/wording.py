@@ -33,9 +33,7 @@ def problems_of(error: ValidationError, tree: Node) -> list[Problem]:
 
 def _problem(item: ErrorDetails, tree: Node) -> Problem:
     context: dict[str, Any] = item.get("ctx", {})
-    loc: tuple[Step, ...] = tuple(step for step in item["loc"] if step != "[key]") + tuple(
-        context.get("at", ())
-    )
+    loc: tuple[Step, ...] = tuple(step for step in item["loc"] if step != "[key]") + tuple(context.get("at", ()))
     node, rest = tree.find(loc)
     path = (*node.path, *rest[:1]) if item["type"] == "missing" else node.path
     message, hint = _words(item, context, loc, path)

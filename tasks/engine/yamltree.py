@@ -30,9 +30,7 @@ class _Loader(yaml.SafeLoader):
 
 
 _Loader.yaml_implicit_resolvers = {
-    first: [
-        (tag, pattern) for tag, pattern in resolvers if tag in (_TAG + "null", _TAG + "bool", _TAG + "merge")
-    ]
+    first: [(tag, pattern) for tag, pattern in resolvers if tag in (_TAG + "null", _TAG + "bool", _TAG + "merge")]
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
 _Loader.add_implicit_resolver(
@@ -139,13 +137,9 @@ def read(path: Path, name: str) -> tuple[Node | None, list[Problem]]:
         return None, [Problem(name, 0, "", f"cannot be read: {error.strerror}")]
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        return None, [
-            Problem(name, mark.line + 1 if mark else 0, "", f"this is no YAML: {_without_text(error)}")
-        ]
+        return None, [Problem(name, mark.line + 1 if mark else 0, "", f"this is no YAML: {_without_text(error)}")]
     except yaml.reader.ReaderError as error:
-        return None, [
-            Problem(name, 0, "", f"this is no text file: {error.reason} at position {error.position}")
-        ]
+        return None, [Problem(name, 0, "", f"this is no text file: {error.reason} at position {error.position}")]
     except (RecursionError, _TooMuch):
         return None, [Problem(name, 0, "", "there is too much in it, or it is nested too deeply")]
     except ValueError as error:  # PyYAML lets escapes that name no character through to chr()

@@ -45,7 +45,10 @@ def install(app: str, root: str) -> list[str]:
         path, target = _link(app, name), f"{root}/current/config/{name}"
         if not os.path.islink(path) or os.readlink(path) != target:
             if os.path.lexists(path) and not os.path.islink(path):
-                raise Failed(f"{path} is there and was not made by fabrelease; nothing was touched", "Move it away, or rename the app.")
+                raise Failed(
+                    f"{path} is there and was not made by fabrelease; nothing was touched",
+                    "Move it away, or rename the app.",
+                )
             releases.replace_link(path, target)
             changed.append(f"link {path}")
     return changed
@@ -139,7 +142,7 @@ def programs() -> list[Program]:
 
 def of_app(app: str) -> list[Program]:
     """The programs of one application, of whatever release."""
-    ours = re.compile(rf"{re.escape(app)}-{releases.ID.pattern}(-[a-z0-9_-]+)?")
+    ours = re.compile(rf"{re.escape(app)}-{releases.ID.pattern}(-[A-Za-z0-9_-]+)?")
     return [program for program in programs() if ours.fullmatch(program["name"])]
 
 
@@ -160,7 +163,10 @@ def _add(name: str) -> None:
             server.supervisor.addProcessGroup(name)
         except xmlrpc.client.Fault as fault:
             if "ALREADY_ADDED" not in fault.faultString:
-                raise Failed(f"supervisor does not start {name}: {fault.faultString}", "Look at: sudo supervisorctl avail") from None
+                raise Failed(
+                    f"supervisor does not start {name}: {fault.faultString}",
+                    "Look at: sudo supervisorctl avail",
+                ) from None
             with contextlib.suppress(xmlrpc.client.Fault):
                 server.supervisor.startProcessGroup(name, False)
 

@@ -8,7 +8,7 @@ from typing import Any
 from ..engine.remote import process, releases
 from ..engine.remote.failure import Failed
 
-REQUIREMENTS = ["gunicorn"]
+REQUIREMENTS = ["gunicorn>=23"]  # 22 drops the SCRIPT_NAME that nginx sends
 TEMPLATES = {"gunicorn.conf.py": "gunicorn/gunicorn.conf.py.j2"}
 GRACEFUL_TIMEOUT = 30  # gunicorn's own default, in seconds
 

@@ -11,10 +11,10 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
-from fabrelease.tasks.engine import patchwork as ours
 from fabric import Connection
 from invoke.exceptions import UnexpectedExit
 
+from fabrelease.tasks.engine import patchwork as ours
 from tests.target import Target
 
 IMPLEMENTATIONS = ("original", "ours")

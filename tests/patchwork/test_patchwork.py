@@ -9,12 +9,12 @@ import subprocess
 from collections.abc import Callable, Iterator
 
 import pytest
-from fabrelease.tasks.engine import patchwork as ours
 from fabric import Connection
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from invoke.exceptions import Exit, UnexpectedExit
 
+from fabrelease.tasks.engine import patchwork as ours
 from tests.target import Target
 
 from .conftest import Patchwork, attempt

@@ -10,10 +10,10 @@ from pathlib import Path
 import fabric
 import paramiko
 import pytest
-from fabrelease.tasks.engine import patchwork as ours
 from fabric import Connection
 from invoke.exceptions import UnexpectedExit
 
+from fabrelease.tasks.engine import patchwork as ours
 from tests.target import Target
 
 from .conftest import Patchwork, attempt

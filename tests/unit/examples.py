@@ -1,37 +1,44 @@
-"""Stand-ins for what templates are given, with the defaults of a small site."""
+"""What templates are given, with the defaults of a small site."""
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+
+from fabrelease.tasks.engine.settings import Settings
 
 RELEASE_ID = "20261121T104500Z-1a2b3c4"
 
 
-def variables(
-    root: str = "/srv/flasktodo", user: str = "flasktodo", path: str = "/", address: str | None = None, **site: Any
+def example_settings(**more: Any) -> Settings:
+    """The settings of an application, checked as those of a stage file; *more* is merged one level deep."""
+    given: dict[str, Any] = {
+        "app": "flask-todo",
+        "user": "flasktodo",
+        "web": {"app": "flasktodo:app"},
+        "site": {"domains": ["demo.example.net", "www.demo.example.net"]},
+        "processes": {
+            "worker": "celery -A flasktodo worker",
+            "beat": "date >> started; celery -A flasktodo beat",
+        },
+        "host": {"name": "web1"},
+        "stage": "prod",
+        "project": Path("project"),
+    }
+    for name, value in more.items():
+        given[name] = {**given[name], **value} if isinstance(given.get(name), dict) else value
+    return Settings.model_validate(given)
+
+
+def example(
+    settings: Settings | None = None, *, root: str = "", user: str = "", address: str = ""
 ) -> dict[str, Any]:
-    """Everything a template is given, for an app that lives in *root*; *site* overrides settings of the site."""
-    home = f"{root}/releases/{RELEASE_ID}"
-    settings = SimpleNamespace(
-        app="flask-todo",
-        root=root,
-        user=user,
-        web=SimpleNamespace(app="flasktodo:app", server="gunicorn", workers=2, settings={}, bind=None),
-        site=SimpleNamespace(
-            domains=["demo.example.net", "www.demo.example.net"],
-            path=path,
-            port=80,
-            static={"/static/": "static"},
-            media={"/media/": "media"},
-            headers={},
-            timeouts=SimpleNamespace(connect=5, read=60, send=60),
-            client_max_body_size="1m",
-            keepalive_timeout=65,
-            upstream_keepalive=0,
-        ),
-        processes={"worker": "celery -A flasktodo worker", "beat": "date >> started; celery -A flasktodo beat"},
-        env={},
-    )
-    vars(settings.site).update(site)
+    """Everything a template is given.
+
+    *root* and *user* may be what settings refuse, such as a directory below /tmp: tests run there.
+    """
+    settings = settings or example_settings()
+    settings = settings.model_copy(update={"root": root or settings.root, "user": user or settings.user})
+    home = f"{settings.root}/releases/{RELEASE_ID}"
     release = SimpleNamespace(
         id=RELEASE_ID,
         path=home,
@@ -46,12 +53,12 @@ def variables(
     host = SimpleNamespace(
         name="web1", ipv6=True, nginx_version=(1, 22, 1), family="debian", web_user="www-data"
     )
-    below = path.rstrip("/")
+    below = settings.site.path.rstrip("/")
     return {
         "settings": settings,
         "release": release,
         "host": host,
-        "static": [(f"{below}/static/", f"{root}/current/public/static")],
-        "media": [(f"{below}/media/", f"{root}/shared/media")],
-        "variables": {"FLASKTODO_CONFIG": f"{root}/shared/config.py", "GREETING": "it's 100% é\n"},
+        "static": [(f"{below}/static/", f"{settings.root}/current/public/static")],
+        "media": [(f"{below}/media/", f"{settings.root}/shared/media")],
+        "variables": {"FLASKTODO_CONFIG": f"{settings.root}/shared/config.py", "GREETING": "it's 100% é\n"},
     }

@@ -27,7 +27,22 @@ from fabrelease.tasks.engine.escape import Unsafe
 
 HOSTILE = [
     *"'\"\\`$%;#@&|<>(){}[]*?~!=, \t\x0b\x7f\x85\u2028é😀",
-    *["$(id)", "%%", "%(here)s", "%(ENV_HOME)s", "%s", "${HOME}", " ;", " #", "\\n", "''", "</", "{{", "{%", "-n"],
+    *[
+        "$(id)",
+        "%%",
+        "%(here)s",
+        "%(ENV_HOME)s",
+        "%s",
+        "${HOME}",
+        " ;",
+        " #",
+        "\\n",
+        "''",
+        "</",
+        "{{",
+        "{%",
+        "-n",
+    ],
 ]
 
 
@@ -110,7 +125,9 @@ def test_supervisor_reads_back_any_line(words: list[str], directory: str, log: s
 
 
 @settings(deadline=None, max_examples=200)
-@given(st.dictionaries(st.from_regex(r"[A-Z_][A-Z0-9_]{0,8}", fullmatch=True), one_line, min_size=1, max_size=4))
+@given(
+    st.dictionaries(st.from_regex(r"[A-Z_][A-Z0-9_]{0,8}", fullmatch=True), one_line, min_size=1, max_size=4)
+)
 def test_supervisor_environment_is_read_back_or_refused(variables: dict[str, str]) -> None:
     lossy = any('"' in v or v.startswith("'") or v.endswith("'") for v in variables.values())
     if lossy or set(variables) & escape.SHELL_READONLY:
@@ -131,7 +148,9 @@ def test_supervisor_refuses_what_is_not_one_line(value: str) -> None:
 # nginx
 
 nginx_texts = texts(without="\0\n\r$").filter(lambda text: len(text) < 900)
-needs_nginx = pytest.mark.skipif(not shutil.which("nginx"), reason="no nginx on this machine to read the values back")
+needs_nginx = pytest.mark.skipif(
+    not shutil.which("nginx"), reason="no nginx on this machine to read the values back"
+)
 
 
 @settings(deadline=None, max_examples=200)
@@ -139,7 +158,9 @@ needs_nginx = pytest.mark.skipif(not shutil.which("nginx"), reason="no nginx on 
 def test_crossplane_reads_back_any_text(values: list[str]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         conf = Path(folder, "nginx.conf")
-        conf.write_text("".join(f"add_header X {escape.nginx(value)};\n" for value in values), encoding="utf-8")
+        conf.write_text(
+            "".join(f"add_header X {escape.nginx(value)};\n" for value in values), encoding="utf-8"
+        )
         parsed = crossplane.parse(str(conf), check_ctx=False, check_args=False)
     assert parsed["errors"] == []
     # crossplane leaves \\ as it stands in the file; nginx, below, reads one backslash.
@@ -161,7 +182,9 @@ class UnixConnection(http.client.HTTPConnection):
 def answering(values: list[str]) -> Iterator[UnixConnection]:
     """A real nginx that answers /0, /1, … with *values*."""
     with tempfile.TemporaryDirectory() as folder:
-        locations = "".join(f"location = /{n} {{ return 200 {escape.nginx(v)}; }}\n" for n, v in enumerate(values))
+        locations = "".join(
+            f"location = /{n} {{ return 200 {escape.nginx(v)}; }}\n" for n, v in enumerate(values)
+        )
         conf = Path(folder, "nginx.conf")
         conf.write_text(
             f"pid {folder}/pid; daemon off; master_process off; error_log {folder}/error.log;\n"
@@ -226,9 +249,13 @@ def test_nginx_refuses_what_it_cannot_carry(value: str) -> None:
 
 # python
 
-scalars = st.text() | st.integers() | st.booleans() | st.none() | st.floats(allow_nan=False, allow_infinity=False)
+scalars = (
+    st.text() | st.integers() | st.booleans() | st.none() | st.floats(allow_nan=False, allow_infinity=False)
+)
 literals = st.recursive(
-    scalars, lambda inner: st.lists(inner, max_size=5) | st.dictionaries(scalars, inner, max_size=5), max_leaves=20
+    scalars,
+    lambda inner: st.lists(inner, max_size=5) | st.dictionaries(scalars, inner, max_size=5),
+    max_leaves=20,
 )
 
 
@@ -246,7 +273,9 @@ class Sly(str):
         return "__import__('os').system('id')"
 
 
-@pytest.mark.parametrize("value", [math.inf, math.nan, [math.inf], {"a": object()}, (1,), b"x", Sly("x"), [Sly("x")]])
+@pytest.mark.parametrize(
+    "value", [math.inf, math.nan, [math.inf], {"a": object()}, (1,), b"x", Sly("x"), [Sly("x")]]
+)
 def test_python_refuses_what_has_no_literal(value: object) -> None:
     with pytest.raises(Unsafe, match="python"):
         escape.python(value)
@@ -261,8 +290,12 @@ def test_python_refuses_what_is_not_a_name(name: str) -> None:
 # logrotate
 
 
-@pytest.mark.skipif(not shutil.which("logrotate"), reason="no logrotate on this machine to read the values back")
-@pytest.mark.parametrize("name", ["plain", "my app", "100%", "é", "a;b#c", "$(id)", "a=b,c", "~", "{a}", 'a"b', "a'b", "*"])
+@pytest.mark.skipif(
+    not shutil.which("logrotate"), reason="no logrotate on this machine to read the values back"
+)
+@pytest.mark.parametrize(
+    "name", ["plain", "my app", "100%", "é", "a;b#c", "$(id)", "a=b,c", "~", "{a}", 'a"b', "a'b", "*"]
+)
 def test_logrotate_finds_the_path_or_it_is_refused(tmp_path: Path, name: str) -> None:
     log = tmp_path / name
     if set(name) & set("{}\"'*"):

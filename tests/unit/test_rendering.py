@@ -8,7 +8,7 @@ import pytest
 from fabrelease.tasks.engine.errors import Error
 from fabrelease.tasks.engine.rendering import PACKAGED, Renderer, TemplateProblem
 
-from .examples import variables
+from .examples import example
 
 
 def write(folder: Path, name: str, text: str) -> Path:
@@ -53,7 +53,7 @@ def test_an_override_extends_the_packaged_template_of_the_same_name(tmp_path: Pa
         "    location = /{{ settings.app }}.txt { return 204; }\n"
         "{% endblock %}\n",
     )
-    given = variables()
+    given = example()
     packaged = Renderer(None, "web1").render("nginx/site.conf.j2", **given)
     added = "    location = /flask-todo.txt { return 204; }\n"
     overridden = Renderer(tmp_path, "web1").render("nginx/site.conf.j2", **given)
@@ -88,7 +88,9 @@ def test_an_unknown_attribute_is_named_with_those_there_are(tmp_path: Path) -> N
 
 def test_an_unknown_key_is_named_with_those_there_are(tmp_path: Path) -> None:
     write(tmp_path, "a.j2", "{{ env.HOEM }}")
-    assert "dict has no 'HOEM'; it has: HOME" in str(problem(Renderer(tmp_path, "web1"), "a.j2", env={"HOME": "/"}))
+    assert "dict has no 'HOEM'; it has: HOME" in str(
+        problem(Renderer(tmp_path, "web1"), "a.j2", env={"HOME": "/"})
+    )
 
 
 @pytest.mark.parametrize("use", ["| sh", "| nginx", "| supervisor", "| python", "| logrotate", "", "~ 'x'"])

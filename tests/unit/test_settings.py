@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fabrelease.tasks.engine.settings import LONGEST_SOCKET, SOCKET_PATH_MAX, Hook, Settings
 from pydantic import ValidationError
+
+from fabrelease.tasks.engine.settings import LONGEST_SOCKET, SOCKET_PATH_MAX, Hook, Settings
 
 
 def minimal() -> dict[str, Any]:

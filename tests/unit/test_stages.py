@@ -15,14 +15,15 @@ from typing import Any
 
 import pytest
 import yaml
-from fabrelease.tasks.engine import schema, stages
-from fabrelease.tasks.engine.errors import SettingsError, UsageError
-from fabrelease.tasks.engine.settings import HOST_KEYS, LOADER_FIELDS, Hook, Settings
-from fabrelease.tasks.engine.yamltree import from_plain, merge
 from hypothesis import given
 from hypothesis import settings as budget
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
+
+from fabrelease.tasks.engine import schema, stages
+from fabrelease.tasks.engine.errors import SettingsError, UsageError
+from fabrelease.tasks.engine.settings import HOST_KEYS, LOADER_FIELDS, Hook, Settings
+from fabrelease.tasks.engine.yamltree import from_plain, merge
 
 REPOSITORY = Path(__file__).parents[2]
 

@@ -15,7 +15,8 @@ import sys
 import threading
 import time
 import traceback
-from typing import Any, Iterator
+from collections.abc import Iterator
+from typing import Any
 
 from . import process, wire
 from .failure import Failed
@@ -98,7 +99,10 @@ def _run(call: dict[str, Any]) -> None:
         result = getattr(importlib.import_module(module), name)(*call["args"], **call["kwargs"])
         send(wire.RESULT, {"value": result})
     except Failed as failed:
-        send(wire.FAILURE, {"message": failed.message, "hint": failed.hint, "needs_person": failed.needs_person})
+        send(
+            wire.FAILURE,
+            {"message": failed.message, "hint": failed.hint, "needs_person": failed.needs_person},
+        )
     except OSError as error:
         send(wire.FAILURE, {"message": describe(error), "hint": "", "needs_person": False})
     except Exception:

@@ -7,17 +7,17 @@ import sys
 import zlib
 
 
-class Sources(importlib.abc.MetaPathFinder, importlib.abc.Loader):  # noqa: D101
-    def __init__(self, sources):  # type: ignore[no-untyped-def]  # noqa: D107
+class Sources(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+    def __init__(self, sources):  # type: ignore[no-untyped-def]
         self.sources = sources
 
-    def find_spec(self, name, path=None, target=None):  # type: ignore[no-untyped-def]  # noqa: D102
+    def find_spec(self, name, path=None, target=None):  # type: ignore[no-untyped-def]
         package = any(other.startswith(name + ".") for other in self.sources)
         if name in self.sources or package:
             return importlib.util.spec_from_loader(name, self, is_package=package)
         return None
 
-    def exec_module(self, module):  # type: ignore[no-untyped-def]  # noqa: D102
+    def exec_module(self, module):  # type: ignore[no-untyped-def]
         name = module.__name__
         exec(compile(self.sources.get(name, ""), name, "exec"), module.__dict__)  # noqa: S102
 

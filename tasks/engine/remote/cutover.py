@@ -131,7 +131,7 @@ def finish(plan: Plan, old: str | None, facts: dict[str, Any]) -> dict[str, Any]
     """
     root, manager = plan["root"], manager_of(plan)
     releases.update(root, plan["release"], state="good", served=releases.now())
-    if not (releases.history(root)[-1:] or [{}])[0].get("current") == plan["release"]:
+    if (releases.history(root)[-1:] or [{}])[0].get("current") != plan["release"]:
         releases.remember(root, plan["release"], **facts)
     if releases.linked(root, "next") == plan["release"]:
         releases.unlink(f"{root}/next")
@@ -177,7 +177,12 @@ def runs(app: str, manager_name: str, release: str) -> bool:
 
 def _clear_links(root: str) -> list[str]:
     """Temporary links that a rename never reached."""
-    found = [path for name in ("next", "current") for path in glob.glob(f"{glob.escape(root)}/{name}.*.*") if os.path.islink(path)]
+    found = [
+        path
+        for name in ("next", "current")
+        for path in glob.glob(f"{glob.escape(root)}/{name}.*.*")
+        if os.path.islink(path)
+    ]
     for path in found:
         os.unlink(path)
     return found
@@ -258,7 +263,9 @@ def _drain(address: str, patience: float) -> bool:
     end = time.monotonic() + patience
     while waiting(address):
         if time.monotonic() > end:
-            agent.output(f"the old release still has {waiting(address)} open requests after {patience:g} seconds: they are cut")
+            agent.output(
+                f"the old release still has {waiting(address)} open requests after {patience:g} seconds: they are cut"
+            )
             return False
         time.sleep(PAUSE)
     return True

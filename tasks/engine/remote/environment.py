@@ -46,10 +46,15 @@ def find_python(version: str | None) -> str:
             return os.path.realpath(path)
     uv = find_uv()
     if version and uv:
-        done = process.run([uv, "python", "find", "--no-project", version], env={"UV_PYTHON_INSTALL_DIR": "/opt/fabrelease/python"})
+        done = process.run(
+            [uv, "python", "find", "--no-project", version],
+            env={"UV_PYTHON_INSTALL_DIR": "/opt/fabrelease/python"},
+        )
         if done.status == 0 and os.access(done.lines[-1], os.X_OK):
             return done.lines[-1]
-    there = sorted({os.path.basename(path) for path in glob.glob("/usr*/bin/python3.*") + glob.glob("/usr/local/bin/python3.*")})
+    there = sorted(
+        {os.path.basename(path) for path in glob.glob("/usr*/bin/python3.*") + glob.glob("/usr/local/bin/python3.*")}
+    )
     raise Failed(
         f"there is no Python {version or 3} on the host (there is: {', '.join(there) or 'none'})",
         "Change python.version in the settings, install it, or run: fab setup",
@@ -121,7 +126,13 @@ def _ensure(root: str, user: str, spec: Spec, public: str, name: str) -> dict[st
         shutil.rmtree(path, ignore_errors=True)
         raise
     count = len(glob.glob(f"{glob.escape(path)}/lib/python*/site-packages/*.dist-info"))
-    made = {"name": digest, "packages": count, "installer": installer, "source": source, "made": releases.now()}
+    made = {
+        "name": digest,
+        "packages": count,
+        "installer": installer,
+        "source": source,
+        "made": releases.now(),
+    }
     releases.write_atomically(f"{path}/{MARK}", json.dumps(made).encode())
     return {**made, "reused": False}
 
@@ -157,7 +168,9 @@ def _digest(public: str, spec: Spec, source: str | None, installer: str, python:
         with open(path, "rb") as file:
             text = file.read()
         parts.append([os.path.relpath(path, public), hashlib.sha256(text).hexdigest()])
-        if _is_requirements(path) and any(LOCAL.match(line.strip()) for line in text.decode(errors="replace").splitlines()):
+        if _is_requirements(path) and any(
+            LOCAL.match(line.strip()) for line in text.decode(errors="replace").splitlines()
+        ):
             parts.append(name)  # it installs files of the release itself: never shared with another release
     return hashlib.sha256(json.dumps(parts, default=str).encode()).hexdigest()[:16]
 
@@ -174,7 +187,11 @@ def _files(public: str, source: str | None) -> list[str]:
         waiting.append(f"{os.path.dirname(waiting[0])}/pyproject.toml")
     while waiting:
         path = waiting.pop()
-        if path in found or not os.path.realpath(path).startswith(f"{os.path.realpath(public)}/") or not os.path.isfile(path):
+        if (
+            path in found
+            or not os.path.realpath(path).startswith(f"{os.path.realpath(public)}/")
+            or not os.path.isfile(path)
+        ):
             continue
         found.append(path)
         if _is_requirements(path):
@@ -187,7 +204,9 @@ def _files(public: str, source: str | None) -> list[str]:
 class _Build:
     """Filling one environment, as the application's user: package builds run code of strangers."""
 
-    def __init__(self, root: str, user: str, spec: Spec, public: str, path: str, python: str, source: str | None) -> None:
+    def __init__(
+        self, root: str, user: str, spec: Spec, public: str, path: str, python: str, source: str | None
+    ) -> None:
         self.root, self.user, self.spec, self.public = root, user, spec, public
         self.path, self.python, self.source = path, python, source
 
@@ -196,10 +215,29 @@ class _Build:
         self._run([uv, "venv", "--quiet", "--no-project", "--python", self.python, "--allow-existing", self.path])
         if self.source and os.path.basename(self.source) == "uv.lock":
             project = os.path.dirname(f"{self.public}/{self.source}")
-            sync = [uv, "sync", "--frozen", "--no-dev", "--no-install-project", "--no-editable", "--project", project]
+            sync = [
+                uv,
+                "sync",
+                "--frozen",
+                "--no-dev",
+                "--no-install-project",
+                "--no-editable",
+                "--project",
+                project,
+            ]
             self._run([*sync, *self._wheels()])
         elif self.source and os.path.basename(self.source) == "pylock.toml":
-            self._run([uv, "pip", "sync", "--python", self._interpreter, *self._wheels(), f"{self.public}/{self.source}"])
+            self._run(
+                [
+                    uv,
+                    "pip",
+                    "sync",
+                    "--python",
+                    self._interpreter,
+                    *self._wheels(),
+                    f"{self.public}/{self.source}",
+                ]
+            )
         elif self.source:
             self._run([uv, "pip", "install", "--python", self._interpreter, *self._wheels(), "-r", self.source])
         if wanted := self._more():
@@ -208,7 +246,15 @@ class _Build:
     def with_pip(self) -> None:
         """Fill it with pip."""
         self._run([self.python, "-m", "venv", self.path], "Run: fab setup")
-        pip = [self._interpreter, "-m", "pip", "--disable-pip-version-check", "--no-input", "install", "--quiet"]
+        pip = [
+            self._interpreter,
+            "-m",
+            "pip",
+            "--disable-pip-version-check",
+            "--no-input",
+            "install",
+            "--quiet",
+        ]
         if self.source and self.source.endswith(".toml"):
             if dependencies := self._dependencies():
                 self._run([*pip, *self._wheels(), *dependencies])
@@ -222,13 +268,8 @@ class _Build:
         return f"{self.path}/bin/python"
 
     def _more(self) -> list[str]:
-        """What is installed whether or not the project names it: the server, unless it is there already."""
-        there = {
-            os.path.basename(path).split("-")[0].lower().replace("_", "-")
-            for path in glob.glob(f"{glob.escape(self.path)}/lib/python*/site-packages/*.dist-info")
-        }
-        asked = [name for name in self.spec["packages"] if name.lower() not in there]
-        return [*filter(None, [self._package()]), *asked]
+        """What is installed whether or not the project names it; the server is among it."""
+        return [*filter(None, [self._package()]), *self.spec["packages"]]
 
     def _package(self) -> str | None:
         if not self.spec["wheel"]:
@@ -240,11 +281,14 @@ class _Build:
         return ["--no-index", "--find-links", f"{self.root}/wheels/{house}"] if house else []
 
     def _dependencies(self) -> list[str]:
-        code = "import json, sys, tomllib; print(json.dumps(tomllib.load(open(sys.argv[1], 'rb'))['project'].get('dependencies', [])))"
+        code = (
+            "import json, sys, tomllib; project = tomllib.load(open(sys.argv[1], 'rb'))['project']\n"
+            "print(json.dumps(project.get('dependencies', [])))"
+        )
         done = process.run([self.python, "-c", code, f"{self.public}/{self.source}"], user=self.user)
         if done.status != 0:
             raise Failed(
-                f"the dependencies in {self.source} cannot be read with pip on this host{process.quote(done.lines[-3:])}",
+                f"pip cannot read the dependencies in {self.source} here{process.quote(done.lines[-3:])}",
                 "Run fab setup, which installs uv; or use a requirements.txt.",
             )
         return list(json.loads(done.lines[-1]))

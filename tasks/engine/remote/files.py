@@ -42,7 +42,11 @@ def _install(file: File) -> bool:
     try:
         with open(file["path"], "rb") as old:
             info = os.fstat(old.fileno())
-            if (info.st_mode & 0o7777, info.st_uid, info.st_gid) == (file["mode"], 0, group) and old.read() == content:
+            if (info.st_mode & 0o7777, info.st_uid, info.st_gid) == (
+                file["mode"],
+                0,
+                group,
+            ) and old.read() == content:
                 return False
     except FileNotFoundError:
         os.makedirs(os.path.dirname(file["path"]), exist_ok=True)

@@ -60,7 +60,9 @@ def locate(root: str, name: str, user: str, modules: list[str]) -> dict[str, str
         "print(json.dumps(found))"
     )
     argv = ["/bin/sh", f"{release}/config/launch", f"{release}/env/bin/python", "-c", code, *modules]
-    found = json.loads(process.check(argv, "packages could not be looked for", user=user, timeout=60).splitlines()[-1])
+    found = json.loads(
+        process.check(argv, "packages could not be looked for", user=user, timeout=60).splitlines()[-1]
+    )
     return {module: _below(release, module, place) for module, place in found.items()}
 
 

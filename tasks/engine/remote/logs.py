@@ -17,7 +17,11 @@ def show(root: str, which: str, follow: bool, lines: int) -> None:
     """
     own = sorted(glob.glob(f"{glob.escape(root)}/logs/*.log"))
     nginx = [path for path in own if path.rsplit("/", 1)[1].startswith("nginx-")]
-    kinds = {"app": [path for path in own if path not in nginx], "nginx": nginx, "supervisor": glob.glob(SUPERVISOR)}
+    kinds = {
+        "app": [path for path in own if path not in nginx],
+        "nginx": nginx,
+        "supervisor": glob.glob(SUPERVISOR),
+    }
     if which and which not in kinds:
         raise Failed(f"there are no logs called {which!r}", f"There are: {', '.join(kinds)}")
     paths = kinds[which] if which else [path for listed in kinds.values() for path in listed]

@@ -37,7 +37,10 @@ def install(app: str, root: str) -> list[str]:
     with contextlib.suppress(FileNotFoundError), open(path, encoding="utf-8") as file:
         old = file.read()
         if old != content and "fabrelease" not in old.split("\n", 1)[0]:
-            raise Failed(f"{path} is there and was not made by fabrelease; nothing was touched", "Move it away, or rename the app.")
+            raise Failed(
+                f"{path} is there and was not made by fabrelease; nothing was touched",
+                "Move it away, or rename the app.",
+            )
         if old == content:
             path = ""
     if path:
@@ -64,7 +67,10 @@ def check(app: str, site: str, domains: list[str], port: int) -> None:
         with open(f"{ETC}/nginx.conf", encoding="utf-8") as file:
             text, count = SITES.subn(lambda match: f"include {sites}/{match[1]}.*;", file.read())
         if not count:
-            raise Failed(f"{ETC}/nginx.conf includes neither sites-enabled/* nor conf.d/*", "Put Debian's include line back.")
+            raise Failed(
+                f"{ETC}/nginx.conf includes neither sites-enabled/* nor conf.d/*",
+                "Put Debian's include line back.",
+            )
         with open(trial, "w", encoding="utf-8") as file:
             file.write(text)
         done = process.run(["nginx", "-t", "-q", "-c", trial], timeout=60)
@@ -141,4 +147,8 @@ def reload() -> None:
 
     :raises Failed: it did not; the old configuration goes on then.
     """
-    process.check(["systemctl", "reload-or-restart", "nginx"], "nginx could not be reloaded", "Look at: journalctl -u nginx")
+    process.check(
+        ["systemctl", "reload-or-restart", "nginx"],
+        "nginx could not be reloaded",
+        "Look at: journalctl -u nginx",
+    )

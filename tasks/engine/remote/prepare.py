@@ -81,7 +81,9 @@ def uv(wanted: bool, index: bool) -> list[str]:
     shutil.rmtree(place, ignore_errors=True)
     made = process.run(["python3", "-m", "venv", place])
     if made.status == 0:
-        made = process.run([f"{place}/bin/python", "-m", "pip", "--no-input", "install", "--quiet", "uv"], timeout=300)
+        made = process.run(
+            [f"{place}/bin/python", "-m", "pip", "--no-input", "install", "--quiet", "uv"], timeout=300
+        )
     if made.status != 0:
         shutil.rmtree(place, ignore_errors=True)
         agent.output("uv cannot be had here, pip will do its work: " + (made.lines or ["no answer"])[-1])
@@ -113,7 +115,15 @@ def account(user: str, root: str) -> list[str]:
     with contextlib.suppress(KeyError):
         pwd.getpwnam(user)
         return []
-    options = ["--system", "--user-group", "--no-create-home", "--home-dir", f"{root}/home", "--shell", "/usr/sbin/nologin"]
+    options = [
+        "--system",
+        "--user-group",
+        "--no-create-home",
+        "--home-dir",
+        f"{root}/home",
+        "--shell",
+        "/usr/sbin/nologin",
+    ]
     process.check(["useradd", *options, user], f"the user {user} could not be made")
     return [f"user {user}"]
 
@@ -131,7 +141,10 @@ def claim(app: str, root: str) -> list[str]:
     if owner == app:
         return []
     if owner is not None:
-        raise Failed(f"{root} belongs to the application {owner}; nothing was touched", "Choose another root in the settings.")
+        raise Failed(
+            f"{root} belongs to the application {owner}; nothing was touched",
+            "Choose another root in the settings.",
+        )
     if os.listdir(root):
         raise Failed(
             f"{root} exists and was not made by fabrelease; nothing was touched",
@@ -156,9 +169,14 @@ def check_ready(app: str, root: str, user: str) -> None:
     if _owner(root) != app:
         owner = _owner(root)
         if owner is None and os.path.isdir(root) and os.listdir(root):
-            raise Failed(f"{root} exists and was not made by fabrelease; nothing was touched", "Choose another root in the settings.")
+            raise Failed(
+                f"{root} exists and was not made by fabrelease; nothing was touched",
+                "Choose another root in the settings.",
+            )
         raise Failed(
-            f"{root} belongs to the application {owner}; nothing was touched" if owner else f"{root} is not there yet",
+            f"{root} belongs to the application {owner}; nothing was touched"
+            if owner
+            else f"{root} is not there yet",
             "Choose another root in the settings." if owner else hint,
         )
     try:
@@ -178,7 +196,7 @@ def directories(root: str, user: str, group: str) -> list[str]:
         (f"{root}/envs", "root", "root", 0o755),
         (f"{root}/wheels", "root", "root", 0o755),
         (f"{root}/shared", "root", group, 0o755),
-        (f"{root}/logs", "root", user, 0o750),
+        (f"{root}/logs", "root", group, 0o750),  # nginx's workers open their logs anew after a rotation
         (f"{root}/home", user, user, 0o750),
     ):
         changed += [f"directory {path}"] if _directory(path, owner, owning, mode) else []
@@ -204,8 +222,9 @@ def services(names: list[str]) -> list[str]:
     """Enable and start system services."""
     changed = []
     for name in names:
-        for query, verb in (("is-enabled", "enable"), ("is-active", "start")):
+        for query, verb, done in (("is-enabled", "enable", "enabled"), ("is-active", "start", "started")):
             if process.run(["systemctl", "--quiet", query, name]).status != 0:
-                process.check(["systemctl", verb, name], f"{name} could not be {verb}ed".replace("eed", "ed"), f"Look at: systemctl status {name}")
-                changed.append(f"service {name} {verb}ed".replace("eed", "ed"))
+                hint = f"Look at it on the host: systemctl status {name}"
+                process.check(["systemctl", verb, name], f"{name} could not be {done}", hint)
+                changed.append(f"service {name} {done}")
     return changed

@@ -9,7 +9,8 @@ import os
 import pwd
 import socket
 import time
-from typing import Iterator, TypedDict
+from collections.abc import Iterator
+from typing import TypedDict
 
 BODY_LINES = 5
 BODY_BYTES = 2000
@@ -87,7 +88,12 @@ def ask(address: str, user: str | None, question: Question, timeout: float) -> A
     began = time.monotonic()
     connection = _Connection(address, user, timeout)
     try:
-        headers = {"Host": question["host"], "User-Agent": "fabrelease", "Connection": "close", **question["headers"]}
+        headers = {
+            "Host": question["host"],
+            "User-Agent": "fabrelease",
+            "Connection": "close",
+            **question["headers"],
+        }
         connection.putrequest("GET", question["path"], skip_host=True, skip_accept_encoding=True)
         for name, value in headers.items():
             connection.putheader(name, value)

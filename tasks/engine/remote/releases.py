@@ -235,7 +235,10 @@ def choose_back(root: str, to: str | None) -> Release:
         raise Failed(f"{found[0]} is the current release already; nothing was touched", hint)
     release = read(root, found[0])
     if release["state"] != "good":
-        raise Failed(f"{found[0]} is {release['state']}, not good: {release.get('reason', '')}; nothing was touched", hint)
+        raise Failed(
+            f"{found[0]} is {release['state']}, not good: {release.get('reason', '')}; nothing was touched",
+            hint,
+        )
     return release
 
 

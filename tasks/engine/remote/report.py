@@ -23,7 +23,14 @@ def status(plan: cutover.Plan) -> dict[str, Any]:
     app, root = plan["app"], plan["root"]
     problems: list[str] = []
     if not os.path.isfile(f"{root}/.fabrelease"):
-        return {"set_up": False, "current": None, "next": None, "programs": [], "site": None, "problems": ["not set up: fab setup"]}
+        return {
+            "set_up": False,
+            "current": None,
+            "next": None,
+            "programs": [],
+            "site": None,
+            "problems": ["not set up: fab setup"],
+        }
     current = _linked(root, "current", problems)
     following = _linked(root, "next", problems)
     programs = _programs(plan, current, problems)
@@ -68,7 +75,9 @@ def _programs(plan: cutover.Plan, current: releases.Release | None, problems: li
     live = str((current or {}).get("id"))
     for program in found:
         if program["release"] != live:
-            problems.append(f"{program['name']} belongs to no live release ({program['state']}); the next deploy clears it away")
+            problems.append(
+                f"{program['name']} belongs to no live release ({program['state']}); the next deploy clears it away"
+            )
         elif not manager.is_up(program):
             problems.append(f"{program['name']} is {program['state']}: {program['detail']}")
     wanted = ["web", *(current or {}).get("processes", [])] if current else []
@@ -115,4 +124,8 @@ def _drift(root: str, current: releases.Release) -> list[str]:
     """Files under our care that were changed by hand since they were written."""
     place = releases.directory(root, current["id"])
     written: dict[str, str] = current.get("files", {})
-    return [f"{name} was changed by hand since the deploy" for name, digest in written.items() if files.digest(f"{place}/{name}") != digest]
+    return [
+        f"{name} was changed by hand since the deploy"
+        for name, digest in written.items()
+        if files.digest(f"{place}/{name}") != digest
+    ]

@@ -119,7 +119,7 @@ def _share_file(kept: str, path: str, owner: str) -> None:
     if not os.path.lexists(kept):
         if not os.path.isfile(path) or os.path.islink(path):
             raise Failed(
-                f"shared.files names {path.split('/public/', 1)[1]}, which is neither on the host nor a file of this release",
+                f"shared.files: {path.split('/public/', 1)[1]} is neither on the host nor a file of this release",
                 "Put it into the project, or give the local file to take it from: files: {NAME: LOCAL-PATH}",
             )
         os.makedirs(os.path.dirname(kept), exist_ok=True)
@@ -143,7 +143,9 @@ def _inside(public: str, name: str) -> str:
         if not os.path.lexists(path):
             os.mkdir(path)
         elif not stat.S_ISDIR(os.lstat(path).st_mode):
-            raise Failed(f"shared: {name} cannot be linked: {path.split('/public/', 1)[1]} is no directory in this release")
+            raise Failed(
+                f"shared: {name} cannot be linked: {path.split('/public/', 1)[1]} is no directory in this release"
+            )
     return f"{public}/{name}"
 
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import json
 import struct
-from typing import Any, BinaryIO, Callable
+from collections.abc import Callable
+from typing import Any, BinaryIO
 
 CALL, DATA, END, HEARTBEAT = b"C", b"D", b"E", b"H"
 OUTPUT, RESULT, FAILURE, CRASH = b"O", b"R", b"F", b"X"
@@ -17,6 +18,7 @@ OUTPUT, RESULT, FAILURE, CRASH = b"O", b"R", b"F", b"X"
 HEADER = struct.Struct(">cI")
 HEARTBEAT_SECONDS = 3.0
 SILENCE_SECONDS = 15.0  # a host that hears nothing for so long gives up: the deployer died, or its network
+
 
 def pack(kind: bytes, payload: Any = b"") -> bytes:
     """Build one frame.
