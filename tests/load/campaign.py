@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import secrets
 import time
 from collections import Counter
 from pathlib import Path
@@ -27,9 +28,9 @@ class Kind:
 
     def settings(self) -> dict[str, Any]:
         """What a stage file says for it."""
-        threads = {"threads": 8} if self.worker_class == "gthread" else {}
+        workers, threads = (2, {"threads": 8}) if self.worker_class == "gthread" else (8, {})
         return {
-            "web": {"workers": 4, "settings": {"worker_class": self.worker_class, **threads}},
+            "web": {"workers": workers, "settings": {"worker_class": self.worker_class, **threads}},
             "site": {"upstream_keepalive": self.upstream_keepalive},
         }
 
@@ -68,7 +69,7 @@ def run(server: Target, directory: Path, kind: Kind, requests: int, cutovers: in
     project.stage({"web1": server}, **kind.settings())
     project.fab("-H", "prod", "deploy", "--ref", "one")
     took: list[float] = []
-    with Load(server.http_port, live(server), label=directory.name) as load:
+    with Load(server.http_port, live(server), label=secrets.token_hex(4)) as load:
         for number in range(cutovers):
             load.wait(requests * number // cutovers, deadline)
             began = time.monotonic()

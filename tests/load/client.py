@@ -78,7 +78,7 @@ class Load:
     :param label: makes keys of this load differ from those of any other.
     """
 
-    def __init__(self, port: int, live: str, *, clients: int = 12, slow: float = 0.01, label: str = "") -> None:
+    def __init__(self, port: int, live: str, *, clients: int = 12, slow: float = 0.005, label: str = "") -> None:
         self.port = port
         self.sequence = Sequence(live)
         self.clients = clients

@@ -92,6 +92,7 @@ def switch(plan: Plan) -> dict[str, Any]:
     old = releases.linked(root, "current")
     changed = old is None or not _same_site(plan, old)
     releases.update(root, plan["release"], came_after=old)
+    _choose_pool(plan, old)
     try:
         _stop_processes(plan, old)
         releases.link(root, "current", plan["release"])
@@ -104,6 +105,15 @@ def switch(plan: Plan) -> dict[str, Any]:
         back(plan, old, failed.message)
         raise Failed(f"{failed.message}\n  {_went_back(old)}", failed.hint, failed.needs_person) from None
     return {"old": old, **answer}
+
+
+def _choose_pool(plan: Plan, old: str | None) -> None:
+    """Give the new release the other of nginx's two pools of kept connections, by a file that nginx looks for."""
+    mark = f"{_directory(plan)}/pool-b"
+    if old is None or os.path.lexists(f"{releases.directory(plan['root'], old)}/pool-b"):
+        releases.unlink(mark)
+    else:
+        releases.write_atomically(mark, b"")
 
 
 def back(plan: Plan, old: str | None, reason: str) -> None:
@@ -119,6 +129,7 @@ def back(plan: Plan, old: str | None, reason: str) -> None:
             releases.link(root, "current", old)
         if changed:
             nginx.reload()
+        _drain(plan["address"], plan["stop"])
     _start_processes_of(plan, old)
     abandon(plan, reason)
 
