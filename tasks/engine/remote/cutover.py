@@ -114,6 +114,7 @@ def switch(plan: Plan) -> Switched:
     """
     old = releases.linked(plan["root"], "current")
     releases.update(plan["root"], plan["release"], came_after=old)
+    _choose_pool(plan, old)
     try:
         _switch(plan, old)
         answer = _ask_site(plan)
@@ -135,6 +136,15 @@ def _switch(plan: Plan, old: str | None) -> None:
         nginx.reload()
 
 
+def _choose_pool(plan: Plan, old: str | None) -> None:
+    """Give the new release the other of nginx's two pools of kept connections, by a file that nginx looks for."""
+    mark = f"{_directory(plan)}/pool-b"
+    if old is None or os.path.lexists(f"{releases.directory(plan['root'], old)}/pool-b"):
+        releases.unlink(mark)
+    else:
+        releases.write_atomically(mark, b"")
+
+
 @agent.uninterrupted()
 def back(plan: Plan, reason: str) -> None:
     """Undo a switch: the old release, which still runs, is live again, and the new one is marked bad."""
@@ -150,6 +160,7 @@ def back(plan: Plan, reason: str) -> None:
             releases.link(root, "current", old)
         if changed:
             nginx.reload()
+        _drain(plan["address"], plan["stop"])
     _start_processes_of(plan, old)
     abandon(plan, reason)
 

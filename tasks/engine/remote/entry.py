@@ -55,6 +55,7 @@ def begin(app: str, root: str, user: str, manager: str, who: str, what: str) -> 
     lock.take(app, root, who, what)
     cleared = cutover.clear(app, root, manager)
     current, following = releases.linked(root, "current"), releases.linked(root, "next")
+    others = [name for name in releases.ids(root) if name != following]
     return {
         "facts": facts(),
         "known": source.known(root),
