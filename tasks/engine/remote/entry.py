@@ -61,9 +61,7 @@ def begin(app: str, root: str, user: str, manager: str, who: str, what: str) -> 
         "known": source.known(root),
         "current": releases.read(root, current) if current else None,
         "next": releases.read(root, following) if following else None,
-        "addresses": [
-            releases.read(root, name).get("address", "") for name in releases.ids(root) if name != following
-        ],
+        "addresses": [releases.read(root, name).get("address", "") for name in others],
         "live": current is not None and cutover.runs(app, manager, current),
         "cleared": cleared,
     }
