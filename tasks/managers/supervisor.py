@@ -54,12 +54,17 @@ def install(app: str, root: str) -> list[str]:
     return changed
 
 
-def check(config: str) -> None:
+def check(root: str, name: str) -> None:
     """Let supervisor's own parser read the files of a release.
 
-    :param config: the release's directory of configuration.
+    What the live release has, and supervisor runs by, needs no second look; only the id differs.
+
     :raises Failed: it refuses them.
     """
+    live = releases.linked(root, "current")
+    if live and _content(root, live) == _content(root, name):
+        return
+    config = f"{releases.directory(root, name)}/config"
     trial = f"{config}/.check.conf"
     code = (
         "import sys; from supervisor.options import ServerOptions\n"
@@ -77,6 +82,15 @@ def check(config: str) -> None:
             f"supervisor refuses the configuration; nothing live was touched{process.quote(done.lines[-5:])}",
             "Look at your templates/supervisor/.",
         )
+
+
+def _content(root: str, name: str) -> list[str]:
+    texts = []
+    for file in (WEB, PROCESSES):
+        path = f"{releases.directory(root, name)}/config/{file}"
+        with contextlib.suppress(FileNotFoundError), open(path, encoding="utf-8") as opened:
+            texts.append(opened.read().replace(name, "ID"))
+    return texts
 
 
 def add_web(app: str, release: str) -> None:

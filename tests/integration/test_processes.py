@@ -19,7 +19,9 @@ while True:
 """
 
 
-def test_a_procfile_s_worker_is_stopped_before_the_next_release_s_one_starts(project: Project, server: Target) -> None:
+def test_a_procfile_s_worker_is_stopped_before_the_next_release_s_one_starts(
+    project: Project, server: Target
+) -> None:
     log = "/srv/djangosite/shared/data/worker.log"
     project.stage({"web1": server}, env={"WORKER_LOG": log})
     project.repository.git("checkout", "--quiet", "one")
@@ -41,10 +43,14 @@ def test_a_procfile_s_worker_is_stopped_before_the_next_release_s_one_starts(pro
     assert project.status()["current"]["id"] == one
 
 
-def test_a_line_of_the_procfile_that_is_none_is_refused_before_anything_is_sent(project: Project, tmp_path: Path) -> None:
+def test_a_line_of_the_procfile_that_is_none_is_refused_before_anything_is_sent(
+    project: Project, tmp_path: Path
+) -> None:
     project.stage({})
     text = (project.path / "hosts/prod.yml").read_text()
-    (project.path / "hosts/prod.yml").write_text(text.replace("hosts: {}", "hosts: {web1: {address: 127.0.0.1, port: 1}}"))
+    (project.path / "hosts/prod.yml").write_text(
+        text.replace("hosts: {}", "hosts: {web1: {address: 127.0.0.1, port: 1}}")
+    )
     (project.path / "app/Procfile").write_text("this is no process\n")
     project.repository.commit("bad-procfile")
     done = project.fab("-H", "prod", "deploy", "--ref", "bad-procfile", status=2)

@@ -12,6 +12,7 @@ import importlib
 import json
 import os
 import queue
+import signal
 import sys
 import threading
 import time
@@ -29,6 +30,7 @@ _heard = time.monotonic()
 _writing = threading.Lock()
 _critical = threading.RLock()
 _ending = threading.Event()
+_duties: list[Callable[[], object]] = []
 _tidy: Callable[[], object] | None = None
 
 
@@ -82,6 +84,7 @@ def end() -> None:
         if _tidy is not None:
             with contextlib.suppress(Exception):
                 _tidy()
+        _do_duties()
         process.kill_all()
         os._exit(1)
 
@@ -117,18 +120,16 @@ def _watch() -> None:
             end()
 
 
-def _run(call: dict[str, Any]) -> None:
+def _serve(request: dict[str, Any]) -> None:
+    """Run the calls of one request in their order, up to the first that fails."""
     global _data_open
-    _data_open = call["data"]
-    module, name = call["function"].split(":")
+    _data_open = request["data"]
     try:
-        result = getattr(importlib.import_module(module), name)(*call["args"], **call["kwargs"])
-        send(wire.RESULT, {"value": result})
+        for call in request["calls"]:
+            send(wire.RESULT, {"value": run(call)})
     except Failed as failed:
-        send(
-            wire.FAILURE,
-            {"message": failed.message, "hint": failed.hint, "needs_person": failed.needs_person},
-        )
+        failure = {"message": failed.message, "hint": failed.hint, "needs_person": failed.needs_person}
+        send(wire.FAILURE, failure)
     except OSError as error:
         send(wire.FAILURE, {"message": describe(error), "hint": "", "needs_person": False})
     except Exception:
@@ -138,11 +139,30 @@ def _run(call: dict[str, Any]) -> None:
             pass
 
 
+def run(call: wire.Call) -> Any:
+    """Call a function by its module and name."""
+    module, name = call["function"].split(":")
+    return getattr(importlib.import_module(module), name)(*call["args"], **call["kwargs"])
+
+
+def afterwards(duty: Callable[[], object]) -> None:
+    """Set what is done once the running request is answered, before the next and before the session ends."""
+    _duties.append(duty)
+
+
+def _do_duties() -> None:
+    while _duties:
+        with uninterrupted(), contextlib.suppress(Exception):  # what it could not do, the next deploy does
+            _duties.pop(0)()
+
+
 def main() -> None:
     """Serve calls until the input ends."""
     os.umask(0o022)
     os.chdir("/")
     for loop in (_listen, _watch):
         threading.Thread(target=loop, daemon=True).start()
+    signal.signal(signal.SIGHUP, lambda *_: None)  # the end of the input is what ends a session
     while True:
-        _run(_calls.get())
+        _serve(_calls.get())
+        _do_duties()

@@ -13,9 +13,10 @@ import os
 import re
 import signal
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypedDict
 
-from . import agent, nginx, probe, process, releases
+from . import agent, lock, nginx, probe, process, releases, source
 from .failure import Failed, describe
 
 PAUSE = 0.02
@@ -45,6 +46,22 @@ class Plan(TypedDict):
     keep: int
 
 
+class Switched(TypedDict):
+    """``old`` is the release that was live; ``answer`` and ``seconds`` are the site's through nginx."""
+
+    old: str | None
+    answer: int
+    seconds: float
+
+
+class Finished(TypedDict):
+    """``drained`` is in seconds; ``cut`` says that requests were still open when the time was up."""
+
+    old: str | None
+    drained: float
+    cut: bool
+
+
 def manager_of(plan: Plan) -> Any:
     """The module of the manager that keeps the programs running."""
     return importlib.import_module(f"fabrelease.tasks.managers.{plan['manager']}")
@@ -64,7 +81,10 @@ def start(plan: Plan) -> float:
     try:
         _clear_address(plan)
         manager_of(plan).add_web(plan["app"], _directory(plan))
-        _wait_until_right(plan, log, offset)
+        with ThreadPoolExecutor(1) as pool:  # a release whose files are not on the disk must never be live
+            flushed = pool.submit(releases.flush_all, plan["root"])
+            _wait_until_right(plan, log, offset)
+        flushed.result()
     except Exception as error:  # whatever it was, nothing of the new release may stay
         abandon(plan, str(error))
         raise
@@ -87,22 +107,23 @@ def abandon(plan: Plan, reason: str) -> None:
 
 
 @agent.uninterrupted()
-def switch(plan: Plan) -> dict[str, Any]:
+def switch(plan: Plan) -> Switched:
     """Point ``current`` at the new release, with its background processes, and ask it through nginx.
 
-    :returns: ``old``, the release that was live, ``answer`` and ``seconds`` of the site.
     :raises Failed: the site does not answer rightly, and everything was switched back.
     """
     old = releases.linked(plan["root"], "current")
+    releases.update(plan["root"], plan["release"], came_after=old)
+    _choose_pool(plan, old)
     try:
         _switch(plan, old)
         answer = _ask_site(plan)
     except Exception as error:  # whatever it was, the old release must be live again
-        back(plan, old, str(error))
+        back(plan, str(error))
         hint = error.hint if isinstance(error, Failed) else ""
         raise Failed(f"{describe(error)}\n  {_went_back(old)}", hint) from error
-    agent.if_abandoned(lambda: finish(plan, old, {"what": f"deploy, finished alone: {GONE}"}))
-    return {"old": old, **answer}
+    agent.if_abandoned(lambda: finish(plan, {"what": f"deploy, finished alone: {GONE}"}))
+    return {"old": old, "answer": plan["ask_site"]["status"], "seconds": answer["seconds"]}
 
 
 def _switch(plan: Plan, old: str | None) -> None:
@@ -115,10 +136,20 @@ def _switch(plan: Plan, old: str | None) -> None:
         nginx.reload()
 
 
+def _choose_pool(plan: Plan, old: str | None) -> None:
+    """Give the new release the other of nginx's two pools of kept connections, by a file that nginx looks for."""
+    mark = f"{_directory(plan)}/pool-b"
+    if old is None or os.path.lexists(f"{releases.directory(plan['root'], old)}/pool-b"):
+        releases.unlink(mark)
+    else:
+        releases.write_atomically(mark, b"")
+
+
 @agent.uninterrupted()
-def back(plan: Plan, old: str | None, reason: str) -> None:
+def back(plan: Plan, reason: str) -> None:
     """Undo a switch: the old release, which still runs, is live again, and the new one is marked bad."""
     root, manager = plan["root"], manager_of(plan)
+    old = releases.read(root, plan["release"]).get("came_after")
     if releases.linked(root, "current") == plan["release"]:
         with contextlib.suppress(Failed):
             manager.stop([_process(plan, name) for name in plan["processes"]], plan["stop"])
@@ -129,32 +160,41 @@ def back(plan: Plan, old: str | None, reason: str) -> None:
             releases.link(root, "current", old)
         if changed:
             nginx.reload()
+        _drain(plan["address"], plan["stop"])
     _start_processes_of(plan, old)
     abandon(plan, reason)
 
 
 @agent.uninterrupted()
-def finish(plan: Plan, old: str | None, facts: dict[str, Any]) -> dict[str, Any]:
-    """Mark the new release good, let the old one answer what it took, stop it, and prune.
+def finish(plan: Plan, facts: dict[str, Any]) -> Finished:
+    """Mark the new release good, let the old one answer what it took, and stop it.
+
+    Stopping a release that nobody asks any more, and pruning, are done once the deployer has its answer.
 
     :param facts: for the history: who, what.
-    :returns: ``drained`` seconds and ``cut``, whether requests were cut when the time was up; ``pruned`` ids.
     """
     agent.if_abandoned(None)
-    root, manager = plan["root"], manager_of(plan)
-    releases.update(root, plan["release"], state="good", served=releases.now())
+    root = plan["root"]
+    release = releases.update(root, plan["release"], state="good", served=releases.now())
     if (releases.history(root)[-1:] or [{}])[0].get("current") != plan["release"]:
         releases.remember(root, plan["release"], **facts)
     if releases.linked(root, "next") == plan["release"]:
         releases.unlink(f"{root}/next")
-    began, quiet = time.monotonic(), True
-    if old is not None and old != plan["release"]:
-        quiet = _drain(releases.read(root, old).get("address") or "", plan["stop"])
+    began, old = time.monotonic(), release.get("came_after")
+    quiet = old is None or _drain(releases.read(root, old).get("address") or "", plan["stop"])
+    lock.finishing(plan["app"])
+    agent.afterwards(lambda: _retire_others(plan))
+    return {"old": old, "drained": time.monotonic() - began, "cut": not quiet}
+
+
+def _retire_others(plan: Plan) -> None:
+    """Stop every program of the application that is not the live release's, and prune."""
+    manager = manager_of(plan)
     others = [program["name"] for program in manager.of_app(plan["app"]) if not _belongs(program["name"], plan)]
     manager.stop(others, plan["stop"] + 5)
     manager.settle(plan["app"])
-    drained = time.monotonic() - began
-    return {"drained": drained, "cut": not quiet, "pruned": releases.prune(root, plan["keep"])}
+    releases.prune(plan["root"], plan["keep"])
+    source.tidy(plan["root"])
 
 
 def clear(app: str, root: str, manager_name: str) -> list[str]:
@@ -252,14 +292,14 @@ def _wait_until_right(plan: Plan, log: str, offset: int) -> None:
     )
 
 
-def _ask_site(plan: Plan) -> dict[str, Any]:
+def _ask_site(plan: Plan) -> probe.Answer:
     """Ask through nginx; a reload takes a moment, so for a few seconds a wrong answer is not the last word."""
     question = plan["ask_site"]
     end = time.monotonic() + 5
     while True:
         answer = probe.ask(f"127.0.0.1:{plan['port']}", None, question, question["timeout"])
         if answer["status"] == question["status"]:
-            return {"answer": answer["status"], "seconds": answer["seconds"]}
+            return answer
         if time.monotonic() > end:
             break
         time.sleep(0.1)

@@ -20,12 +20,16 @@ class Facts(TypedDict):
 
 
 class Entry(TypedDict):
-    """What a session starts with; ``cleared`` says what an earlier deploy had left behind."""
+    """What a session starts with.
+
+    ``addresses`` are what the other releases' servers bind, ``cleared`` says what an earlier deploy had left.
+    """
 
     facts: Facts
     known: list[str]
     current: releases.Release | None
     next: releases.Release | None
+    addresses: list[str]
     live: bool
     cleared: list[str]
 
@@ -51,11 +55,13 @@ def begin(app: str, root: str, user: str, manager: str, who: str, what: str) -> 
     lock.take(app, root, who, what)
     cleared = cutover.clear(app, root, manager)
     current, following = releases.linked(root, "current"), releases.linked(root, "next")
+    others = [name for name in releases.ids(root) if name != following]
     return {
         "facts": facts(),
         "known": source.known(root),
         "current": releases.read(root, current) if current else None,
         "next": releases.read(root, following) if following else None,
+        "addresses": [releases.read(root, name).get("address", "") for name in others],
         "live": current is not None and cutover.runs(app, manager, current),
         "cleared": cleared,
     }

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import json
 import os
 import re
@@ -89,8 +90,13 @@ def flush(path: str) -> None:
         os.close(handle)
 
 
-def write_atomically(path: str, content: bytes, mode: int = 0o644, owner: tuple[int, int] = (0, 0)) -> None:
-    """Replace a file by write, fsync and rename, so that a reader sees the old or the new one."""
+def write_atomically(
+    path: str, content: bytes, mode: int = 0o644, owner: tuple[int, int] = (0, 0), durable: bool = True
+) -> None:
+    """Replace a file by write, fsync and rename, so that a reader sees the old or the new one.
+
+    :param durable: False for files of a release that is not live: all of it is flushed before the switch.
+    """
     temporary = f"{path}.{os.getpid()}.{time.monotonic_ns()}"
     handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
@@ -98,14 +104,27 @@ def write_atomically(path: str, content: bytes, mode: int = 0o644, owner: tuple[
             file.write(content)
             os.fchown(file.fileno(), *owner)
             os.fchmod(file.fileno(), mode)
-            file.flush()
-            os.fsync(file.fileno())
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
         os.rename(temporary, path)
     except BaseException:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(temporary)
         raise
-    flush(os.path.dirname(path))
+    if durable:
+        flush(os.path.dirname(path))
+
+
+def flush_all(path: str) -> None:
+    """Write everything of the file system that holds *path* to the disk (syncfs)."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        if ctypes.CDLL(None, use_errno=True).syncfs(handle) != 0:
+            number = ctypes.get_errno()
+            raise OSError(number, os.strerror(number), path)
+    finally:
+        os.close(handle)
 
 
 def read(root: str, name: str) -> Release:
@@ -120,9 +139,14 @@ def read(root: str, name: str) -> Release:
 def update(root: str, name: str, **changes: Any) -> Release:
     """Change what is known about a release."""
     release = {**read(root, name), **changes}
-    content = json.dumps(release, indent=2, ensure_ascii=False, sort_keys=True).encode() + b"\n"
-    write_atomically(f"{directory(root, name)}/release.json", content)
+    _write(root, name, release)
     return release
+
+
+def _write(root: str, name: str, release: Release) -> None:
+    content = json.dumps(release, indent=2, ensure_ascii=False, sort_keys=True).encode() + b"\n"
+    durable = release["state"] in ("good", "bad")
+    write_atomically(f"{directory(root, name)}/release.json", content, durable=durable)
 
 
 def ids(root: str) -> list[str]:
@@ -150,7 +174,7 @@ def begin(root: str, release: Release) -> None:
     os.makedirs(f"{path}/public")
     os.mkdir(f"{path}/config")
     os.mkdir(f"{path}/run")
-    update(root, **{**release, "name": release["id"]}, state="building")
+    _write(root, release["id"], {**release, "state": "building"})
     link(root, "next", release["id"])
 
 
