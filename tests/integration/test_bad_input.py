@@ -207,13 +207,13 @@ def releases(site: Project) -> list[dict[str, Any]]:
 
 def test_an_application_that_never_answers_is_said_with_its_log(site: Project, shared_server: Target) -> None:
     quick = {"timeout": 2}
-    site.stage({"web1": shared_server}, "slow", health=quick, env={"SHOW_START_SECONDS": "8"})
+    site.stage({"web1": shared_server}, "slow", health=quick, env={"SHOW_START_SECONDS": "5"})
     said = site_refuses(site, shared_server, "slow-start", "slow")
     assert "did not become healthy within 2 seconds; nothing was switched: GET /: no answer" in said
     assert "Starting gunicorn" in said  # from its log
-    site.stage({"web1": shared_server}, "slow", health={**quick, "path": "/slow?seconds=25"})
+    site.stage({"web1": shared_server}, "slow", health={**quick, "path": "/slow?seconds=6"})
     said = site_refuses(site, shared_server, "two", "slow")
-    assert "GET /slow?seconds=25: no answer within 2 seconds" in said
+    assert "GET /slow?seconds=6: no answer within 2 seconds" in said
 
 
 # --- the host ---------------------------------------------------------------------------
@@ -280,7 +280,8 @@ def test_a_domain_of_another_of_our_own_sites_is_not_taken(
 
 def test_a_current_that_is_a_real_directory_is_left_alone(site: Project, shared_server: Target, tmp_path: Path) -> None:
     second, root = Project(tmp_path / "project"), "/srv/second"
-    second.stage({"web1": shared_server}, app="second", site={"domains": ["second.example.net"]})
+    env = {"DJANGO_ALLOWED_HOSTS": "second.example.net", "DJANGO_DB": f"{root}/shared/data/db.sqlite3"}
+    second.stage({"web1": shared_server}, app="second", site={"domains": ["second.example.net"]}, env=env)
     second.fab("-H", "prod", "setup")
     sh(shared_server, 'mkdir "$1/current"; echo precious >"$1/current/file"', root)
     for verb in ("deploy", "rollback", "push"):
