@@ -195,6 +195,7 @@ def _retire_others(plan: Plan) -> None:
     others = [program["name"] for program in manager.of_app(plan["app"]) if not _belongs(program["name"], plan)]
     manager.stop(others, plan["stop"] + 5)
     manager.settle(plan["app"])
+    _kill_orphans(plan)
     releases.prune(plan["root"], plan["keep"])
     source.tidy(plan["root"])
 
@@ -217,7 +218,7 @@ def clear(plan: Plan) -> list[str]:
         manager.stop(strangers, plan["stop"] + 5)
         cleared.append(f"stopped {', '.join(strangers)}")
     manager.settle(plan["app"])
-    cleared += [f"killed left-over process {pid}" for pid in _kill_orphans(plan, {p["pid"] for p in programs})]
+    cleared += [f"killed left-over process {pid}" for pid in _kill_orphans(plan)]
     cleared += [f"removed {path}" for path in _clear_links(root)]
     return cleared + (_bring_up(_plan_of(plan, current)) if current else [])
 
@@ -272,8 +273,9 @@ def _clear_links(root: str) -> list[str]:
     return found
 
 
-def _kill_orphans(plan: Plan, known: set[int]) -> list[int]:
+def _kill_orphans(plan: Plan) -> list[int]:
     """End processes that run our releases and have lost the manager that started them, with their groups."""
+    known = {program["pid"] for program in manager_of(plan).of_app(plan["app"])}
     orphans = [pid for pid in _orphans(plan) if pid not in known]
     groups = {os.getpgid(pid) for pid in orphans} - {os.getpgid(0)}
     for number in (signal.SIGTERM, signal.SIGKILL):
