@@ -157,6 +157,7 @@ class Session:
                 f"sudo refused {self.connection.user}: a wrong password, or no right to use sudo",
                 "Run the command again with the right password, or look at sudo -l on the host.",
             )
+        self.connection.config.sudo.password = password  # for what runs beside the session
         return channel, answer
 
     def _no_session(self, said: str, status: int) -> HostError:
