@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import time
+
 from invoke.context import Context
 
 from .engine import configuration, hosts, terminal
+from .engine.hosts import Host
 from .engine.verb import verb
-from .gunicorn import gunicorn
-from .nginx import nginx
-from .push import push, revision
-from .supervisor import supervisor
-from .switch import switch
-from .venv import venv
+from .push import Wanted, new_id, revision
+from .push import steps as push_steps
+from .switch import switch_over
+from .venv import steps as venv_steps
 
 
 @verb(
@@ -22,29 +23,38 @@ from .venv import venv
 )
 def deploy(c: Context, ref: str | None = None, force: bool = False) -> None:
     """Main: put a revision live on every host of a stage, or on none."""
-    if not force and _is_live(c, ref):
-        return
-    push(c, ref)
-    venv(c)
-    gunicorn(c)
-    supervisor(c)
-    nginx(c)
-    switch(c)
-
-
-def _is_live(c: Context, ref: str | None) -> bool:
-    """Whether every host runs this revision with these settings already."""
-    where = hosts.of(c)
+    began, where = time.monotonic(), hosts.of(c)
     wanted = revision(where[0].settings, ref)
-    there = hosts.each(where, lambda host: host.begin(f"deploy of {wanted.short}"), "looking")
-    for host, found in zip(where, there, strict=True):
-        live = found["current"] or {}
-        if (
-            not found["live"]
-            or live.get("commit") != wanted.commit
-            or live.get("digest") != configuration.digest(host.settings)
-        ):
-            return False
-    for host in where:
-        terminal.say(host.name, "deploy", f"nothing to do: {wanted} is live already", "green")
-    return True
+    hosts.each(where, lambda host: host.begin(f"deploy of {wanted.short}"), "looking")
+    if not force and all(is_live(host, wanted) for host in where):
+        for host in where:
+            host.say("deploy", f"nothing to do: {wanted} is live already", "green")
+        return
+    name = new_id(wanted)
+    hosts.each(where, lambda host: build(host, wanted, name), f"building {wanted}")
+    switch_over(where)
+    terminal.say(
+        "",
+        "deploy",
+        f"{wanted} is live on {len(where)} of {len(where)} hosts, {time.monotonic() - began:.1f} s",
+        "green",
+    )
+
+
+def build(host: Host, wanted: Wanted, name: str) -> None:
+    """The steps push, venv, gunicorn, supervisor and nginx on one host, in one round trip where that can be."""
+    todo = [*push_steps(host, wanted, name), *venv_steps(host)]
+    if configuration.static_modules(host.settings):  # where a package's files are is known once it is installed
+        host.run(todo)
+        todo = []
+    building = configuration.Building(host)
+    parts = [
+        part(building) for part in (configuration.server_part, configuration.manager_part, configuration.site_part)
+    ]
+    host.run([*todo, configuration.step(building, parts)])
+
+
+def is_live(host: Host, wanted: Wanted) -> bool:
+    """Whether a host runs this revision with these settings already."""
+    there, digest = host.begin("deploy"), configuration.digest(host.settings)
+    return there["live"] and host.live.get("commit") == wanted.commit and host.live.get("digest") == digest

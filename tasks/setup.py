@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from invoke.context import Context
 
-from .engine import configuration, hosts
+from .engine import configuration, hosts, patchwork
+from .engine.errors import NoPython
 from .engine.hosts import Host
 from .engine.remote import files, lock, nginx, prepare, probe
 from .engine.verb import verb
@@ -20,6 +21,7 @@ def setup(c: Context, apt_timeout: int = 300) -> None:
 
 
 def _setup(host: Host, patience: float) -> None:
+    _ensure_python(host)
     settings, call = host.settings, host.call
     manager = configuration.manager_of(settings)
     call(lock.take, settings.app, settings.root, hosts.who(), "setup")
@@ -38,6 +40,15 @@ def _setup(host: Host, patience: float) -> None:
         host.say("setup", what)
     if not changed:
         host.say("setup", "nothing to do: the server is ready", "green")
+
+
+def _ensure_python(host: Host) -> None:
+    """A session needs Python there; where it is missing, plain SSH has to install it."""
+    try:
+        host.session  # noqa: B018
+    except NoPython:
+        host.say("setup", "installing python3, which everything else needs")
+        patchwork.package(host.connection, "python3")
 
 
 def _logrotate(host: Host) -> files.File:

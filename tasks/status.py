@@ -56,7 +56,7 @@ def _state(host: Host) -> dict[str, Any]:
             "next": None,
             "programs": [],
             "site": None,
-            "problems": [str(error)],
+            "problems": [str(error).removeprefix(f"{host.name}: ")],
         }
 
 
@@ -103,7 +103,7 @@ def _row(host: Host, state: dict[str, Any]) -> list[Any]:
     revision = f"{str(current.get('commit', ''))[:7]} {current.get('subject') or ''}".strip()
     programs = [_text(_program(program)) for program in state["programs"]]
     notes = [f"next: {state['next']['id']}"] if state["next"] else []
-    notes += [f"locked by {state['lock']['who']}: {state['lock']['what']}"] if state.get("lock") else []
+    notes += [_lock(state["lock"])] if state.get("lock") else []
     notes += [f"FROZEN by {state['freeze']['who']}: {state['freeze']['why']}"] if state.get("freeze") else []
     return [
         mark,
@@ -115,6 +115,12 @@ def _row(host: Host, state: dict[str, Any]) -> list[Any]:
         Text("\n").join(programs),
         _site(state["site"]),
     ]
+
+
+def _lock(lock: dict[str, Any]) -> str:
+    if lock.get("finishing"):
+        return "the release before is being stopped"
+    return f"locked by {lock['who']}: {lock['what']}"
 
 
 def _program(program: dict[str, Any]) -> str:

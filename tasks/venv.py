@@ -6,13 +6,15 @@ import hashlib
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from invoke.context import Context
 
 from .engine import configuration, hosts
 from .engine.errors import UsageError
 from .engine.hosts import Host
-from .engine.remote import environment, hooks
+from .engine.remote import environment, files, hooks
+from .engine.session import Step, reference
 from .engine.verb import verb
 
 
@@ -23,9 +25,13 @@ def venv(c: Context) -> None:
 
 
 def _venv(host: Host) -> None:
-    settings = host.settings
     host.begin("venv")
-    building = configuration.Building(host)
+    host.run(steps(host))
+
+
+def steps(host: Host) -> list[Step]:
+    """What is to be done on a host to give its next release an environment."""
+    settings, building = host.settings, configuration.Building(host)
     python, package = settings.python, settings.source.package
     wheel = package if package and package.endswith(".whl") else None
     spec: environment.Spec = {
@@ -37,13 +43,22 @@ def _venv(host: Host) -> None:
         "wheel": _send_wheels(host, wheel),
         "packages": [*python.packages, *configuration.server_of(settings).REQUIREMENTS],
     }
-    made = host.call(environment.ensure, settings.root, settings.user, spec)
-    building.install_environment()
-    how = "reused" if made["reused"] else f"made with {made['installer']}"
-    source = made["source"] or package or "no file of requirements"
-    host.say("venv", f"environment {made['name'][:7]} {how} ({made['packages']} packages, {source})")
     build = [hook.model_dump() for hook in settings.hooks.build]
-    host.call(hooks.build, settings.root, building.id, settings.user, build)
+
+    def tell(made: dict[str, Any]) -> None:
+        how = "reused" if made["reused"] else f"made with {made['installer']}"
+        origin = made["source"] or package or "no file of requirements"
+        host.say("venv", f"environment {made['name'][:7]} {how} ({made['packages']} packages, {origin})")
+
+    def built(release: dict[str, Any]) -> None:
+        host.next = release
+
+    root, user, name = settings.root, settings.user, building.id
+    return [
+        Step(reference(environment.ensure, root, user, name, spec), tell),
+        Step(reference(files.install_in, root, name, building.environment_files())),
+        Step(reference(hooks.build, root, name, user, build), built),
+    ]
 
 
 def _send_wheels(host: Host, place: str | None) -> str | None:

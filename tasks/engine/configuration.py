@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import importlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -13,15 +14,18 @@ from typing import TYPE_CHECKING, Any
 
 from .errors import HostError, UsageError
 from .hosts import Host
-from .remote import files, hooks, releases
+from .remote import configure, files, hooks, nginx, releases
 from .remote.cutover import Plan
 from .remote.probe import Question
+from .remote.wire import Call
+from .session import Step, reference
 
 if TYPE_CHECKING:
     from .rendering import Renderer
     from .settings import Settings
 
 TEMPLATES = Path(__file__).parents[2] / "templates"
+SITE = {"nginx.conf": "nginx/site.conf.j2"}
 LAUNCH = TEMPLATES / "launch.sh"
 
 
@@ -38,19 +42,16 @@ def manager_of(settings: Settings) -> ModuleType:
 class Building:
     """The next release of one host, while it is being built.
 
-    :param host: a host whose ``next`` was pushed.
+    :param host: a host whose ``next`` was pushed, or is about to be.
     :raises HostError: it has none.
     """
 
     def __init__(self, host: Host) -> None:
+        if host.next is None:
+            raise HostError(host.name, "there is no next release to work on", "Push one first: fab push")
         self.host = host
         self.settings = host.settings
-        listing = host.call(releases.listing, self.settings.root)
-        known = {release["id"]: release for release in listing["releases"]}
-        if listing["next"] is None or not known[listing["next"]].get("pushed"):
-            raise HostError(host.name, "there is no next release to work on", "Push one first: fab push")
-        self.release: releases.Release = known[listing["next"]]
-        self.live: releases.Release = known.get(listing["current"], {})
+        self.release: releases.Release = host.next
 
     @property
     def id(self) -> str:
@@ -62,29 +63,32 @@ class Building:
         """The release's directory."""
         return f"{self.settings.root}/releases/{self.id}"
 
+    @property
+    def processes(self) -> dict[str, str]:
+        """The background processes: those of the settings, or else of the revision's Procfile."""
+        return self.settings.processes or self.release.get("procfile", {})
+
     @cached_property
     def address(self) -> str:
         """What the release's server binds: its own socket, or a port that the live release does not use."""
         if self.settings.web.bind == "socket":
             return f"unix:{self.path}/run/web.sock"
         host, _, port = self.settings.web.bind.rpartition(":")
-        taken = self.live.get("address") == self.settings.web.bind
+        taken = self.host.live.get("address") == self.settings.web.bind
         return f"{host}:{int(port) + 1}" if taken else self.settings.web.bind
 
-    def install(self, templates: Mapping[str, str], **more: object) -> list[str]:
-        """Render templates into the release's ``config``.
+    def rendered(self, templates: Mapping[str, str], **more: object) -> list[files.File]:
+        """Render templates for the release's ``config``.
 
         :param templates: file name to template name.
-        :returns: the names of the files that changed.
         """
-        entries = [
+        return [
             files.entry(f"{self.path}/config/{name}", self.render(template, **more))
             for name, template in templates.items()
         ]
-        return [Path(path).name for path in self.host.call(files.install, entries)]
 
-    def install_environment(self) -> list[str]:
-        """Install what every process is started with: the variables, the secrets, the launcher."""
+    def environment_files(self) -> list[files.File]:
+        """What every process is started with: the variables, the secrets, the launcher."""
         user = self.settings.user
         environment = self.render("environment.j2", variables=self._environment())
         entries = [
@@ -94,7 +98,7 @@ class Building:
         if self.settings.secrets:
             secrets = self.render("environment.j2", variables=read_secrets(self.settings))
             entries.append(files.entry(f"{self.path}/config/secrets", secrets, 0o640, user))
-        return [Path(path).name for path in self.host.call(files.install, entries)]
+        return entries
 
     def render(self, template: str, **more: object) -> str:
         """Render one template for this host and release."""
@@ -103,7 +107,7 @@ class Building:
     def directories(self) -> dict[str, list[tuple[str, str]]]:
         """The URL prefixes that nginx serves itself, with their directories: ``static`` and ``media``."""
         site, root = self.settings.site, self.settings.root
-        modules = sorted({target.split(":")[0] for target in site.static.values() if ":" in target})
+        modules = static_modules(self.settings)
         found = self.host.call(hooks.locate, root, self.id, self.settings.user, modules) if modules else {}
 
         def directory(target: str) -> str:
@@ -114,11 +118,6 @@ class Building:
             "static": [(self._prefix(prefix), directory(target)) for prefix, target in site.static.items()],
             "media": [(self._prefix(prefix), f"{root}/shared/{target}") for prefix, target in site.media.items()],
         }
-
-    def note(self, **facts: Any) -> None:
-        """Write down something about the release on the host, for the next steps."""
-        if any(self.release.get(name) != value for name, value in facts.items()):
-            self.release = self.host.call(releases.update, self.settings.root, self.id, **facts)
 
     def _prefix(self, prefix: str) -> str:
         """A URL prefix below the site's path; one that names the path already is taken as it is."""
@@ -144,8 +143,86 @@ class Building:
                 address=self.address,
                 pythonpath=[],
             ),
+            "processes": self.processes,
             "host": _facts(self.host),
         }
+
+
+@dataclass(frozen=True)
+class Part:
+    """One program's share of a release's configuration.
+
+    :ivar step: the verb, for messages.
+    :ivar says: what is checked, in a few words.
+    :ivar notes: facts about the release that the cutover needs.
+    """
+
+    step: str
+    says: str
+    files: list[files.File]
+    check: Call
+    notes: dict[str, Any]
+
+
+def server_part(building: Building) -> Part:
+    """The configuration of the server that runs the application."""
+    settings, server = building.settings, server_of(building.settings)
+    web = settings.web
+    return Part(
+        web.server,
+        f"{web.app}, {web.workers} workers",
+        building.rendered(server.TEMPLATES) + building.environment_files(),
+        reference(server.check, settings.root, building.id, settings.user, web.settings),
+        {"address": building.address},
+    )
+
+
+def manager_part(building: Building) -> Part:
+    """The configuration of the manager that keeps the programs running."""
+    settings, manager = building.settings, manager_of(building.settings)
+    processes = sorted(building.processes)
+    return Part(
+        settings.manager,
+        ", ".join(["web", *processes]),
+        building.rendered(manager.TEMPLATES),
+        reference(manager.check, settings.root, building.id),
+        {"processes": processes},
+    )
+
+
+def site_part(building: Building) -> Part:
+    """The configuration of the site in nginx."""
+    settings, site = building.settings, building.settings.site
+    return Part(
+        "nginx",
+        f"{', '.join(site.domains)}{site.path}",
+        building.rendered(SITE, **building.directories()),
+        reference(nginx.check, settings.app, f"{building.path}/config/nginx.conf", site.domains, site.port),
+        {},
+    )
+
+
+def step(building: Building, parts: Sequence[Part]) -> Step:
+    """Write and check parts of the next release's configuration, in one call."""
+    root, host = building.settings.root, building.host
+    entries = [file for part in parts for file in part.files]
+    notes = {key: value for part in parts for key, value in part.notes.items()}
+
+    def tell(done: configure.Configured) -> None:
+        host.next = done["release"]
+        for part in parts:
+            paths = {file["path"] for file in part.files}
+            written = [Path(path).name for path in done["changed"] if path in paths]
+            more = f"{', '.join(written)} written" if written else "no change"
+            host.say(part.step, f"{part.says}: checked ({more})")
+
+    checks = [part.check for part in parts]
+    return Step(reference(configure.apply, root, building.id, entries, notes, checks), tell)
+
+
+def static_modules(settings: Settings) -> list[str]:
+    """The packages that nginx serves files of; where they are is known once the environment is there."""
+    return sorted({target.split(":")[0] for target in settings.site.static.values() if ":" in target})
 
 
 def render_alone(host: Host, template: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import getpass
 import socket
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
@@ -16,8 +16,8 @@ from invoke.context import Context
 from . import terminal
 from .connecting import open_connection
 from .errors import Error, HostError, HostErrors, SettingsError, UsageError
-from .remote import entry
-from .session import Session
+from .remote import entry, releases
+from .session import Session, Step
 
 if TYPE_CHECKING:
     from .settings import Settings
@@ -63,6 +63,14 @@ class Host:
         """Run a function on the host with data; see Session.send."""
         return self.session.send(function, data)
 
+    def run(self, steps: Sequence[Step]) -> None:
+        """Run steps on the host in one round trip; see Session.run."""
+        try:
+            self.session.run(steps)
+        except Error:
+            self.forget()
+            raise
+
     def begin(self, what: str) -> entry.Entry:
         """Take the deploy lock for this session and look at what is there; the second time, only look.
 
@@ -82,6 +90,25 @@ class Host:
     def facts(self) -> entry.Facts:
         """What the host is."""
         return self._entry["facts"] if self._entry else self.call(entry.facts)
+
+    @property
+    def live(self) -> releases.Release:
+        """What is known about the release that was live when the session began; empty where there was none."""
+        return (self._entry and self._entry["current"]) or {}
+
+    @property
+    def next(self) -> releases.Release | None:
+        """What is known about the next release."""
+        return self._entry and self._entry["next"]
+
+    @next.setter
+    def next(self, release: releases.Release | None) -> None:
+        if self._entry:
+            self._entry["next"] = release
+
+    def forget(self) -> None:
+        """Look at the host again when it is needed next."""
+        self._entry = None
 
     def say(self, step: str, text: str, style: str = "") -> None:
         """Tell the person what happened here."""

@@ -14,14 +14,15 @@ import shlex
 import sys
 import threading
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 import paramiko
 from fabric import Connection
 
-from .errors import HostError
+from .errors import HostError, NoPython
 from .remote import wire
 
 P = ParamSpec("P")
@@ -37,6 +38,27 @@ PYTHON = "python3 -I -X utf8 -c " + shlex.quote(
     + (PACKAGE / "engine/remote/bootstrap.py").read_text()
     + "\nstart(int(sys.stdin.buffer.readline()))"
 )
+
+
+def reference(function: Callable[P, object], /, *args: P.args, **kwargs: P.kwargs) -> wire.Call:
+    """A call of a function on the host."""
+    return {
+        "function": f"{function.__module__}:{function.__qualname__}",
+        "args": list(args),
+        "kwargs": dict(kwargs),
+    }
+
+
+@dataclass(frozen=True)
+class Step:
+    """A call on a host, and what is done here with its result.
+
+    :ivar data: bytes that the call reads from its ``incoming()``.
+    """
+
+    call: wire.Call
+    then: Callable[[Any], object] = lambda result: None
+    data: Iterable[bytes] | None = None
 
 
 class Session:
@@ -69,22 +91,28 @@ class Session:
         """Like call, with data that the function reads from its ``incoming()``."""
 
         def call(*args: P.args, **kwargs: P.kwargs) -> T:
-            request = {
-                "function": f"{function.__module__}:{function.__qualname__}",
-                "args": args,
-                "kwargs": kwargs,
-                "data": data is not None,
-            }
-            with self._calling:
-                self._write(wire.pack(wire.CALL, request))
-                if data is not None:
-                    for piece in data:
-                        self._write(wire.pack(wire.DATA, piece))
-                    self._write(wire.pack(wire.END))
-                result: T = self._answer()
-                return result
+            results: list[T] = []
+            self.run([Step(reference(function, *args, **kwargs), results.append, data)])
+            return results[0]
 
         return call
+
+    def run(self, steps: Sequence[Step]) -> None:
+        """Run steps one after another in one round trip; each one's ``then`` is called as soon as it is done.
+
+        :param steps: only the first may have data.
+        :raises HostError: one failed; those after it were not run.
+        """
+        data = steps[0].data
+        with self._calling:
+            request = {"calls": [step.call for step in steps], "data": data is not None}
+            self._write(wire.pack(wire.CALL, request))
+            if data is not None:
+                for piece in data:
+                    self._write(wire.pack(wire.DATA, piece))
+                self._write(wire.pack(wire.END))
+            for step in steps:
+                step.then(self._answer())
 
     def close(self) -> None:
         """End the session; the host drops the lock and everything that runs for it."""
@@ -132,11 +160,10 @@ class Session:
         return channel
 
     def _no_session(self, said: str, status: int) -> HostError:
-        for program, remedy in (("python3", ""), ("sudo", "log in as root, or ")):
-            if status == 127 and program in said:
-                return HostError(
-                    self.name, f"there is no {program}", f"{remedy}install it: apt-get install {program}"
-                )
+        if "python3" in said and "not found" in said:
+            return NoPython(self.name, "there is no python3", "It is installed by: fab setup")
+        if "sudo" in said and "not found" in said:
+            return HostError(self.name, "there is no sudo", "Log in as root, or install it: apt-get install sudo")
         return HostError(self.name, f"no session could be started: {said or f'exit status {status}'}")
 
     def _write(self, data: bytes) -> None:
@@ -147,7 +174,7 @@ class Session:
         except (OSError, paramiko.SSHException) as error:
             raise self._lost() from error
 
-    def _answer(self) -> T:  # type: ignore[type-var]
+    def _answer(self) -> Any:
         while True:
             try:
                 frame = wire.read_by(functools.partial(_receive, self._channel))
@@ -157,8 +184,7 @@ class Session:
                 raise self._lost()
             kind, body = frame
             if kind == wire.RESULT:
-                value: T = json.loads(body)["value"]
-                return value
+                return json.loads(body)["value"]
             if kind == wire.OUTPUT:
                 self.on_output(json.loads(body)["line"])
             elif kind == wire.FAILURE:

@@ -11,12 +11,11 @@ import contextlib
 import http.client
 import os
 import re
-import socket
 import time
 import xmlrpc.client
 from typing import Any, TypedDict
 
-from ..engine.remote import process, releases
+from ..engine.remote import process, releases, unix_http
 from ..engine.remote.failure import Failed
 
 PACKAGES = ["supervisor"]
@@ -24,6 +23,7 @@ SERVICES = ["supervisor"]
 WEB, PROCESSES = "supervisor.conf", "processes.conf"
 TEMPLATES = {WEB: "supervisor/web.conf.j2", PROCESSES: "supervisor/processes.conf.j2"}
 CONFIGURATION = ("/etc/supervisor/supervisord.conf", "/etc/supervisord.conf")
+RPC_SECONDS = 30
 STOPPED = ("STOPPED", "EXITED", "FATAL", "UNKNOWN")
 BROKEN = ("BACKOFF", "EXITED", "FATAL", "UNKNOWN")
 
@@ -54,12 +54,17 @@ def install(app: str, root: str) -> list[str]:
     return changed
 
 
-def check(config: str) -> None:
+def check(root: str, name: str) -> None:
     """Let supervisor's own parser read the files of a release.
 
-    :param config: the release's directory of configuration.
+    What the live release has, and supervisor runs by, needs no second look; only the id differs.
+
     :raises Failed: it refuses them.
     """
+    live = releases.linked(root, "current")
+    if live and _content(root, live) == _content(root, name):
+        return
+    config = f"{releases.directory(root, name)}/config"
     trial = f"{config}/.check.conf"
     code = (
         "import sys; from supervisor.options import ServerOptions\n"
@@ -77,6 +82,15 @@ def check(config: str) -> None:
             f"supervisor refuses the configuration; nothing live was touched{process.quote(done.lines[-5:])}",
             "Look at your templates/supervisor/.",
         )
+
+
+def _content(root: str, name: str) -> list[str]:
+    texts = []
+    for file in (WEB, PROCESSES):
+        path = f"{releases.directory(root, name)}/config/{file}"
+        with contextlib.suppress(FileNotFoundError), open(path, encoding="utf-8") as opened:
+            texts.append(opened.read().replace(name, "ID"))
+    return texts
 
 
 def add_web(app: str, release: str) -> None:
@@ -194,24 +208,13 @@ def _conf_d() -> str:
     return "/etc/supervisor/conf.d" if os.path.isdir("/etc/supervisor/conf.d") else "/etc/supervisord.d"
 
 
-class _UnixConnection(http.client.HTTPConnection):
-    def __init__(self, path: str) -> None:
-        super().__init__("localhost", timeout=30)
-        self.path = path
-
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(self.path)
-
-
 class _UnixTransport(xmlrpc.client.Transport):
     def __init__(self, path: str) -> None:
         super().__init__()
         self.path = path
 
     def make_connection(self, host: Any) -> http.client.HTTPConnection:
-        return _UnixConnection(self.path)
+        return unix_http.Connection(f"unix:{self.path}", RPC_SECONDS)
 
 
 @contextlib.contextmanager

@@ -40,14 +40,12 @@ def command(release: str) -> list[str]:
     return [f"{release}/env/bin/python", "-m", "gunicorn", "-c", f"{release}/config/gunicorn.conf.py"]
 
 
-def check(root: str, user: str, settings: dict[str, Any]) -> None:
-    """Check ``next``: every setting is known and valid, the file loads, the application can be imported.
+def check(root: str, name: str, user: str, settings: dict[str, Any]) -> None:
+    """Check a release: every setting is known and valid, the file loads, the application can be imported.
 
     :param settings: what the user gave under ``web.settings``.
     :raises Failed: with gunicorn's or the application's own words.
     """
-    name = releases.linked(root, "next")
-    assert name is not None  # noqa: S101
     release = releases.directory(root, name)
     python, _, *arguments = command(release)
     check_code = [python, "-c", CHECK, json.dumps(settings), "--check-config", *arguments[1:]]

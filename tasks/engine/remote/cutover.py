@@ -15,12 +15,13 @@ import signal
 import time
 from typing import Any, TypedDict
 
-from . import agent, nginx, probe, process, releases
-from .failure import Failed
+from . import agent, lock, nginx, probe, process, releases
+from .failure import Failed, describe
 
 PAUSE = 0.02
 LOG_LINES = 15
 LOG_BYTES = 8000
+GONE = "the deployer went away"
 
 
 class Plan(TypedDict):
@@ -44,11 +45,28 @@ class Plan(TypedDict):
     keep: int
 
 
+class Switched(TypedDict):
+    """``old`` is the release that was live; ``answer`` and ``seconds`` are the site's through nginx."""
+
+    old: str | None
+    answer: int
+    seconds: float
+
+
+class Finished(TypedDict):
+    """``drained`` is in seconds; ``cut`` says that requests were still open when the time was up."""
+
+    old: str | None
+    drained: float
+    cut: bool
+
+
 def manager_of(plan: Plan) -> Any:
     """The module of the manager that keeps the programs running."""
     return importlib.import_module(f"fabrelease.tasks.managers.{plan['manager']}")
 
 
+@agent.uninterrupted()
 def start(plan: Plan) -> float:
     """Start the new release's web server beside the old one and ask it until it answers rightly.
 
@@ -58,18 +76,20 @@ def start(plan: Plan) -> float:
     began = time.monotonic()
     log = _log(plan, "web")
     offset = _size(log)
+    agent.if_abandoned(lambda: abandon(plan, GONE))
     try:
         _clear_socket(plan)
         manager_of(plan).add_web(plan["app"], _directory(plan))
         _wait_until_right(plan, log, offset)
-    except Failed as failed:
-        abandon(plan, failed.message)
+    except Exception as error:  # whatever it was, nothing of the new release may stay
+        abandon(plan, str(error))
         raise
     return time.monotonic() - began
 
 
 def abandon(plan: Plan, reason: str) -> None:
     """Stop the new release, which does not serve yet, and mark it bad."""
+    agent.if_abandoned(None)
     manager = manager_of(plan)
     if releases.linked(plan["root"], "current") == plan["release"]:
         return
@@ -77,34 +97,39 @@ def abandon(plan: Plan, reason: str) -> None:
         manager.stop([_web(plan)], plan["stop"])
     with contextlib.suppress(Failed):
         manager.settle(plan["app"])
-    releases.mark_bad(plan["root"], plan["release"], reason.split("\n")[0])
+    releases.mark_bad(plan["root"], plan["release"], reason)
     if releases.linked(plan["root"], "next") == plan["release"]:
         releases.unlink(f"{plan['root']}/next")
 
 
-def switch(plan: Plan) -> dict[str, Any]:
+@agent.uninterrupted()
+def switch(plan: Plan) -> Switched:
     """Point ``current`` at the new release, with its background processes, and ask it through nginx.
 
-    :returns: ``old``, the release that was live, ``answer`` and ``seconds`` of the site.
     :raises Failed: the site does not answer rightly, and everything was switched back.
     """
-    root, manager = plan["root"], manager_of(plan)
-    old = releases.linked(root, "current")
-    changed = old is None or not _same_site(plan, old)
-    releases.update(root, plan["release"], came_after=old)
-    _choose_pool(plan, old)
+    old = releases.linked(plan["root"], "current")
+    releases.update(plan["root"], plan["release"], came_after=old)
     try:
-        _stop_processes(plan, old)
-        releases.link(root, "current", plan["release"])
-        for name in plan["processes"]:
-            manager.add_process(plan["app"], _directory(plan), name)
-        if changed:
-            nginx.reload()
+        _switch(plan, old)
         answer = _ask_site(plan)
-    except Failed as failed:
-        back(plan, old, failed.message)
-        raise Failed(f"{failed.message}\n  {_went_back(old)}", failed.hint, failed.needs_person) from None
-    return {"old": old, **answer}
+    except Exception as error:  # whatever it was, the old release must be live again
+        back(plan, str(error))
+        hint = error.hint if isinstance(error, Failed) else ""
+        raise Failed(f"{describe(error)}\n  {_went_back(old)}", hint) from error
+    agent.if_abandoned(lambda: finish(plan, {"what": f"deploy, finished alone: {GONE}"}))
+    return {"old": old, "answer": plan["ask_site"]["status"], "seconds": answer["seconds"]}
+
+
+def _switch(plan: Plan, old: str | None) -> None:
+    changed = old is None or not _same_site(plan, old)
+    _choose_pool(plan, old)
+    _stop_processes(plan, old)
+    releases.link(plan["root"], "current", plan["release"])
+    for name in plan["processes"]:
+        manager_of(plan).add_process(plan["app"], _directory(plan), name)
+    if changed:
+        nginx.reload()
 
 
 def _choose_pool(plan: Plan, old: str | None) -> None:
@@ -116,9 +141,11 @@ def _choose_pool(plan: Plan, old: str | None) -> None:
         releases.write_atomically(mark, b"")
 
 
-def back(plan: Plan, old: str | None, reason: str) -> None:
+@agent.uninterrupted()
+def back(plan: Plan, reason: str) -> None:
     """Undo a switch: the old release, which still runs, is live again, and the new one is marked bad."""
     root, manager = plan["root"], manager_of(plan)
+    old = releases.read(root, plan["release"]).get("came_after")
     if releases.linked(root, "current") == plan["release"]:
         with contextlib.suppress(Failed):
             manager.stop([_process(plan, name) for name in plan["processes"]], plan["stop"])
@@ -134,26 +161,35 @@ def back(plan: Plan, old: str | None, reason: str) -> None:
     abandon(plan, reason)
 
 
-def finish(plan: Plan, old: str | None, facts: dict[str, Any]) -> dict[str, Any]:
-    """Mark the new release good, let the old one answer what it took, stop it, and prune.
+@agent.uninterrupted()
+def finish(plan: Plan, facts: dict[str, Any]) -> Finished:
+    """Mark the new release good, let the old one answer what it took, and stop it.
+
+    Stopping a release that nobody asks any more, and pruning, are done once the deployer has its answer.
 
     :param facts: for the history: who, what.
-    :returns: ``drained`` seconds and ``cut``, whether requests were cut when the time was up; ``pruned`` ids.
     """
-    root, manager = plan["root"], manager_of(plan)
-    releases.update(root, plan["release"], state="good", served=releases.now())
+    agent.if_abandoned(None)
+    root = plan["root"]
+    release = releases.update(root, plan["release"], state="good", served=releases.now())
     if (releases.history(root)[-1:] or [{}])[0].get("current") != plan["release"]:
         releases.remember(root, plan["release"], **facts)
     if releases.linked(root, "next") == plan["release"]:
         releases.unlink(f"{root}/next")
-    began, quiet = time.monotonic(), True
-    if old is not None and old != plan["release"]:
-        quiet = _drain(releases.read(root, old).get("address") or "", plan["stop"])
+    began, old = time.monotonic(), release.get("came_after")
+    quiet = old is None or _drain(releases.read(root, old).get("address") or "", plan["stop"])
+    lock.finishing(plan["app"])
+    agent.afterwards(lambda: _retire_others(plan))
+    return {"old": old, "drained": time.monotonic() - began, "cut": not quiet}
+
+
+def _retire_others(plan: Plan) -> None:
+    """Stop every program of the application that is not the live release's, and prune."""
+    manager = manager_of(plan)
     others = [program["name"] for program in manager.of_app(plan["app"]) if not _belongs(program["name"], plan)]
     manager.stop(others, plan["stop"] + 5)
     manager.settle(plan["app"])
-    drained = time.monotonic() - began
-    return {"drained": drained, "cut": not quiet, "pruned": releases.prune(root, plan["keep"])}
+    releases.prune(plan["root"], plan["keep"])
 
 
 def clear(app: str, root: str, manager_name: str) -> list[str]:
@@ -237,6 +273,9 @@ def _wait_until_right(plan: Plan, log: str, offset: int) -> None:
         if program is None or manager.is_broken(program):
             what = f"the new release did not start ({program['detail'] if program else 'its program is gone'})"
             break
+        if agent.is_ending():
+            what = GONE
+            break
         if time.monotonic() + PAUSE >= end:
             what = f"the new release did not become healthy within {question['timeout']:g} seconds"
             break
@@ -248,14 +287,14 @@ def _wait_until_right(plan: Plan, log: str, offset: int) -> None:
     )
 
 
-def _ask_site(plan: Plan) -> dict[str, Any]:
+def _ask_site(plan: Plan) -> probe.Answer:
     """Ask through nginx; a reload takes a moment, so for a few seconds a wrong answer is not the last word."""
     question = plan["ask_site"]
     end = time.monotonic() + 5
     while True:
         answer = probe.ask(f"127.0.0.1:{plan['port']}", None, question, question["timeout"])
         if answer["status"] == question["status"]:
-            return {"answer": answer["status"], "seconds": answer["seconds"]}
+            return answer
         if time.monotonic() > end:
             break
         time.sleep(0.1)

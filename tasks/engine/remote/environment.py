@@ -91,15 +91,12 @@ def receive_wheels(root: str, digest: str) -> None:
     os.rename(temporary, path)
 
 
-def ensure(root: str, user: str, spec: Spec) -> dict[str, Any]:
-    """Link ``next/env`` to an environment that holds what *spec* and the release's files ask for.
+def ensure(root: str, user: str, name: str, spec: Spec) -> dict[str, Any]:
+    """Link a release's ``env`` to an environment that holds what *spec* and the release's files ask for.
 
     :returns: ``name``, ``reused``, ``packages`` (a number), ``installer``, ``source`` (the file that was read).
     :raises Failed: nothing to build with, or the requirements cannot be installed.
     """
-    name = releases.linked(root, "next")
-    if name is None:
-        raise Failed("there is no next release to make an environment for", "Push one first: fab push")
     release = releases.directory(root, name)
     made = _ensure(root, user, spec, f"{release}/public", name)
     releases.replace_link(f"{release}/env", f"../../envs/{made['name']}")

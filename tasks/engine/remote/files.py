@@ -37,6 +37,17 @@ def install(files: list[File]) -> list[str]:
     return [file["path"] for file in files if _install(file)]
 
 
+def install_in(root: str, name: str, files: list[File]) -> list[str]:
+    """Write files of a release, and note their digests in its release.json, so that a change by hand is seen."""
+    changed = install(files)
+    place = releases.directory(root, name)
+    digests = {os.path.relpath(file["path"], place): digest(file["path"]) for file in files}
+    known = releases.read(root, name).get("files", {})
+    if {**known, **digests} != known:
+        releases.update(root, name, files={**known, **digests})
+    return changed
+
+
 def _install(file: File) -> bool:
     content, group = base64.b64decode(file["data"]), pwd.getpwnam(file["group"]).pw_gid
     try:

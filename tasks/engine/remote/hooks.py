@@ -30,7 +30,7 @@ def run(root: str, name: str, user: str, kind: str, commands: list[dict[str, obj
             )
 
 
-def build(root: str, name: str, user: str, commands: list[dict[str, object]]) -> None:
+def build(root: str, name: str, user: str, commands: list[dict[str, object]]) -> releases.Release:
     """Run the build hook, which may write into the release's public/; afterwards only root may."""
     public = f"{releases.directory(root, name)}/public"
     if commands:
@@ -39,7 +39,7 @@ def build(root: str, name: str, user: str, commands: list[dict[str, object]]) ->
             run(root, name, user, "build", commands)
         finally:
             process.check(["chown", "-hR", "root", public], "the source could not be taken back from the build")
-    releases.update(root, name, state="built")
+    return releases.update(root, name, state="built")
 
 
 def locate(root: str, name: str, user: str, modules: list[str]) -> dict[str, str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import grp
-import http.client
 import os
 import pwd
 import socket
@@ -35,31 +34,6 @@ class Answer(TypedDict):
     seconds: float
 
 
-class _Connection(http.client.HTTPConnection):
-    def __init__(self, address: str, user: str | None, timeout: float) -> None:
-        super().__init__("localhost", timeout=timeout)
-        self.address, self.as_user = address, user
-
-    def connect(self) -> None:
-        with acting_as(self.as_user):
-            self.sock = connect(self.address, self.timeout or 5)
-
-
-def connect(address: str, timeout: float) -> socket.socket:
-    """Connect to ``unix:PATH`` or ``HOST:PORT``."""
-    if not address.startswith("unix:"):
-        host, _, port = address.rpartition(":")
-        return socket.create_connection((host.strip("[]"), int(port)), timeout)
-    sock = socket.socket(socket.AF_UNIX)
-    sock.settimeout(timeout)
-    try:
-        sock.connect(address[len("unix:") :])
-    except OSError:
-        sock.close()
-        raise
-    return sock
-
-
 @contextlib.contextmanager
 def acting_as(user: str | None) -> Iterator[None]:
     """Open files and sockets with another user's rights; root again afterwards."""
@@ -85,8 +59,16 @@ def ask(address: str, user: str | None, question: Question, timeout: float) -> A
     :param user: connect with this user's rights.
     :param timeout: seconds for connecting and for each piece of the answer.
     """
+    import http.client  # not needed, and slow to import, on the control machine
+
+    from . import unix_http
+
+    def connect(address: str, timeout: float) -> socket.socket:
+        with acting_as(user):
+            return unix_http.connect(address, timeout)
+
     began = time.monotonic()
-    connection = _Connection(address, user, timeout)
+    connection = unix_http.Connection(address, timeout, connect)
     try:
         headers = {
             "Host": question["host"],

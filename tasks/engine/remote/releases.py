@@ -120,9 +120,13 @@ def read(root: str, name: str) -> Release:
 def update(root: str, name: str, **changes: Any) -> Release:
     """Change what is known about a release."""
     release = {**read(root, name), **changes}
+    _write(root, name, release)
+    return release
+
+
+def _write(root: str, name: str, release: Release) -> None:
     content = json.dumps(release, indent=2, ensure_ascii=False, sort_keys=True).encode() + b"\n"
     write_atomically(f"{directory(root, name)}/release.json", content)
-    return release
 
 
 def ids(root: str) -> list[str]:
@@ -150,7 +154,7 @@ def begin(root: str, release: Release) -> None:
     os.makedirs(f"{path}/public")
     os.mkdir(f"{path}/config")
     os.mkdir(f"{path}/run")
-    update(root, **{**release, "name": release["id"]}, state="building")
+    _write(root, release["id"], {**release, "state": "building"})
     link(root, "next", release["id"])
 
 
@@ -212,7 +216,8 @@ def is_good(root: str, name: str) -> bool:
 def mark_bad(root: str, name: str, reason: str) -> None:
     """Mark a release bad with the reason; a good one stays good: it served once."""
     if os.path.isdir(directory(root, name)) and read(root, name)["state"] != "good":
-        update(root, name, state="bad", reason=reason, failed=now())
+        with contextlib.suppress(OSError):  # on a full disk it stays "built", which is not gone back to either
+            update(root, name, state="bad", reason=reason.split("\n")[0], failed=now())
 
 
 def choose_back(root: str, to: str | None) -> Release:

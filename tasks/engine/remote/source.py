@@ -7,7 +7,7 @@ import shutil
 import stat
 from typing import TypedDict
 
-from . import agent, process, releases
+from . import agent, files, process, releases
 from .failure import Failed
 
 # The tree is checked out byte for byte: no attribute of the project's may convert or filter it.
@@ -16,11 +16,11 @@ PLAIN = "* -text -eol -ident -filter -working-tree-encoding -export-ignore -expo
 
 
 class Shared(TypedDict):
-    """What outlives releases: directories, and files whose first content comes with the release."""
+    """What outlives releases: directories; ``files`` that come with the release, ``placed`` from the deployer."""
 
     dirs: list[str]
     files: list[str]
-    placed: list[str]
+    placed: list[files.File]
 
 
 def repository(root: str) -> str:
@@ -98,8 +98,10 @@ def _share(root: str, public: str, owner: str, group: str, shared: Shared) -> No
         _share_directory(f"{root}/shared/{name}", _inside(public, name), owner, group)
     for name in shared["files"]:
         _share_file(f"{root}/shared/{name}", _inside(public, name), owner)
-    for name in shared["placed"]:
-        _link(_inside(public, name), f"{root}/shared/{name}")
+    if changed := files.install(shared["placed"]):
+        agent.output(f"shared/: {', '.join(os.path.basename(path) for path in changed)} written")
+    for file in shared["placed"]:
+        _link(_inside(public, os.path.relpath(file["path"], f"{root}/shared")), file["path"])
 
 
 def _share_directory(kept: str, path: str, owner: str, group: str) -> None:
