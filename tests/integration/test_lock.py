@@ -138,6 +138,24 @@ def through(project: Project, server: Target, proxy: Proxy) -> Iterator[None]:
         path.write_text(before)
 
 
+def test_somebody_who_looks_at_the_lock_does_not_stop_a_deploy(site: Project, shared_server: Target) -> None:
+    look = (
+        "import fcntl, sys, time\n"
+        "while True:\n"
+        "    with open(sys.argv[1]) as file:\n"
+        "        fcntl.flock(file, fcntl.LOCK_SH)\n"
+        "        time.sleep(0.05)\n"
+        "    time.sleep(0.05)\n"
+    )
+    command = ["docker", "exec", shared_server.container.id, "timeout", "60", "python3", "-c", look, LOCK]
+    with subprocess.Popen(command):
+        try:
+            for _ in range(6):
+                site.fab("-H", "prod", "cleanup")
+        finally:
+            shared_server.exec(["pkill", "-f", "LOCK_SH"])
+
+
 def test_a_freeze_is_refused_by_deploy_and_rollback_seen_in_status_and_lifted(site: Project) -> None:
     site.fab("-H", "prod", "lock", "-m", "freeze for the fair")
     try:
