@@ -116,7 +116,6 @@ def switch(plan: Plan) -> Switched:
     """
     old = releases.linked(plan["root"], "current")
     releases.update(plan["root"], plan["release"], came_after=old)
-    _choose_pool(plan, old)
     try:
         _switch(plan, old)
         answer = _ask_site(plan)
@@ -130,6 +129,7 @@ def switch(plan: Plan) -> Switched:
 
 def _switch(plan: Plan, old: str | None) -> None:
     changed = old is None or not _same_site(plan, old)
+    _choose_pool(plan, old)
     _stop_processes(plan, old)
     releases.link(plan["root"], "current", plan["release"])
     for name in plan["processes"]:
