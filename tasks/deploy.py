@@ -6,7 +6,7 @@ import time
 
 from invoke.context import Context
 
-from .engine import configuration, hosts, terminal
+from .engine import configuration, hosts
 from .engine.hosts import Host
 from .engine.verb import verb
 from .push import Wanted, new_id, revision
@@ -33,12 +33,16 @@ def deploy(c: Context, ref: str | None = None, force: bool = False) -> None:
     name = new_id(wanted)
     hosts.each(where, lambda host: build(host, wanted, name), f"building {wanted}")
     switch_over(where)
-    terminal.say(
-        "",
-        "deploy",
-        f"{wanted} is live on {len(where)} of {len(where)} hosts, {time.monotonic() - began:.1f} s",
-        "green",
-    )
+    _summary(where, wanted, time.monotonic() - began)
+
+
+def _summary(where: list[Host], wanted: Wanted, seconds: float) -> None:
+    for host in where:
+        site = host.settings.site
+        port = "" if site.port == 80 else f":{site.port}"
+        host.say(
+            "deploy", f"{wanted} is live at http://{site.domains[0]}{port}{site.path} ({seconds:.1f} s)", "green"
+        )
 
 
 def build(host: Host, wanted: Wanted, name: str) -> None:

@@ -71,12 +71,8 @@ def revision(settings: Settings, ref: str | None) -> Wanted:
         else git.resolve(settings.local(where.path or "."), ref or where.ref)
     )
     if found.uncommitted:
-        terminal.say(
-            "",
-            "push",
-            f"{found.uncommitted} uncommitted changes in {found.repository} are not deployed",
-            "yellow",
-        )
+        changes = "1 uncommitted change" if found.uncommitted == 1 else f"{found.uncommitted} uncommitted changes"
+        terminal.say("", "push", f"not deployed: {changes} in {found.repository}", "yellow")
     return Wanted(found.commit, found.commit, found.short, found.subject, found.ref, found, _procfile(found))
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from invoke.context import Context
 
-from .engine import configuration, hosts, terminal
+from .engine import hosts, planning, terminal
 from .engine.errors import Error
 from .engine.hosts import Host
 from .engine.remote import report
@@ -48,7 +48,7 @@ class Unwell(Error):
 
 def _state(host: Host) -> dict[str, Any]:
     try:
-        return host.call(report.status, configuration.plan(host.settings, {"id": ""}))
+        return host.call(report.status, planning.plan(host.settings, {"id": ""}))
     except Error as error:
         return {
             "set_up": None,
@@ -109,7 +109,7 @@ def _row(host: Host, state: dict[str, Any]) -> list[Any]:
         mark,
         Text(f"{host.settings.stage}/{host.name}" if host.settings.stage != host.name else host.name),
         Text("\n".join([current.get("id", "-"), *notes])),
-        Text(revision[:40]),
+        Text(revision if len(revision) <= 40 else revision[:39] + "…"),
         _age(current.get("served") or current.get("made")),
         Text(str(current.get("who") or "")),
         Text("\n").join(programs),

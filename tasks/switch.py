@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from invoke.context import Context
 
-from .engine import configuration, hosts
+from .engine import hosts, planning
 from .engine.errors import Error, HostError
 from .engine.hosts import Host, each
 from .engine.remote import cutover, hooks
@@ -67,7 +67,7 @@ def _plan(host: Host) -> cutover.Plan:
     if release.get("state") != "built" or not release.get("address"):
         what = f"the next release {release['id']} is not complete" if release else "there is no next release"
         raise HostError(host.name, what, "Run the steps before: fab push venv gunicorn supervisor nginx")
-    return configuration.plan(host.settings, release)
+    return planning.plan(host.settings, release)
 
 
 Phase = Callable[[Host, cutover.Plan], Step]
@@ -145,4 +145,4 @@ def _run_hooks(host: Host, plan: cutover.Plan, kind: str) -> None:
             f"{plan['release']} is live, but {error.what}",
             "Run it again by hand: fab run '…', or go back: fab rollback",
         ) from error
-    host.say(kind, f"{len(commands)} command{'s' if len(commands) > 1 else ''} done")
+    host.say("hooks", f"{kind}: {len(commands)} command{'s' if len(commands) > 1 else ''} done")

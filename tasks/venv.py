@@ -10,7 +10,7 @@ from typing import Any
 
 from invoke.context import Context
 
-from .engine import configuration, hosts
+from .engine import configuration, hosts, planning
 from .engine.errors import UsageError
 from .engine.hosts import Host
 from .engine.remote import environment, files, hooks
@@ -41,7 +41,7 @@ def steps(host: Host) -> list[Step]:
         "wheelhouse": _send_wheels(host, python.wheelhouse),
         "package": None if wheel else package,
         "wheel": _send_wheels(host, wheel),
-        "packages": [*python.packages, *configuration.server_of(settings).REQUIREMENTS],
+        "packages": [*python.packages, *planning.server_of(settings).REQUIREMENTS],
     }
     build = [hook.model_dump() for hook in settings.hooks.build]
 

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-import importlib
 import itertools
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from .errors import HostError, UsageError
 from .hosts import Host
+from .planning import manager_of, server_of
 from .remote import configure, files, hooks, nginx, releases
-from .remote.cutover import Plan
-from .remote.probe import Question
 from .remote.wire import Call
 from .session import Step, reference
 
@@ -28,16 +26,6 @@ if TYPE_CHECKING:
 TEMPLATES = Path(__file__).parents[2] / "templates"
 SITE = {"nginx.conf": "nginx/site.conf.j2"}
 LAUNCH = TEMPLATES / "launch.sh"
-
-
-def server_of(settings: Settings) -> ModuleType:
-    """The module of the server that runs the application."""
-    return importlib.import_module(f"fabrelease.tasks.servers.{settings.web.server}")
-
-
-def manager_of(settings: Settings) -> ModuleType:
-    """The module of the manager that keeps the server running."""
-    return importlib.import_module(f"fabrelease.tasks.managers.{settings.manager}")
 
 
 class Building:
@@ -238,47 +226,6 @@ def render_alone(host: Host, template: str) -> str:
 def _facts(host: Host) -> SimpleNamespace:
     facts = host.facts
     return SimpleNamespace(**{**facts, "name": host.name, "nginx_version": tuple(facts["nginx_version"])})
-
-
-def plan(settings: Settings, release: releases.Release) -> Plan:
-    """What the cutover to a release needs to know.
-
-    :param release: what the host knows about it.
-    """
-    health, site = settings.health, settings.site
-    prefix = site.path.rstrip("/")
-    host = site.domains[0]
-    if site.port not in (80, 443):
-        host = f"{host}:{site.port}"
-    headers = {"X-Forwarded-Proto": "http", "X-Forwarded-For": "127.0.0.1"}
-    if prefix:
-        headers["SCRIPT_NAME"] = prefix
-    ask: Question = {
-        "path": prefix + health.path,
-        "host": host,
-        "headers": headers,
-        "status": health.status,
-        "timeout": health.timeout,
-    }
-    return {
-        "app": settings.app,
-        "root": settings.root,
-        "manager": settings.manager,
-        "user": settings.user,
-        "release": release["id"],
-        "address": release.get("address", ""),
-        "processes": release.get("processes", []),
-        "ask": ask,
-        "ask_site": {**ask, "headers": {}},
-        "port": site.port,
-        "stop": graceful_timeout(settings) + 10,
-        "keep": settings.keep_releases,
-    }
-
-
-def graceful_timeout(settings: Settings) -> float:
-    """Seconds that running requests get to finish when a release is stopped."""
-    return float(settings.web.settings.get("graceful_timeout", server_of(settings).GRACEFUL_TIMEOUT))
 
 
 def read_secrets(settings: Settings) -> dict[str, str]:

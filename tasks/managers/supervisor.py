@@ -20,6 +20,7 @@ from ..engine.remote.failure import Failed
 
 PACKAGES = ["supervisor"]
 SERVICES = ["supervisor"]
+DROPINS = {"supervisor": "RestartSec=1"}  # Debian's unit waits 50 seconds
 WEB, PROCESSES = "supervisor.conf", "processes.conf"
 TEMPLATES = {WEB: "supervisor/web.conf.j2", PROCESSES: "supervisor/processes.conf.j2"}
 CONFIGURATION = ("/etc/supervisor/supervisord.conf", "/etc/supervisord.conf")
@@ -100,15 +101,37 @@ def add_web(app: str, release: str) -> None:
     _add(f"{app}-{name}")
 
 
-def add_process(app: str, release: str, process_name: str) -> None:
-    """Start a background process of the release that is current now."""
-    _add(f"{app}-{os.path.basename(release)}-{process_name}")
+def add(name: str) -> None:
+    """Start a program of the release that is current."""
+    _add(name)
 
 
 def settle(app: str) -> None:
     """Forget what only a running cutover needs; what is current is read from its own links."""
-    releases.unlink(_next(app))
-    _reread()
+    if releases.unlink(_next(app)):
+        _reread()
+
+
+def ensure_running() -> list[str]:
+    """Start supervisord where it is down, and wait until it answers; whether it was said in words."""
+    try:
+        programs()
+        return []
+    except Failed:
+        process.check(
+            ["systemctl", "start", "supervisor"],
+            "supervisord could not be started",
+            "Look at: journalctl -u supervisor",
+        )
+    end = time.monotonic() + RPC_SECONDS
+    while True:
+        try:
+            programs()
+            return ["started supervisord, which was down"]
+        except Failed:
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.1)
 
 
 def stop(names: list[str], timeout: float) -> None:

@@ -13,7 +13,18 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.integration.support import DOMAIN, ask, current, live_state, programs, revision, running, sh, unharmed, wait_for
+from tests.integration.support import (
+    DOMAIN,
+    ask,
+    current,
+    live_state,
+    programs,
+    revision,
+    running,
+    sh,
+    unharmed,
+    wait_for,
+)
 from tests.integration.terminal import typed
 from tests.project import Project
 from tests.target import ASKER_PASSWORD, Target

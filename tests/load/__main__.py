@@ -30,7 +30,7 @@ checked: it comes whole from one release, and never from an older one than an an
 request was sent. Each POST writes its key down where it is executed: at the end every answered one is there once,
 and none is there twice. "Slow" requests take up to 2.5 seconds.
 
-| served by | requests | of these POST | slow | cutovers | failed | POST twice | requests/s | slowest answer | a cutover takes |
+| served by | requests | POST | slow | cutovers | failed | POST twice | requests/s | slowest answer | a cutover takes |
 | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |
 """
 FOOT = """
@@ -85,7 +85,13 @@ def write(results: list[Result], seconds: float, path: Path) -> None:
         requests=sum(result.requests.total() for result in results),
         cutovers=sum(result.cutovers for result in results),
         minutes=seconds / 60,
-        machine=f"{len(os.sched_getaffinity(0))} cores, {platform.system()} {platform.machine()}, fabrelease {version('fabrelease')}",
+        machine=", ".join(
+            [
+                f"{len(os.sched_getaffinity(0))} cores",
+                f"{platform.system()} {platform.machine()}",
+                f"fabrelease {version('fabrelease')}",
+            ]
+        ),
     )
     path.write_text(HEAD + "".join(f"{row(result)}\n" for result in results) + foot)
 

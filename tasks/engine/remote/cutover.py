@@ -10,6 +10,7 @@ import contextlib
 import glob
 import importlib
 import os
+import pwd
 import re
 import signal
 import time
@@ -22,6 +23,7 @@ from .failure import Failed, describe
 PAUSE = 0.02
 LOG_LINES = 15
 LOG_BYTES = 8000
+ORPHAN_SECONDS = 5
 GONE = "the deployer went away"
 
 
@@ -114,7 +116,6 @@ def switch(plan: Plan) -> Switched:
     """
     old = releases.linked(plan["root"], "current")
     releases.update(plan["root"], plan["release"], came_after=old)
-    _choose_pool(plan, old)
     try:
         _switch(plan, old)
         answer = _ask_site(plan)
@@ -128,10 +129,11 @@ def switch(plan: Plan) -> Switched:
 
 def _switch(plan: Plan, old: str | None) -> None:
     changed = old is None or not _same_site(plan, old)
+    _choose_pool(plan, old)
     _stop_processes(plan, old)
     releases.link(plan["root"], "current", plan["release"])
     for name in plan["processes"]:
-        manager_of(plan).add_process(plan["app"], _directory(plan), name)
+        manager_of(plan).add(_process(plan, name))
     if changed:
         nginx.reload()
 
@@ -176,7 +178,7 @@ def finish(plan: Plan, facts: dict[str, Any]) -> Finished:
     agent.if_abandoned(None)
     root = plan["root"]
     release = releases.update(root, plan["release"], state="good", served=releases.now())
-    if (releases.history(root)[-1:] or [{}])[0].get("current") != plan["release"]:
+    if not _is_remembered(plan):
         releases.remember(root, plan["release"], **facts)
     if releases.linked(root, "next") == plan["release"]:
         releases.unlink(f"{root}/next")
@@ -193,38 +195,69 @@ def _retire_others(plan: Plan) -> None:
     others = [program["name"] for program in manager.of_app(plan["app"]) if not _belongs(program["name"], plan)]
     manager.stop(others, plan["stop"] + 5)
     manager.settle(plan["app"])
+    _kill_orphans(plan)
     releases.prune(plan["root"], plan["keep"])
     source.tidy(plan["root"])
 
 
-def clear(app: str, root: str, manager_name: str) -> list[str]:
+def clear(plan: Plan) -> list[str]:
     """Clear away what a cutover left that did not come to its end, whatever ended it.
 
-    The release that ``current`` points to is the live one, and every program, process, link and directory
-    that belongs to another is left over.
+    The release that ``current`` points to is the live one: it is brought up where it is down, and every
+    program, process, link and directory that belongs to another is left over.
 
+    :param plan: as for a cutover; its release does not matter.
     :returns: what was cleared away, in words.
     """
-    manager = importlib.import_module(f"fabrelease.tasks.managers.{manager_name}")
-    current, cleared = releases.linked(root, "current"), []
-    programs = manager.of_app(app)
-    strangers = [p["name"] for p in programs if current is None or not _is_of(p["name"], app, current)]
+    root, manager = plan["root"], manager_of(plan)
+    cleared: list[str] = nginx.ensure_running() + manager.ensure_running()
+    current = releases.linked(root, "current")
+    programs = manager.of_app(plan["app"])
+    strangers = [p["name"] for p in programs if current is None or not _is_of(p["name"], plan["app"], current)]
     if strangers:
-        manager.stop(strangers, 60)
+        manager.stop(strangers, plan["stop"] + 5)
         cleared.append(f"stopped {', '.join(strangers)}")
-    manager.settle(app)
-    cleared += [f"killed left-over process {pid}" for pid in _kill_orphans(root, {p["pid"] for p in programs})]
+    manager.settle(plan["app"])
+    cleared += [f"killed left-over process {pid}" for pid in _kill_orphans(plan)]
     cleared += [f"removed {path}" for path in _clear_links(root)]
-    if current is not None and (releases.history(root)[-1:] or [{}])[0].get("current") != current:
-        releases.remember(root, current, what="found live after a broken cutover")
-        releases.update(root, current, state="good")
-    return cleared
+    return cleared + (_bring_up(_plan_of(plan, current)) if current else [])
 
 
-def runs(app: str, manager_name: str, release: str) -> bool:
-    """Whether a release's web program is running."""
-    manager = importlib.import_module(f"fabrelease.tasks.managers.{manager_name}")
-    return any(p["name"] == f"{app}-{release}" and manager.is_up(p) for p in manager.of_app(app))
+def _plan_of(plan: Plan, name: str) -> Plan:
+    """The same plan for a release that is on the host."""
+    known = releases.read(plan["root"], name)
+    return {**plan, "release": name, "address": known.get("address", ""), "processes": known.get("processes", [])}
+
+
+def _bring_up(plan: Plan) -> list[str]:
+    """Start what is down of the live release, and finish a cutover to it that was cut off after its rename."""
+    manager, cleared = manager_of(plan), []
+    up = {program["name"] for program in manager.of_app(plan["app"]) if manager.is_up(program)}
+    for name in [_web(plan), *(_process(plan, name) for name in plan["processes"])]:
+        if name not in up:
+            manager.add(name)
+            cleared.append(f"started {name}")
+    if _is_remembered(plan):
+        return cleared
+    nginx.reload()
+    try:
+        _ask_site(plan)
+    except Failed as failed:
+        return [*cleared, f"{plan['release']} went live in a cutover that was cut off, and {failed.message}"]
+    releases.remember(plan["root"], plan["release"], what="found live after a cutover that was cut off")
+    releases.update(plan["root"], plan["release"], state="good", served=releases.now())
+    return [*cleared, f"finished the cutover to {plan['release']}, which had been cut off"]
+
+
+def _is_remembered(plan: Plan) -> bool:
+    return bool((releases.history(plan["root"])[-1:] or [{}])[0].get("current") == plan["release"])
+
+
+def runs(plan: Plan, name: str) -> bool:
+    """Whether all programs of a release are up."""
+    manager, wanted = manager_of(plan), _plan_of(plan, name)
+    up = {program["name"] for program in manager.of_app(plan["app"]) if manager.is_up(program)}
+    return up >= {_web(wanted), *(_process(wanted, process_name) for process_name in wanted["processes"])}
 
 
 def _clear_links(root: str) -> list[str]:
@@ -240,29 +273,46 @@ def _clear_links(root: str) -> list[str]:
     return found
 
 
-def _kill_orphans(root: str, known: set[int]) -> list[int]:
-    """End processes that run code of our releases and have lost the manager that started them."""
-    orphans = [pid for pid, parent in _processes_of(root).items() if parent == 1 and pid not in known]
+def _kill_orphans(plan: Plan) -> list[int]:
+    """End processes that run our releases and have lost the manager that started them, with their groups."""
+    known = {program["pid"] for program in manager_of(plan).of_app(plan["app"])}
+    orphans = [pid for pid in _orphans(plan) if pid not in known]
+    groups = {os.getpgid(pid) for pid in orphans} - {os.getpgid(0)}
     for number in (signal.SIGTERM, signal.SIGKILL):
-        for pid in orphans:
+        for group in groups:
             with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, number)
-        end = time.monotonic() + 5
-        while time.monotonic() < end and any(os.path.isdir(f"/proc/{pid}") for pid in orphans):
+                os.killpg(group, number)
+        end = time.monotonic() + ORPHAN_SECONDS
+        while time.monotonic() < end and any(map(_group_lives, groups)):
             time.sleep(PAUSE)
     return orphans
 
 
-def _processes_of(root: str) -> dict[int, int]:
-    """The processes whose working directory or program lies in our releases, with their parents."""
-    found = {}
-    for entry in os.listdir("/proc"):
-        if entry.isdigit():
-            with contextlib.suppress(OSError, ValueError, IndexError):
-                if os.readlink(f"/proc/{entry}/cwd").startswith(f"{root}/releases/"):
-                    with open(f"/proc/{entry}/stat", encoding="utf-8", errors="replace") as file:
-                        found[int(entry)] = int(file.read().rsplit(")", 1)[1].split()[1])
+def _group_lives(group: int) -> bool:
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def _orphans(plan: Plan) -> list[int]:
+    """The user's processes without a parent that the manager started, or that were started from a release."""
+    uid, units = pwd.getpwnam(plan["user"]).pw_uid, manager_of(plan).SERVICES
+    found = []
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        with contextlib.suppress(OSError):
+            if os.stat(f"/proc/{pid}").st_uid != uid or _proc(pid, "stat").rsplit(")", 1)[1].split()[1] != "1":
+                continue
+            managed = any(f"/{unit}.service" in _proc(pid, "cgroup") for unit in units)
+            if managed or f"{plan['root']}/releases/" in _proc(pid, "cmdline"):
+                found.append(int(pid))
     return found
+
+
+def _proc(pid: str, name: str) -> str:
+    with open(f"/proc/{pid}/{name}", encoding="utf-8", errors="replace") as file:
+        return file.read()
 
 
 def _wait_until_right(plan: Plan, log: str, offset: int) -> None:
@@ -354,7 +404,7 @@ def _stop_processes(plan: Plan, old: str | None) -> None:
 def _start_processes_of(plan: Plan, old: str | None) -> None:
     if old is not None:
         for name in releases.read(plan["root"], old).get("processes", []):
-            manager_of(plan).add_process(plan["app"], releases.directory(plan["root"], old), name)
+            manager_of(plan).add(f"{plan['app']}-{old}-{name}")
 
 
 def _went_back(old: str | None) -> str:

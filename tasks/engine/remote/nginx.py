@@ -150,3 +150,11 @@ def reload() -> None:
         "nginx could not be reloaded",
         "Look at: journalctl -u nginx",
     )
+
+
+def ensure_running() -> list[str]:
+    """Start nginx where it is down; whether it was said in words."""
+    if process.run(["systemctl", "--quiet", "is-active", "nginx"]).status == 0:
+        return []
+    process.check(["systemctl", "restart", "nginx"], "nginx could not be started", "Look at: journalctl -u nginx")
+    return ["started nginx, which was down"]

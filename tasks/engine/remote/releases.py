@@ -279,13 +279,20 @@ def prune(root: str, keep: int) -> list[str]:
     bad = [name for name in ids(root) if name not in good]
     kept = {linked(root, "current"), linked(root, "next"), back(root), *good[-keep:], *bad[-1:]}
     removed = [name for name in ids(root) if name not in kept]
-    for name in removed:
-        shutil.rmtree(directory(root, name), ignore_errors=True)
-    used = {os.path.basename(read(root, name).get("environment", "")) for name in ids(root)}
-    for path in _entries(f"{root}/envs"):
-        if os.path.basename(path) not in used:
-            shutil.rmtree(path, ignore_errors=True)
+    for name in removed:  # out of sight first: half a release is none
+        os.rename(directory(root, name), f"{root}/releases/.{name}")
+    staying = [read(root, name) for name in ids(root)]
+    _remove(f"{root}/envs", {str(release.get("environment")) for release in staying})
+    _remove(f"{root}/wheels", {digest for release in staying for digest in release.get("wheels", [])})
+    _remove(f"{root}/releases", set(ids(root)))
     return removed
+
+
+def _remove(folder: str, kept: set[str]) -> None:
+    """Remove the directories in a folder that are not among those to keep."""
+    for path in _entries(folder):
+        if os.path.basename(path) not in kept:
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def _entries(path: str) -> list[str]:
