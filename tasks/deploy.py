@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 
 from invoke.context import Context
 
 from .engine import configuration, hosts
+from .engine.errors import Error, HostError
 from .engine.hosts import Host
+from .engine.remote import releases
 from .engine.verb import verb
 from .push import Wanted, new_id, revision
 from .push import steps as push_steps
@@ -31,7 +34,11 @@ def deploy(c: Context, ref: str | None = None, force: bool = False) -> None:
             host.say("deploy", f"nothing to do: {wanted} is live already", "green")
         return
     name = new_id(wanted)
-    hosts.each(where, lambda host: build(host, wanted, name), f"building {wanted}")
+    try:
+        hosts.each(where, lambda host: build(host, wanted, name), f"building {wanted}")
+    except Error as error:
+        hosts.each(where, lambda host: _give_up(host, str(error).split("\n")[0]))
+        raise
     switch_over(where)
     _summary(where, wanted, time.monotonic() - began)
 
@@ -43,6 +50,11 @@ def _summary(where: list[Host], wanted: Wanted, seconds: float) -> None:
         host.say(
             "deploy", f"{wanted} is live at http://{site.domains[0]}{port}{site.path} ({seconds:.1f} s)", "green"
         )
+
+
+def _give_up(host: Host, reason: str) -> None:
+    with contextlib.suppress(HostError):  # the first failure is what is told
+        host.call(releases.give_up, host.settings.root, reason, host.settings.keep_releases)
 
 
 def build(host: Host, wanted: Wanted, name: str) -> None:

@@ -101,10 +101,17 @@ def read_json(server: Target, path: str) -> Any:
     return json.loads(server.exec(["cat", path]).stdout)
 
 
+def tree(server: Target, *places: str) -> list[str]:
+    """All files below some places, with owners, modes, sizes, link targets, inodes and times; logs are left out.
+
+    A directory's own time and size change with a temporary file that comes and goes.
+    """
+    found = "find \"$@\" -name logs -prune -o -type d -printf '%p %m %u %g\\n' -o -printf '%p %y %m %u %g %s %l %i %T@\\n'"
+    return sorted(sh(server, found, *places).splitlines())
+
+
 def live_state(server: Target, root: str) -> dict[str, Any]:
     """All that a deploy which fails must leave as it was."""
-    places = "/etc/nginx /etc/supervisor /etc/logrotate.d"
-    walk = f"find {places} -type d -printf '%p %m %u\\n' -o -printf '%p %y %m %u %s %l %i %T@\\n' | sort"
     owned = "for p in /proc/[0-9]*; do case $(readlink $p/cwd) in \"$1\"/releases/*) echo ${p#/proc/};; esac; done"
     link = server.exec(["readlink", f"{root}/current"], check=False).stdout.decode().strip()
     return {
@@ -112,7 +119,7 @@ def live_state(server: Target, root: str) -> dict[str, Any]:
         "programs": {name: pid for name, (_, pid) in programs(server).items()},
         # Workers come and go; masters and background processes do not.
         "strangers": strangers(server, root, link, sh(server, owned, root).split()),
-        "etc": sh(server, walk).splitlines(),
+        "etc": tree(server, "/etc/nginx", "/etc/supervisor", "/etc/logrotate.d"),
     }
 
 

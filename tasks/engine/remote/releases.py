@@ -240,6 +240,16 @@ def mark_bad(root: str, name: str, reason: str) -> None:
             update(root, name, state="bad", reason=reason.split("\n")[0], failed=now())
 
 
+def give_up(root: str, reason: str, keep: int) -> None:
+    """Mark ``next``, which could not be built, bad with the reason; it is not worked on any more."""
+    name = linked(root, "next")
+    if name is None or name == linked(root, "current"):
+        return
+    mark_bad(root, name, reason)
+    unlink(f"{root}/next")
+    prune(root, keep)
+
+
 def choose_back(root: str, to: str | None) -> Release:
     """The release a rollback goes to.
 
