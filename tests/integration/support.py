@@ -110,8 +110,15 @@ def tree(server: Target, *places: str) -> list[str]:
     return sorted(sh(server, found, *places).splitlines())
 
 
+def settle(server: Target) -> None:
+    """Wait until nothing is left to be done: a deploy leaves the old release stopping, and holds the lock until then."""
+    wait = 'for lock in /run/fabrelease/*.lock; do [ ! -e "$lock" ] || flock --shared --timeout 60 "$lock" true; done'
+    sh(server, wait)
+
+
 def live_state(server: Target, root: str) -> dict[str, Any]:
     """All that a deploy which fails must leave as it was."""
+    settle(server)
     owned = "for p in /proc/[0-9]*; do case $(readlink $p/cwd) in \"$1\"/releases/*) echo ${p#/proc/};; esac; done"
     link = server.exec(["readlink", f"{root}/current"], check=False).stdout.decode().strip()
     return {

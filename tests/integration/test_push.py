@@ -119,8 +119,7 @@ def test_a_dirty_work_tree_is_said_and_not_deployed(project: Project, shared_ser
     (project.repository.path / "unix.txt").write_text("changed, not committed\n")
     (project.repository.path / "new").write_text("not added\n")
     said = project.fab("-H", "prod", "push").stderr
-    assert "2 uncommitted changes" in said
-    assert "are not deployed" in said
+    assert "not deployed: 2 uncommitted changes" in said
     assert pushed(shared_server) == committed(project.repository)
     assert "uncommitted" not in project.fab("-H", "prod", "push", "--ref", "one").stderr
 

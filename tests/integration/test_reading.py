@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.integration.support import ask, children, current, environment_of, programs, revision, sh, unharmed, wait_for
+from tests.integration.support import ask, children, current, environment_of, programs, revision, settle, sh, unharmed, wait_for
 from tests.project import Project
 from tests.target import Target
 
@@ -238,6 +238,7 @@ def test_only_as_many_good_releases_are_kept_as_asked_for(site: Project, shared_
     for ref in ("one", "two", "one"):
         site.fab("-H", "few", "deploy", "--ref", ref)
     site.fab("-H", "few", "deploy", "--ref", "broken-import", status=1)
+    settle(shared_server)
     told = listing(site)
     good = [release["ref"] for release in told["releases"] if release["state"] == "good"]
     assert good == ["two", "one"]

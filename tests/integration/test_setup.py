@@ -40,7 +40,7 @@ def test_a_bare_server_is_prepared_once_and_apt_is_waited_for(project: Project, 
     assert "waiting up to 300 seconds" in said
     for name in ("nginx", "supervisor", "git"):
         assert f"package {name}" in said
-        assert sh(bare_server, 'dpkg-query -Wf "${db:Status-Status}" "$1"', name) == "installed"
+        assert sh(bare_server, 'dpkg-query -Wf "$1" "$2"', "${db:Status-Status}", name) == "installed"
     for service in ("nginx", "supervisor"):
         assert sh(bare_server, 'systemctl is-enabled "$1"; systemctl is-active "$1"', service).split() == ["enabled", "active"]
     assert sh(bare_server, "getent passwd djangosite").strip().endswith("/usr/sbin/nologin")

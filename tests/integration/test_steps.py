@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.integration.support import current, revision, sh, tree, unharmed
+from tests.integration.support import current, revision, settle, sh, tree, unharmed
 from tests.project import Project
 from tests.target import Target
 
@@ -92,6 +92,7 @@ def test_each_step_is_a_process_of_its_own_and_changes_nothing_the_second_time(
         site.fab("-H", "prod", *arguments)
         if STEPS.index(step) < STEPS.index("switch"):
             assert revision(shared_server) == before == "two"  # nothing live is touched
+        settle(shared_server)
         there = tree(shared_server, ROOT, "/etc/nginx", "/etc/supervisor")
         said = site.fab("-H", "prod", *arguments).stderr
         assert tree(shared_server, ROOT, "/etc/nginx", "/etc/supervisor") == there, step
