@@ -37,7 +37,7 @@ def deploy(c: Context, ref: str | None = None, force: bool = False) -> None:
     name = new_id(wanted)
     try:
         hosts.each(where, lambda host: build(host, wanted, name), f"building {wanted}")
-    except Error as error:
+    except Error:
         hosts.each(where, lambda host: _give_up(host, str(error).split("\n")[0]))
         raise
     switch_over(where)

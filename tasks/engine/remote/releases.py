@@ -138,8 +138,10 @@ def read(root: str, name: str) -> Release:
 
 def update(root: str, name: str, **changes: Any) -> Release:
     """Change what is known about a release."""
-    release = {**read(root, name), **changes}
-    _write(root, name, release)
+    known = read(root, name)
+    release = {**known, **changes}
+    if release != known:
+        _write(root, name, release)
     return release
 
 
