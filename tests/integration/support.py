@@ -119,7 +119,7 @@ def settle(server: Target) -> None:
 def live_state(server: Target, root: str) -> dict[str, Any]:
     """All that a deploy which fails must leave as it was."""
     settle(server)
-    owned = "for p in /proc/[0-9]*; do case $(readlink $p/cwd) in \"$1\"/releases/*) echo ${p#/proc/};; esac; done"
+    owned = 'for p in /proc/[0-9]*; do case $(readlink $p/cwd) in "$1"/releases/*) echo ${p#/proc/};; esac; done'
     link = server.exec(["readlink", f"{root}/current"], check=False).stdout.decode().strip()
     return {
         "current": link,

@@ -57,9 +57,9 @@ def project(shared_server: Target, tmp_path: Path) -> Project:
     repository.path.mkdir()
     repository.git("init", "--quiet", "--initial-branch=main")
     for name, content in FILES.items():
-        path = os.path.join(os.fsencode(repository.path), name)
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        Path(os.fsdecode(path)).write_bytes(content)
+        path = repository.path / os.fsdecode(name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
     script = repository.path / "run me.sh"
     script.write_text("#!/bin/sh\n")
     script.chmod(0o755)
@@ -84,7 +84,11 @@ def pushed(server: Target) -> dict[str, list[str]]:
 def committed(repository: Repository, ref: str = "HEAD") -> dict[str, list[str]]:
     """The same of a revision, as git has it."""
     listed = subprocess.run(
-        ["git", "ls-tree", "-r", "-z", ref], cwd=repository.path, env=git_environment(), stdout=subprocess.PIPE, check=True
+        ["git", "ls-tree", "-r", "-z", ref],
+        cwd=repository.path,
+        env=git_environment(),
+        stdout=subprocess.PIPE,
+        check=True,
     ).stdout
     entries = [entry.split(b"\t", 1) for entry in listed.split(b"\0")[:-1]]
     return {name.hex(): [words.decode().split()[0], words.decode().split()[2]] for words, name in entries}
@@ -99,7 +103,9 @@ def test_the_tree_arrives_byte_for_byte(project: Project, shared_server: Target)
     assert shared_server.exec(["ls", "/tmp/executed"], check=False).returncode != 0
 
 
-def test_a_second_push_brings_what_changed_and_takes_away_what_is_gone(project: Project, shared_server: Target) -> None:
+def test_a_second_push_brings_what_changed_and_takes_away_what_is_gone(
+    project: Project, shared_server: Target
+) -> None:
     project.fab("-H", "prod", "push")
     repository = project.repository
     (repository.path / "empty").write_bytes(b"not empty\n")
@@ -144,7 +150,9 @@ def test_a_directory_of_a_repository_is_deployed_alone(project: Project, shared_
 def test_what_a_path_is_shared_over_may_not_lead_out_of_the_release(project: Project, shared_server: Target) -> None:
     (project.repository.path / "media").symlink_to("/etc")
     project.repository.commit("hostile")
-    project.stage({"web1": shared_server}, "hostile", source={"path": "odd"}, shared={"dirs": ["media/inner"], "files": {}})
+    project.stage(
+        {"web1": shared_server}, "hostile", source={"path": "odd"}, shared={"dirs": ["media/inner"], "files": {}}
+    )
     before = sh(shared_server, "ls -la /etc")
     said = project.fab("-H", "hostile", "push", status=1).stderr
     assert "media is no directory in this release" in said
@@ -162,7 +170,10 @@ def test_a_repository_elsewhere_is_deployed_by_its_url(shared_server: Target, tm
     project.fab("-H", "prod", "deploy", "--ref", "main", **cache)
     assert revision(shared_server) == "two"
     with unharmed(shared_server):
-        assert "there is no revision nope" in project.fab("-H", "prod", "deploy", "--ref", "nope", status=2, **cache).stderr
+        assert (
+            "there is no revision nope"
+            in project.fab("-H", "prod", "deploy", "--ref", "nope", status=2, **cache).stderr
+        )
         gone = {"path": None, "git": f"file://{tmp_path}/gone"}
         project.stage({"web1": shared_server}, "gone", source=gone)
         assert "cannot be cloned" in project.fab("-H", "gone", "deploy", status=2, **cache).stderr

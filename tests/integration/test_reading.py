@@ -9,7 +9,18 @@ from typing import Any
 
 import pytest
 
-from tests.integration.support import ask, children, current, environment_of, programs, revision, settle, sh, unharmed, wait_for
+from tests.integration.support import (
+    ask,
+    children,
+    current,
+    environment_of,
+    programs,
+    revision,
+    settle,
+    sh,
+    unharmed,
+    wait_for,
+)
 from tests.project import Project
 from tests.target import Target
 
@@ -52,7 +63,9 @@ def test_status_for_programs_has_its_documented_shape(site: Project, shared_serv
     told = json.loads(site.fab("-H", "prod", "status", "--json").stdout)
     assert (told["version"], told["ok"]) == (1, True)
     (host,) = told["hosts"]
-    assert {key: host[key] for key in ("host", "stage", "app", "ok", "set_up", "next", "lock", "freeze", "problems")} == {
+    assert {
+        key: host[key] for key in ("host", "stage", "app", "ok", "set_up", "next", "lock", "freeze", "problems")
+    } == {
         "host": "web1",
         "stage": "prod",
         "app": "djangosite",
@@ -103,7 +116,10 @@ def test_a_worker_that_is_killed_comes_back_and_is_counted(site: Project, shared
 def test_status_of_a_host_that_cannot_be_reached_still_shows_the_others(site: Project, shared_server: Target) -> None:
     path = site.path / "hosts/prod.yml"
     text = path.read_text()
-    dead = text.replace("hosts:\n", f"hosts:\n  web0:\n    address: 127.0.0.1\n    port: 1\n    known_hosts: {shared_server.known_hosts}\n")
+    dead = text.replace(
+        "hosts:\n",
+        f"hosts:\n  web0:\n    address: 127.0.0.1\n    port: 1\n    known_hosts: {shared_server.known_hosts}\n",
+    )
     path.write_text(dead)
     try:
         done = site.fab("-H", "prod", "status", status=1)
@@ -167,7 +183,7 @@ def test_run_has_the_releases_environment_and_passes_its_status_on(site: Project
     done = site.fab("-H", "prod", "run", "python manage.py check --deploy --fail-level CRITICAL")
     assert "System check identified" in done.stdout + done.stderr
     odd = "printf '%s' 'it'\\''s \"odd\"; $(x) %s é'"
-    assert site.fab("-H", "prod", "run", odd).stdout.rstrip("\n") == "it's \"odd\"; $(x) %s é"
+    assert site.fab("-H", "prod", "run", odd).stdout.rstrip("\n") == 'it\'s "odd"; $(x) %s é'
 
 
 def test_lock_freezes_deploys_until_unlock(site: Project, shared_server: Target) -> None:
@@ -207,7 +223,9 @@ def test_rollback_goes_back_by_id_and_never_to_a_bad_release(site: Project, shar
     bad = listing(site)["releases"][-1]
     assert bad["state"] == "bad"
     with unharmed(shared_server):
-        assert f"{bad['id']} is bad, not good" in site.fab("-H", "prod", "rollback", "--to", bad["id"], status=1).stderr
+        assert (
+            f"{bad['id']} is bad, not good" in site.fab("-H", "prod", "rollback", "--to", bad["id"], status=1).stderr
+        )
         assert "releases answer to" in site.fab("-H", "prod", "rollback", "--to", "2026", status=1).stderr
         assert "no releases answer to 'zzz'" in site.fab("-H", "prod", "rollback", "--to", "zzz", status=1).stderr
         said = site.fab("-H", "prod", "rollback", "--to", current(shared_server, ROOT), status=1).stderr
@@ -245,7 +263,10 @@ def test_only_as_many_good_releases_are_kept_as_asked_for(site: Project, shared_
     assert len(sh(shared_server, 'ls "$1/releases"', ROOT).split()) == len(told["releases"])
     site.fab("-H", "few", "rollback")
     assert revision(shared_server) == "two"
-    used = {sh(shared_server, 'basename "$(readlink "$1")"', f"{ROOT}/releases/{r['id']}/env").strip() for r in told["releases"]}
+    used = {
+        sh(shared_server, 'basename "$(readlink "$1")"', f"{ROOT}/releases/{r['id']}/env").strip()
+        for r in told["releases"]
+    }
     site.fab("-H", "few", "cleanup")
     assert set(sh(shared_server, 'ls "$1/envs"', ROOT).split()) <= used
 

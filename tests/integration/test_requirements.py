@@ -30,7 +30,11 @@ def write(kind: str, place: Path) -> dict[str, Any]:
     if kind == "uv.lock":
         subprocess.run([*uv, "lock"], cwd=place, check=True)
     if kind == "pylock.toml":
-        subprocess.run([*uv, "pip", "compile", "--python-version", "3.10", "--output-file", "pylock.toml", "pyproject.toml"], cwd=place, check=True)
+        subprocess.run(
+            [*uv, "pip", "compile", "--python-version", "3.10", "--output-file", "pylock.toml", "pyproject.toml"],
+            cwd=place,
+            check=True,
+        )
     if kind == "wheelhouse":
         house = place.parent / "house"
         download = [sys.executable, "-m", "pip", "download", "--quiet", "--only-binary=:all:", "--dest", house]

@@ -42,9 +42,14 @@ def test_a_bare_server_is_prepared_once_and_apt_is_waited_for(project: Project, 
         assert f"package {name}" in said
         assert sh(bare_server, 'dpkg-query -Wf "$1" "$2"', "${db:Status-Status}", name) == "installed"
     for service in ("nginx", "supervisor"):
-        assert sh(bare_server, 'systemctl is-enabled "$1"; systemctl is-active "$1"', service).split() == ["enabled", "active"]
+        assert sh(bare_server, 'systemctl is-enabled "$1"; systemctl is-active "$1"', service).split() == [
+            "enabled",
+            "active",
+        ]
     assert sh(bare_server, "getent passwd djangosite").strip().endswith("/usr/sbin/nologin")
-    owners = sh(bare_server, 'cd "$1"; stat -c "%n %U %a" releases envs shared logs home', "/srv/djangosite").splitlines()
+    owners = sh(
+        bare_server, 'cd "$1"; stat -c "%n %U %a" releases envs shared logs home', "/srv/djangosite"
+    ).splitlines()
     assert owners == ["releases root 755", "envs root 755", "shared root 755", "logs root 750", "home djangosite 750"]
     places = ("/etc", "/srv", "/opt")
     before = tree(bare_server, *places)

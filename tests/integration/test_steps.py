@@ -20,14 +20,14 @@ REPOSITORY = Path(__file__).parents[2]
 ROOT = "/srv/djangosite"
 STEPS = ("push", "venv", "gunicorn", "supervisor", "nginx", "switch", "cleanup")
 # Somebody's own project, which has a tasks.py of its own beside its fabfile.
-TASKS = '''
+TASKS = """
 from invoke import task
 
 @task
 def greet(c):
     print("greetings from the project's own tasks.py")
-'''
-FABFILE = '''
+"""
+FABFILE = """
 import fabrelease.tasks
 from fabric import Connection, task
 from fabrelease.tasks import cleanup, gunicorn, nginx, push, supervisor, switch, venv
@@ -48,7 +48,7 @@ def ship(c):
     push(connection, ref="one")
     print("shipping to", connection.run("hostname", hide=True).stdout.strip())
     venv(connection); gunicorn(connection); supervisor(connection); nginx(connection); switch(connection)
-'''
+"""
 
 
 @pytest.fixture(scope="module")
@@ -122,7 +122,13 @@ def own(project: Project, server: Target, installed: Path) -> Any:
         clean = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "VIRTUAL_ENV")}
         command = [installed / "fab", *arguments]
         done = subprocess.run(
-            command, cwd=project.path, env=clean, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=300
+            command,
+            cwd=project.path,
+            env=clean,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=300,
         )
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout + done.stderr
@@ -142,7 +148,10 @@ def test_somebodys_own_fabfile_deploys_with_the_wheel_installed(
     name = sh(shared_server, "hostname").strip()
     assert f"shipping to {name}" in fab("ship")
     assert revision(shared_server) == "one"
-    assert "greet" in subprocess.run([installed / "inv", "--list"], cwd=project.path, capture_output=True, text=True).stdout
+    assert (
+        "greet"
+        in subprocess.run([installed / "inv", "--list"], cwd=project.path, capture_output=True, text=True).stdout
+    )
 
 
 def test_the_wheel_brings_templates_and_no_package_called_tasks(installed: Path) -> None:
@@ -154,7 +163,11 @@ def test_the_wheel_brings_templates_and_no_package_called_tasks(installed: Path)
     )
     done = subprocess.run([installed / "python", "-I", "-c", code], capture_output=True, text=True, check=True)
     there = done.stdout.split()
-    wanted = [*REPOSITORY.glob("templates/**/*.j2"), *REPOSITORY.glob("templates/*.sh"), *REPOSITORY.glob("tasks/**/*.py")]
+    wanted = [
+        *REPOSITORY.glob("templates/**/*.j2"),
+        *REPOSITORY.glob("templates/*.sh"),
+        *REPOSITORY.glob("tasks/**/*.py"),
+    ]
     assert len(wanted) > 40
     assert {str(path.relative_to(REPOSITORY)) for path in wanted} <= set(there)
     assert {"tasks/py.typed", "hosts/example.yml", "hosts/schema.json"} <= set(there)
