@@ -242,13 +242,11 @@ def mark_bad(root: str, name: str, reason: str) -> None:
             update(root, name, state="bad", reason=reason.split("\n")[0], failed=now())
 
 
-def give_up(root: str, reason: str, keep: int) -> None:
-    """Mark ``next``, which could not be built, bad with the reason; it is not worked on any more."""
-    name = linked(root, "next")
-    if name is None or name == linked(root, "current"):
-        return
+def give_up(root: str, name: str, reason: str, keep: int) -> None:
+    """Mark a release that could not be built bad with the reason; it is not worked on any more."""
     mark_bad(root, name, reason)
-    unlink(f"{root}/next")
+    if linked(root, "next") == name:
+        unlink(f"{root}/next")
     prune(root, keep)
 
 
