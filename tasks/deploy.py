@@ -39,7 +39,7 @@ def deploy(c: Context, ref: str | None = None, force: bool = False) -> None:
         hosts.each(where, lambda host: build(host, wanted, name), f"building {wanted}")
     except Error as error:
         reason = str(error).split("\n")[0]
-        hosts.each(where, lambda host: _give_up(host, wanted, reason))
+        hosts.each(where, lambda host: _give_up(host, name, reason))
         raise
     switch_over(where)
     _summary(where, wanted, time.monotonic() - began)
@@ -54,12 +54,9 @@ def _summary(where: list[Host], wanted: Wanted, seconds: float) -> None:
         )
 
 
-def _give_up(host: Host, wanted: Wanted, reason: str) -> None:
-    release, settings = host.next or {}, host.settings
-    if release.get("commit") != wanted.commit:  # it failed before anything of this deploy's was next
-        return
+def _give_up(host: Host, name: str, reason: str) -> None:
     with contextlib.suppress(HostError):  # the first failure is what is told
-        host.call(releases.give_up, settings.root, release["id"], reason, settings.keep_releases)
+        host.call(releases.give_up, host.settings.root, name, reason, host.settings.keep_releases)
 
 
 def build(host: Host, wanted: Wanted, name: str) -> None:

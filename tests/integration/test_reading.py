@@ -45,8 +45,11 @@ def listing(site: Project, stage: str = "prod") -> dict[str, Any]:
 
 
 def test_status_is_a_table_a_person_reads(site: Project, shared_server: Target) -> None:
+    settle(shared_server)
+    name = f"djangosite-{current(shared_server, ROOT)}"
+    assert wait_for(lambda: programs(shared_server)[name][0] == "RUNNING")
     done = site.fab("status")  # without -H: every stage
-    _, pid = programs(shared_server)[f"djangosite-{current(shared_server, ROOT)}"]
+    _, pid = programs(shared_server)[name]
     (line,) = [line for line in done.stdout.splitlines() if "prod/web1" in line]
     for word in (
         current(shared_server, ROOT),
