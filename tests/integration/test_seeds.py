@@ -19,6 +19,7 @@ from tests.integration.support import (
     read_json,
     revision,
     running,
+    settle,
     sh,
     unharmed,
     wait_for,
@@ -451,11 +452,13 @@ def test_a_tcp_upstream_is_switched_and_rolled_back(site: Project, shared_server
     assert site.status("tcp")["ok"]
     site.fab("-H", "prod", "deploy", "--ref", "one")
     assert revision(shared_server) == "one"
+    settle(shared_server)
     assert ":800" not in sh(shared_server, "ss -Hltn")
 
 
 def listening_port(server: Target) -> str:
     """Where the one release listens, for this host alone, and nginx asks it."""
+    settle(server)
     (address,) = [line.split()[3] for line in sh(server, "ss -Hltn").splitlines() if ":800" in line]
     assert f"server {address} max_fails=0 fail_timeout=0;" in sh(server, "nginx -T 2>/dev/null")
     return address
