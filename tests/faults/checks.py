@@ -53,7 +53,7 @@ def status(world: World, is_right: bool) -> list[str]:
     current = Path(there["current"] or "").name or None
     wrong = []
     if ((said["current"] or {}).get("id")) != current:
-        wrong.append(f"status says current is {said['current']}, it is {current}")
+        wrong.append(f"status says current is {said['current']}, it is {current}; {said['problems']}")
     if current and bool(said["site"] and said["site"]["status"] == 200) != is_right:
         wrong.append(f"status says of the site {said['site']}, whole is {is_right}")
     programs = {program["name"] for program in said["programs"]}

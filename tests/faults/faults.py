@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -104,13 +103,16 @@ def small_disk(world: World) -> None:
 def no_more_processes(world: World, fab: subprocess.Popen[str]) -> Iterator[None]:
     """No process and no thread can be started in the whole server any more."""
     # Nothing can be started there once the limit is on, so what lets it go on runs already.
-    later = f"sleep 1; : >{breakpoints.GO}"
     identity = str(world.server.container.id)
-    with subprocess.Popen(["docker", "exec", identity, "sh", "-c", later]):
+    command = ["docker", "exec", "--interactive", identity, "sh", "-c", f"echo; read x; : >{breakpoints.GO}"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as later:
+        assert later.stdin and later.stdout
+        later.stdout.readline()
         limit(identity, 1)
         try:
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                fab.wait(FAB_SECONDS)
+            later.stdin.write(b"\n")
+            later.stdin.close()
+            fab.wait(FAB_SECONDS)
         finally:
             limit(identity, -1)
     yield

@@ -55,11 +55,11 @@ class World:
             hooks={"build": ["true"], "before_switch": ["true"], "after_switch": ["true"]},
             keep_releases=2,
         )
-        path = self.project.path / "hosts/prod.yml"
-        path.write_text(path.read_text().replace(f"port: {self.server.ssh_port}", f"port: {self.proxy.port}"))
-        known = self.server.known_hosts.read_text().splitlines()[0]
-        mine = known.replace(f":{self.server.ssh_port}", f":{self.proxy.port}")
-        self.server.known_hosts.write_text(f"{known}\n{mine}\n")
+        path, known = self.project.path / "hosts/prod.yml", self.project.path / "known_hosts"
+        text = path.read_text().replace(f"port: {self.server.ssh_port}", f"port: {self.proxy.port}")
+        path.write_text(text.replace(str(self.server.known_hosts), str(known)))
+        line = self.server.known_hosts.read_text()
+        known.write_text(line.replace(f":{self.server.ssh_port}", f":{self.proxy.port}"))
 
     def deploy(self, revision: str) -> None:
         """Deploy, without any fault."""
