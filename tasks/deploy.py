@@ -25,6 +25,7 @@ def deploy(c: Context, ref: str | None = None, force: bool = False) -> None:
     """Main: put a revision live on every host of a stage, or on none."""
     began, where = time.monotonic(), hosts.of(c)
     wanted = revision(where[0].settings, ref)
+    hosts.warm_up()
     hosts.each(where, lambda host: host.begin(f"deploy of {wanted.short}"), "looking")
     if not force and all(is_live(host, wanted) for host in where):
         for host in where:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import itertools
 import json
@@ -95,7 +96,7 @@ class Building:
 
     def render(self, template: str, **more: object) -> str:
         """Render one template for this host and release."""
-        return _renderer(self.settings).render(template, **self._variables(), **more)
+        return _renderer(self.host).render(template, **self._variables(), **more)
 
     def directories(self) -> dict[str, list[tuple[str, str]]]:
         """The URL prefixes that nginx serves itself, with their directories: ``static`` and ``media``."""
@@ -160,12 +161,12 @@ class Part:
 def server_part(building: Building) -> Part:
     """The configuration of the server that runs the application."""
     settings, server = building.settings, server_of(building.settings)
-    web = settings.web
+    web, before = settings.web, bool(settings.hooks.before_switch)
     return Part(
         web.server,
         f"{web.app}, {web.workers} workers",
         building.rendered(server.TEMPLATES) + building.environment_files(),
-        reference(server.check, settings.root, building.id, settings.user, web.settings),
+        reference(server.check, settings.root, building.id, settings.user, web.settings, before),
         {"address": building.address},
     )
 
@@ -220,7 +221,7 @@ def static_modules(settings: Settings) -> list[str]:
 
 def render_alone(host: Host, template: str) -> str:
     """Render a template that belongs to no release."""
-    return _renderer(host.settings).render(template, settings=host.settings, host=_facts(host))
+    return _renderer(host).render(template, settings=host.settings, host=_facts(host))
 
 
 def _facts(host: Host) -> SimpleNamespace:
@@ -267,7 +268,8 @@ def digest(settings: Settings) -> str:
     return content.hexdigest()
 
 
-def _renderer(settings: Settings) -> Renderer:
+@functools.cache
+def _renderer(host: Host) -> Renderer:
     from .rendering import Renderer
 
-    return Renderer(settings.project / "templates", settings.host.name)
+    return Renderer(host.settings.project / "templates", host.name)

@@ -63,7 +63,7 @@ def check(root: str, name: str) -> None:
     :raises Failed: it refuses them.
     """
     live = releases.linked(root, "current")
-    if live and _content(root, live) == _content(root, name):
+    if live and releases.same_files(root, live, name, list(TEMPLATES)):
         return
     config = f"{releases.directory(root, name)}/config"
     trial = f"{config}/.check.conf"
@@ -83,15 +83,6 @@ def check(root: str, name: str) -> None:
             f"supervisor refuses the configuration; nothing live was touched{process.quote(done.lines[-5:])}",
             "Look at your templates/supervisor/.",
         )
-
-
-def _content(root: str, name: str) -> list[str]:
-    texts = []
-    for file in (WEB, PROCESSES):
-        path = f"{releases.directory(root, name)}/config/{file}"
-        with contextlib.suppress(FileNotFoundError), open(path, encoding="utf-8") as opened:
-            texts.append(opened.read().replace(name, "ID"))
-    return texts
 
 
 def add_web(app: str, release: str) -> None:

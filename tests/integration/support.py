@@ -103,6 +103,8 @@ def read_json(server: Target, path: str) -> Any:
 
 def live_state(server: Target, root: str) -> dict[str, Any]:
     """All that a deploy which fails must leave as it was."""
+    # A deploy leaves the old release stopping, and holds the lock until that is done.
+    sh(server, 'for lock in /run/fabrelease/*.lock; do flock --shared --timeout 60 "$lock" true; done')
     places = "/etc/nginx /etc/supervisor /etc/logrotate.d"
     walk = f"find {places} -type d -printf '%p %m %u\\n' -o -printf '%p %y %m %u %s %l %i %T@\\n' | sort"
     owned = "for p in /proc/[0-9]*; do case $(readlink $p/cwd) in \"$1\"/releases/*) echo ${p#/proc/};; esac; done"

@@ -44,7 +44,7 @@ def test_a_wheel_is_installed_with_what_it_requires_and_gunicorn(shop: Project, 
     environment = sh(shared_server, 'realpath "$1/env"', ROOT).strip()
     assert len(found) == 3
     for path in found:
-        assert path.startswith(f"{environment}/lib/") or path.startswith(f"{ROOT}/env/lib/"), path
+        assert path.startswith((f"{environment}/lib/", f"{ROOT}/env/lib/")), path
     told = ask(shared_server, "/flasktodo/env").json
     assert (told["revision"], told["version"]) == ("one", "1.0")
     (program,) = shop.status("one")["programs"]

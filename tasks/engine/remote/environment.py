@@ -42,8 +42,11 @@ def find_python(version: str | None) -> str:
     """
     candidates = [f"python{version}", "python3"] if version else ["python3"]
     for path in filter(None, (shutil.which(name, path=process.environment(None)["PATH"]) for name in candidates)):
-        if version is None or _version(path).startswith(f"{version}."):
-            return os.path.realpath(path)
+        real = os.path.realpath(path)
+        if version is None or os.path.basename(real) == f"python{version}":
+            return real
+        if f"{_version(path)}.".startswith(f"{version}."):
+            return real
     uv = find_uv()
     if version and uv:
         done = process.run(
@@ -109,7 +112,7 @@ def _ensure(root: str, user: str, spec: Spec, public: str, name: str) -> dict[st
     python = find_python(spec["python"])
     source = _source(public, spec)
     installer = _installer(spec, source)
-    digest = _digest(public, spec, source, installer, f"{python} {_version(python)}", name)
+    digest = _digest(public, spec, source, installer, python, name)
     path = f"{root}/envs/{digest}"
     with contextlib.suppress(OSError, ValueError), open(f"{path}/{MARK}", encoding="utf-8") as file:
         return {**json.load(file), "reused": True}
@@ -131,6 +134,7 @@ def _ensure(root: str, user: str, spec: Spec, public: str, name: str) -> dict[st
         "source": source,
         "made": releases.now(),
     }
+    releases.flush_all(path)
     releases.write_atomically(f"{path}/{MARK}", json.dumps(made).encode())
     return {**made, "reused": False}
 
@@ -161,7 +165,9 @@ def _installer(spec: Spec, source: str | None) -> str:
 
 def _digest(public: str, spec: Spec, source: str | None, installer: str, python: str, name: str) -> str:
     """The hash of everything that decides what the environment holds."""
-    parts: list[object] = [sorted(spec.items(), key=str), source, installer, python, os.uname().machine]
+    binary = os.stat(python)  # another version of the interpreter is another file
+    parts: list[object] = [sorted(spec.items(), key=str), source, installer, os.uname().machine]
+    parts.append([python, binary.st_size, binary.st_mtime_ns])
     for path in _files(public, source):
         with open(path, "rb") as file:
             text = file.read()

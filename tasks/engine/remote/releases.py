@@ -267,6 +267,22 @@ def choose_back(root: str, to: str | None) -> Release:
     return release
 
 
+def same_files(root: str, one: str, other: str, names: list[str]) -> bool:
+    """Whether two releases have the same files of configuration, but for their own ids in them."""
+    return _texts(root, one, names) == _texts(root, other, names)
+
+
+def _texts(root: str, name: str, names: list[str]) -> list[str | None]:
+    texts: list[str | None] = []
+    for file in names:
+        try:
+            with open(f"{directory(root, name)}/config/{file}", encoding="utf-8") as opened:
+                texts.append(opened.read().replace(name, ""))
+        except FileNotFoundError:
+            texts.append(None)
+    return texts
+
+
 def prune(root: str, keep: int) -> list[str]:
     """Remove the releases that are not needed any more, and environments and wheels that nothing uses.
 
