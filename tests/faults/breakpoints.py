@@ -44,7 +44,9 @@ def install(agent: ModuleType) -> None:
         (os, ("makedirs", "mkdir", "rename")),
     ):
         for name in names:
-            setattr(module, name, _around_action(getattr(module, name), f"{module.__name__.rpartition('.')[2]}.{name}"))
+            setattr(
+                module, name, _around_action(getattr(module, name), f"{module.__name__.rpartition('.')[2]}.{name}")
+            )
     import shutil
 
     shutil.rmtree = _around_action(shutil.rmtree, "shutil.rmtree")  # type: ignore[assignment]

@@ -57,10 +57,28 @@ def states():
 
 
 def names():
-    places = [f"{root}/*", f"{root}/releases/*/*", f"{root}/releases/*/config/*", f"{root}/shared/*", f"{root}/envs/*"]
-    places += [f"{root}/wheels/*", "/etc/supervisor/conf.d/*", "/etc/nginx/*", "/etc/nginx/sites-*/*", "/run/fabrelease/*"]
+    places = [
+        f"{root}/*",
+        f"{root}/releases/*/*",
+        f"{root}/releases/*/config/*",
+        f"{root}/shared/*",
+        f"{root}/envs/*",
+    ]
+    places += [
+        f"{root}/wheels/*",
+        "/etc/supervisor/conf.d/*",
+        "/etc/nginx/*",
+        "/etc/nginx/sites-*/*",
+        "/run/fabrelease/*",
+    ]
     places += [f"{root}/repo.git/*.lock", f"{root}/repo.git/objects/pack/*", f"{root}/repo.git/objects/*"]
-    hidden = [f"{root}/.*", f"{root}/releases/*/config/.*", f"{root}/wheels/.*", f"{root}/envs/.*", "/etc/logrotate.d/*"]
+    hidden = [
+        f"{root}/.*",
+        f"{root}/releases/*/config/.*",
+        f"{root}/wheels/.*",
+        f"{root}/envs/.*",
+        "/etc/logrotate.d/*",
+    ]
     return sorted({path for place in places + hidden for path in glob.glob(place)})
 
 
@@ -73,7 +91,9 @@ json.dump(
         "sockets": output("ss", "-Hxl").splitlines(),
         "releases": states(),
         "names": names(),
-        "unfinished": [path for path in glob.glob(f"{root}/envs/*") if not os.path.exists(f"{path}/.fabrelease.json")],
+        "unfinished": [
+            path for path in glob.glob(f"{root}/envs/*") if not os.path.exists(f"{path}/.fabrelease.json")
+        ],
         "envs": sorted(os.path.basename(path) for path in glob.glob(f"{root}/envs/*")),
         "owner": os.stat(f"{root}/home").st_uid if os.path.isdir(f"{root}/home") else None,
     },

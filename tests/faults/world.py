@@ -27,7 +27,7 @@ TAKE_LOCK = (
     "import fcntl, os, sys\n"
     "if os.path.exists(sys.argv[1]): fcntl.flock(open(sys.argv[1]), fcntl.LOCK_EX | fcntl.LOCK_NB)\n"
 )
-TEMPORARY = r"\.[0-9]+\.[0-9]+$"  # how the names end that a rename takes away
+TEMPORARY = r"\.[0-9]+\.[0-9]+(\.fabrelease-new)?$"  # how the names end that a rename takes away
 LOOK = (Path(__file__).parent / "look.py").read_text()
 
 
@@ -198,4 +198,3 @@ def wait_until(is_so: Callable[[], object], seconds: float, what: str) -> None:
         if time.monotonic() > end:
             raise TimeoutError(f"not so within {seconds:g} s: {what}")
         time.sleep(0.1)
-
