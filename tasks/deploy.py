@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 
 from invoke.context import Context
 
-from .engine import configuration, hosts
+from .engine import configuration, hosts, local
+from .engine.errors import Error, HostError
 from .engine.hosts import Host
+from .engine.remote import releases
 from .engine.verb import verb
 from .push import Wanted, new_id, revision
 from .push import steps as push_steps
@@ -24,6 +27,8 @@ from .venv import steps as venv_steps
 def deploy(c: Context, ref: str | None = None, force: bool = False) -> None:
     """Main: put a revision live on every host of a stage, or on none."""
     began, where = time.monotonic(), hosts.of(c)
+    for host in where:
+        local.check(host.settings)
     wanted = revision(where[0].settings, ref)
     hosts.warm_up()
     hosts.each(where, lambda host: host.begin(f"deploy of {wanted.short}"), "looking")
@@ -32,7 +37,12 @@ def deploy(c: Context, ref: str | None = None, force: bool = False) -> None:
             host.say("deploy", f"nothing to do: {wanted} is live already", "green")
         return
     name = new_id(wanted)
-    hosts.each(where, lambda host: build(host, wanted, name), f"building {wanted}")
+    try:
+        hosts.each(where, lambda host: build(host, wanted, name), f"building {wanted}")
+    except Error as error:
+        reason = str(error).split("\n")[0]
+        hosts.each(where, lambda host: _give_up(host, name, reason))
+        raise
     switch_over(where)
     _summary(where, wanted, time.monotonic() - began)
 
@@ -44,6 +54,11 @@ def _summary(where: list[Host], wanted: Wanted, seconds: float) -> None:
         host.say(
             "deploy", f"{wanted} is live at http://{site.domains[0]}{port}{site.path} ({seconds:.1f} s)", "green"
         )
+
+
+def _give_up(host: Host, name: str, reason: str) -> None:
+    with contextlib.suppress(HostError):  # the first failure is what is told
+        host.call(releases.give_up, host.settings.root, name, reason, host.settings.keep_releases)
 
 
 def build(host: Host, wanted: Wanted, name: str) -> None:

@@ -21,6 +21,10 @@ def switch(c: Context) -> None:
     where = hosts.of(c)
     for host in where:
         host.begin("switch")
+    if all(host.live and not host.next for host in where):
+        for host in where:
+            host.say("switch", f"nothing to do: {host.live['id']} is live, and there is no next release", "green")
+        return
     switch_over(where)
 
 

@@ -101,20 +101,32 @@ def read_json(server: Target, path: str) -> Any:
     return json.loads(server.exec(["cat", path]).stdout)
 
 
+def tree(server: Target, *places: str) -> list[str]:
+    """All files below some places, with owners, modes, sizes, link targets, inodes and times; logs are left out.
+
+    A directory's own time and size change with a temporary file that comes and goes.
+    """
+    found = "find \"$@\" -name logs -prune -o -type d -printf '%p %m %u %g\\n' -o -printf '%p %y %m %u %g %s %l %i %T@\\n'"
+    return sorted(sh(server, found, *places).splitlines())
+
+
+def settle(server: Target) -> None:
+    """Wait until nothing is left to be done: a deploy leaves the old release stopping, and holds the lock until then."""
+    wait = 'for lock in /run/fabrelease/*.lock; do [ ! -e "$lock" ] || flock --shared --timeout 60 "$lock" true; done'
+    sh(server, wait)
+
+
 def live_state(server: Target, root: str) -> dict[str, Any]:
     """All that a deploy which fails must leave as it was."""
-    # A deploy leaves the old release stopping, and holds the lock until that is done.
-    sh(server, 'for lock in /run/fabrelease/*.lock; do flock --shared --timeout 60 "$lock" true; done')
-    places = "/etc/nginx /etc/supervisor /etc/logrotate.d"
-    walk = f"find {places} -type d -printf '%p %m %u\\n' -o -printf '%p %y %m %u %s %l %i %T@\\n' | sort"
-    owned = "for p in /proc/[0-9]*; do case $(readlink $p/cwd) in \"$1\"/releases/*) echo ${p#/proc/};; esac; done"
+    settle(server)
+    owned = 'for p in /proc/[0-9]*; do case $(readlink $p/cwd) in "$1"/releases/*) echo ${p#/proc/};; esac; done'
     link = server.exec(["readlink", f"{root}/current"], check=False).stdout.decode().strip()
     return {
         "current": link,
         "programs": {name: pid for name, (_, pid) in programs(server).items()},
         # Workers come and go; masters and background processes do not.
         "strangers": strangers(server, root, link, sh(server, owned, root).split()),
-        "etc": sh(server, walk).splitlines(),
+        "etc": tree(server, "/etc/nginx", "/etc/supervisor", "/etc/logrotate.d"),
     }
 
 

@@ -177,7 +177,9 @@ def test_a_revision_that_is_not_there_is_wrong_use(site: Project, shared_server:
     assert "there is no revision v9.9" in said
 
 
-def test_requirements_that_do_not_resolve_are_said_in_the_installers_words(site: Project, shared_server: Target) -> None:
+def test_requirements_that_do_not_resolve_are_said_in_the_installers_words(
+    site: Project, shared_server: Target
+) -> None:
     before = sh(shared_server, 'ls "$1/envs"', ROOT)
     for installer in ("uv", "pip"):
         site.stage({"web1": shared_server}, "unresolved", python={"installer": installer})
@@ -289,7 +291,9 @@ def test_a_domain_of_another_of_our_own_sites_is_not_taken(
     assert f"the domain {DOMAIN} on 0.0.0.0:80 is taken already, by /etc/nginx/sites-enabled/djangosite.conf" in said
 
 
-def test_a_current_that_is_a_real_directory_is_left_alone(site: Project, shared_server: Target, tmp_path: Path) -> None:
+def test_a_current_that_is_a_real_directory_is_left_alone(
+    site: Project, shared_server: Target, tmp_path: Path
+) -> None:
     second, root = Project(tmp_path / "project"), "/srv/second"
     env = {"DJANGO_ALLOWED_HOSTS": "second.example.net", "DJANGO_DB": f"{root}/shared/data/db.sqlite3"}
     second.stage({"web1": shared_server}, app="second", site={"domains": ["second.example.net"]}, env=env)

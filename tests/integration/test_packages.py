@@ -100,7 +100,9 @@ def test_nginx_serves_static_files_from_inside_the_installed_package(shop: Proje
 
 
 # seed 1.1
-def test_another_version_goes_live_with_its_files_and_rollback_brings_both_back(shop: Project, shared_server: Target) -> None:
+def test_another_version_goes_live_with_its_files_and_rollback_brings_both_back(
+    shop: Project, shared_server: Target
+) -> None:
     shop.fab("-H", "two", "deploy")
     assert "revision: two" in ask(shared_server, "/flasktodo/static/style.css").body
     assert ask(shared_server, "/flasktodo/env").json["version"] == "1.1"
@@ -133,14 +135,22 @@ def test_a_requirement_is_installed_from_wheels_alone(
 
 
 # seed 1.1
-def test_a_wheel_that_is_not_there_or_a_ref_beside_a_package_is_wrong_use(shop: Project, shared_server: Target) -> None:
-    shop.stage({"web1": shared_server}, "gone", source={"path": None, "package": "dist/gone-1.0-py3-none-any.whl"}, site=SITE)
+def test_a_wheel_that_is_not_there_or_a_ref_beside_a_package_is_wrong_use(
+    shop: Project, shared_server: Target
+) -> None:
+    shop.stage(
+        {"web1": shared_server}, "gone", source={"path": None, "package": "dist/gone-1.0-py3-none-any.whl"}, site=SITE
+    )
     assert "there is no wheel" in shop.fab("-H", "gone", "deploy", status=2).stderr
-    assert "--ref has no meaning with source.package" in shop.fab("-H", "one", "deploy", "--ref", "x", status=2).stderr
+    assert (
+        "--ref has no meaning with source.package" in shop.fab("-H", "one", "deploy", "--ref", "x", status=2).stderr
+    )
 
 
 # seed 1.4
-def test_a_static_package_that_is_not_installed_is_said(shop: Project, shared_server: Target, wheels: dict[str, Path]) -> None:
+def test_a_static_package_that_is_not_installed_is_said(
+    shop: Project, shared_server: Target, wheels: dict[str, Path]
+) -> None:
     site = {**SITE, "static": {"/static/": "flasktodoo:static"}}
     shop.stage({"web1": shared_server}, "wrong", source={"path": None, "package": str(wheels["two"])}, site=site)
     with unharmed(shared_server, "flasktodo", path="/flasktodo/"):

@@ -19,6 +19,7 @@ from tests.integration.support import (
     read_json,
     revision,
     running,
+    settle,
     sh,
     unharmed,
     wait_for,
@@ -28,10 +29,10 @@ from tests.target import Target
 
 ROOT = "/srv/djangosite"
 P3P = 'CP="ALL DSP COR PSAa PSDa OUR NOR ONL UNI COM NAV"'
-HEADERS = {"P3P": P3P, "X-Odd": "a; \"quoted\" {brace} # é"}
+HEADERS = {"P3P": P3P, "X-Odd": 'a; "quoted" {brace} # é'}
 HOSTILE = {
     "SHOW_PERCENT": "100%(program_name)s%%",
-    "SHOW_QUOTES": "it's \"quoted\", `ticked`",
+    "SHOW_QUOTES": 'it\'s "quoted", `ticked`',
     "SHOW_HASH": "before # after;and",
     "SHOW_AT": "@user:p@ss/word",
     "SHOW_LINES": "first\nsecond\n",
@@ -65,8 +66,10 @@ def live_program(server: Target, app: str = "djangosite") -> tuple[str, int]:
 
 
 # seed 0.1
-def test_nginx_is_the_only_one_who_listens_and_supervisor_brings_gunicorn_back(site: Project, shared_server: Target) -> None:
-    listening = sh(shared_server, "ss -Hltnp | grep -o '\"[^\"]*\",pid' | sort -u")
+def test_nginx_is_the_only_one_who_listens_and_supervisor_brings_gunicorn_back(
+    site: Project, shared_server: Target
+) -> None:
+    listening = sh(shared_server, 'ss -Hltnp | grep -o \'"[^"]*",pid\' | sort -u')
     assert listening.split() == ['"nginx",pid', '"sshd",pid']
     name, pid = live_program(shared_server)
     supervisord = int(sh(shared_server, "supervisorctl pid"))
@@ -255,7 +258,9 @@ def test_the_site_is_available_and_linked_into_enabled(site: Project, shared_ser
 
 
 # seed 1.5
-def test_the_site_listens_on_both_address_families_where_the_host_has_them(site: Project, shared_server: Target) -> None:
+def test_the_site_listens_on_both_address_families_where_the_host_has_them(
+    site: Project, shared_server: Target
+) -> None:
     listening = sh(shared_server, "ss -Hltn sport = :80")
     assert "0.0.0.0:80" in listening
     has_ipv6 = bool(sh(shared_server, "cat /proc/net/if_inet6 2>/dev/null || true").strip())
@@ -421,7 +426,9 @@ def test_a_daemon_under_a_monitor_is_refused(site: Project, shared_server: Targe
 
 
 # seed 4.2
-def test_the_socket_lies_in_the_release_and_only_the_web_server_reaches_it(site: Project, shared_server: Target) -> None:
+def test_the_socket_lies_in_the_release_and_only_the_web_server_reaches_it(
+    site: Project, shared_server: Target
+) -> None:
     path = f"{ROOT}/releases/{current(shared_server, ROOT)}/run/web.sock"
     assert path in sh(shared_server, "ss -Hxln")
     assert "/tmp/" not in sh(shared_server, "ss -Hxln")
@@ -451,18 +458,22 @@ def test_a_tcp_upstream_is_switched_and_rolled_back(site: Project, shared_server
     assert site.status("tcp")["ok"]
     site.fab("-H", "prod", "deploy", "--ref", "one")
     assert revision(shared_server) == "one"
+    settle(shared_server)
     assert ":800" not in sh(shared_server, "ss -Hltn")
 
 
 def listening_port(server: Target) -> str:
     """Where the one release listens, for this host alone, and nginx asks it."""
+    settle(server)
     (address,) = [line.split()[3] for line in sh(server, "ss -Hltn").splitlines() if ":800" in line]
     assert f"server {address} max_fails=0 fail_timeout=0;" in sh(server, "nginx -T 2>/dev/null")
     return address
 
 
 # seed 4.2
-def test_a_port_that_another_program_listens_on_is_not_taken_for_the_release(site: Project, shared_server: Target) -> None:
+def test_a_port_that_another_program_listens_on_is_not_taken_for_the_release(
+    site: Project, shared_server: Target
+) -> None:
     site.stage({"web1": shared_server}, "taken", web={"bind": "127.0.0.1:8014"})
     with running(shared_server, "python3", "-m", "http.server", "--bind", "127.0.0.1", "8014"):
         assert wait_for(lambda: "127.0.0.1:8014" in sh(shared_server, "ss -Hltn"))

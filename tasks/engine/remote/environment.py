@@ -102,7 +102,9 @@ def ensure(root: str, user: str, name: str, spec: Spec) -> dict[str, Any]:
     """
     release = releases.directory(root, name)
     made = _ensure(root, user, spec, f"{release}/public", name)
-    releases.replace_link(f"{release}/env", f"../../envs/{made['name']}")
+    link, target = f"{release}/env", f"../../envs/{made['name']}"
+    if not os.path.islink(link) or os.readlink(link) != target:
+        releases.replace_link(link, target)
     wheels = [digest for digest in (spec["wheelhouse"], spec["wheel"]) if digest]
     releases.update(root, name, environment=made["name"], wheels=wheels)
     return made

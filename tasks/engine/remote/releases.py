@@ -163,8 +163,10 @@ def read(root: str, name: str) -> Release:
 
 def update(root: str, name: str, **changes: Any) -> Release:
     """Change what is known about a release."""
-    release = {**read(root, name), **changes}
-    _write(root, name, release)
+    known = read(root, name)
+    release = {**known, **changes}
+    if release != known:
+        _write(root, name, release)
     return release
 
 
@@ -282,6 +284,14 @@ def mark_bad(root: str, name: str, reason: str) -> None:
     if os.path.isdir(directory(root, name)) and read(root, name)["state"] != "good":
         with contextlib.suppress(OSError):  # on a full disk it stays "built", which is not gone back to either
             update(root, name, state="bad", reason=reason.split("\n")[0], failed=now())
+
+
+def give_up(root: str, name: str, reason: str, keep: int) -> None:
+    """Mark a release that could not be built bad with the reason; it is not worked on any more."""
+    mark_bad(root, name, reason)
+    if linked(root, "next") == name:
+        unlink(f"{root}/next")
+    prune(root, keep)
 
 
 def choose_back(root: str, to: str | None) -> Release:
