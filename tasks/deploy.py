@@ -7,7 +7,7 @@ import time
 
 from invoke.context import Context
 
-from .engine import configuration, hosts
+from .engine import configuration, hosts, local
 from .engine.errors import Error, HostError
 from .engine.hosts import Host
 from .engine.remote import releases
@@ -27,6 +27,8 @@ from .venv import steps as venv_steps
 def deploy(c: Context, ref: str | None = None, force: bool = False) -> None:
     """Main: put a revision live on every host of a stage, or on none."""
     began, where = time.monotonic(), hosts.of(c)
+    for host in where:
+        local.check(host.settings)
     wanted = revision(where[0].settings, ref)
     hosts.warm_up()
     hosts.each(where, lambda host: host.begin(f"deploy of {wanted.short}"), "looking")

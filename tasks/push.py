@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from invoke.context import Context
 
-from .engine import configuration, git, hosts, terminal
+from .engine import configuration, git, hosts, local, terminal
 from .engine.errors import UsageError
 from .engine.hosts import Host
-from .engine.remote import files, source
+from .engine.remote import source
 from .engine.session import Step, reference
 from .engine.verb import verb
 
@@ -29,6 +29,8 @@ PROCESS = re.compile(r"([A-Za-z_][A-Za-z0-9_-]{0,30}):\s*(\S.*)")
 def push(c: Context, ref: str | None = None) -> None:
     """Step 1: begin the next release with a revision's files."""
     where = hosts.of(c)
+    for host in where:
+        local.check(host.settings)
     wanted = revision(where[0].settings, ref)
     name = new_id(wanted)
     hosts.each(where, lambda host: _push(host, wanted, name), f"sending {wanted}")
@@ -79,9 +81,7 @@ def revision(settings: Settings, ref: str | None) -> Wanted:
 def _package(settings: Settings, package: str) -> Wanted:
     content = package.encode()
     if package.endswith(".whl"):
-        path = settings.local(package)
-        if not path.is_file():
-            raise UsageError(f"source.package: there is no wheel {path}")
+        (path,) = local.wheels(settings, package)
         content, version = path.read_bytes(), path.name.split("-")[1]
     else:
         version = package.partition("==")[2]
@@ -109,7 +109,7 @@ def steps(host: Host, wanted: Wanted, name: str) -> list[Step]:
     shared: source.Shared = {
         "dirs": settings.shared.dirs,
         "files": [target for target, local in settings.shared.files.items() if local is None],
-        "placed": _placed_files(settings),
+        "placed": local.placed_files(settings),
     }
     where = (settings.user, there["facts"]["web_group"], shared)
     sent: list[int] = []
@@ -160,15 +160,3 @@ def _procfile(found: git.Revision) -> dict[str, str]:
         processes[match[1]] = match[2]
     processes.pop("web", None)
     return processes
-
-
-def _placed_files(settings: Settings) -> list[files.File]:
-    """The files that are kept in shared/ and come from here, the first time and when they changed."""
-    entries = []
-    for target, local in settings.shared.files.items():
-        if local is not None:
-            path = settings.local(local)
-            if not path.is_file():
-                raise UsageError(f"shared.files: there is no local file {path}")
-            entries.append(files.entry(f"{settings.root}/shared/{target}", path.read_bytes(), 0o640, settings.user))
-    return entries

@@ -10,8 +10,7 @@ from typing import Any
 
 from invoke.context import Context
 
-from .engine import configuration, hosts, planning
-from .engine.errors import UsageError
+from .engine import configuration, hosts, local, planning
 from .engine.hosts import Host
 from .engine.remote import environment, files, hooks
 from .engine.session import Step, reference
@@ -33,7 +32,7 @@ def steps(host: Host) -> list[Step]:
     """What is to be done on a host to give its next release an environment."""
     settings, building = host.settings, configuration.Building(host)
     python, package = settings.python, settings.source.package
-    wheel = package if package and package.endswith(".whl") else None
+    wheel = local.wheel_of(settings)
     spec: environment.Spec = {
         "python": python.version,
         "requirements": python.requirements,
@@ -68,19 +67,14 @@ def _send_wheels(host: Host, place: str | None) -> str | None:
     """
     if place is None:
         return None
-    path = host.settings.local(place)
-    wheels = sorted(path.glob("*.whl")) if path.is_dir() else [path]
-    if not wheels:
-        raise UsageError(
-            f"python.wheelhouse: there are no wheels in {path}\n  Fill it: pip wheel -r requirements.txt -w {path}"
-        )
+    wheels = local.wheels(host.settings, place)
     content = hashlib.sha256()
     for wheel in wheels:
         content.update(wheel.name.encode() + b"\0" + hashlib.sha256(wheel.read_bytes()).digest())
     digest = content.hexdigest()[:16]
     if not host.call(environment.has_wheels, host.settings.root, digest):
         host.send(environment.receive_wheels, _archive(wheels))(host.settings.root, digest)
-        host.say("venv", f"{len(wheels)} wheels sent from {path}")
+        host.say("venv", f"{len(wheels)} wheels sent from {place}")
     return digest
 
 

@@ -13,8 +13,9 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from .errors import HostError, UsageError
+from .errors import HostError
 from .hosts import Host
+from .local import read_secrets
 from .planning import manager_of, server_of
 from .remote import configure, files, hooks, nginx, releases
 from .remote.wire import Call
@@ -227,33 +228,6 @@ def render_alone(host: Host, template: str) -> str:
 def _facts(host: Host) -> SimpleNamespace:
     facts = host.facts
     return SimpleNamespace(**{**facts, "name": host.name, "nginx_version": tuple(facts["nginx_version"])})
-
-
-def read_secrets(settings: Settings) -> dict[str, str]:
-    """The variables of the local file of secrets: NAME=value lines, quotes around a value are dropped.
-
-    :raises UsageError: the file is not there, or a line is no variable; the message holds no value.
-    """
-    path = settings.local(settings.secrets or "")
-    try:
-        lines = path.read_text().splitlines()
-    except OSError as error:
-        raise UsageError(f"secrets: {path} cannot be read: {error.strerror}") from error
-    found = {}
-    for number, line in enumerate(lines, 1):
-        text = line.strip().removeprefix("export ")
-        if not text or text.startswith("#"):
-            continue
-        name, equals, value = text.partition("=")
-        if not equals or not name.strip().isidentifier() or not name.isascii():
-            raise UsageError(f"secrets: {path}:{number} is no NAME=value line")
-        found[name.strip()] = _unquote(value.strip())
-    return found
-
-
-def _unquote(value: str) -> str:
-    quoted = len(value) >= 2 and value[0] == value[-1] and value[0] in "'\""
-    return value[1:-1] if quoted else value
 
 
 def digest(settings: Settings) -> str:

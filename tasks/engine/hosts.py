@@ -152,7 +152,20 @@ def of(c: Context) -> list[Host]:
         by its address; or a Context where no -H was given, which means the default stage.
     :raises UsageError: nothing answers to that name, or the settings are wrong.
     """
-    return list(_resolve(c))
+    found = list(_resolve(c))
+    if isinstance(c, Connection) and len(found) == 1 and c is not found[0].connection:
+        _become(c, found[0])
+    return found
+
+
+def _become(c: Connection, host: Host) -> None:
+    """Make a connection to a stage's or a host's name the connection to that host.
+
+    So that ``c.run`` in a step of one's own reaches the host, once a step was called with the same ``c``.
+    """
+    c.__dict__.update({**host.connection.__dict__, "original_host": c.original_host})
+    if not host.is_open:
+        host.connection = c
 
 
 def everywhere(c: Context) -> list[Host]:
@@ -163,6 +176,18 @@ def everywhere(c: Context) -> list[Host]:
         return of(c)
     loaded = stages.load_stages(stages.find_project(Path.cwd()))
     return [_host(c, settings) for stage in loaded.values() for settings in stage.hosts.values()]
+
+
+def connections(c: Context) -> list[Connection]:
+    """Open connections, host keys verified, to the hosts a context stands for: for steps of your own.
+
+    :param c: what Fabric hands to a task; see of().
+    :raises HostError, UsageError: see of() and open_connection().
+    """
+    found = of(c)
+    for host in found:
+        open_connection(host.connection, host.settings)
+    return [host.connection for host in found]
 
 
 def close_all() -> None:

@@ -211,14 +211,15 @@ def _reread() -> None:
 
 
 def _link(app: str, name: str) -> str:
-    return f"{_conf_d()}/{app}.conf" if name == WEB else f"{_conf_d()}/{app}.processes.conf"
+    return f"{folder()}/{app}.conf" if name == WEB else f"{folder()}/{app}.processes.conf"
 
 
 def _next(app: str) -> str:
-    return f"{_conf_d()}/{app}.next.conf"
+    return f"{folder()}/{app}.next.conf"
 
 
-def _conf_d() -> str:
+def folder() -> str:
+    """Where supervisor looks for the programs of everybody."""
     return "/etc/supervisor/conf.d" if os.path.isdir("/etc/supervisor/conf.d") else "/etc/supervisord.d"
 
 

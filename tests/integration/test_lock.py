@@ -67,7 +67,12 @@ def test_of_ten_deploys_at_the_same_moment_one_wins_and_nine_say_who_since_when_
         command = [*FAB, "-H", "prod", "deploy", "--ref", "two", "--force"]
         ten = [
             subprocess.Popen(
-                command, cwd=site.path, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+                command,
+                cwd=site.path,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
             )
             for _ in range(10)
         ]

@@ -30,6 +30,7 @@ class Proxy:
 
     def cut(self) -> None:
         """Reset every connection, on both sides."""
+        self.stall()
         for pair in self._pairs:
             for end in pair:
                 with contextlib.suppress(OSError):
@@ -39,8 +40,9 @@ class Proxy:
         self._pairs.clear()
 
     def stall(self) -> None:
-        """From now on pass on nothing of the connections that are open, and close none of them."""
+        """From now on pass on nothing of the connections that are open, and close none of them; new ones work."""
         self._stalled.set()
+        self._stalled = threading.Event()
 
     def __enter__(self) -> Proxy:
         return self
@@ -49,6 +51,8 @@ class Proxy:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._closed = True
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)  # wakes who waits in accept
         self._listener.close()
         self.cut()
 
@@ -58,24 +62,28 @@ class Proxy:
                 near, _ = self._listener.accept()
             except OSError:
                 return
-            far = socket.create_connection(self.server)
+            try:
+                far = socket.create_connection(self.server)
+            except OSError:
+                near.close()
+                continue
             for end in (near, far):
                 end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self._pairs.append((near, far))
-            threading.Thread(target=self._pass_on, args=(near, far), daemon=True).start()
+            threading.Thread(target=self._pass_on, args=(near, far, self._stalled), daemon=True).start()
 
-    def _pass_on(self, near: socket.socket, far: socket.socket) -> None:
+    def _pass_on(self, near: socket.socket, far: socket.socket, stalled: threading.Event) -> None:
         other = {near: far, far: near}
         with selectors.DefaultSelector() as selector, contextlib.suppress(OSError, ValueError):
             for end in other:
                 selector.register(end, selectors.EVENT_READ)
-            while not self._stalled.is_set():
+            while not stalled.is_set():
                 for key, _ in selector.select(0.2):
                     piece = key.fileobj.recv(1 << 16)  # type: ignore[union-attr]
                     if not piece:
                         near.close()
                         far.close()
                         return
-                    if self._stalled.is_set():
+                    if stalled.is_set():
                         return
                     other[key.fileobj].sendall(piece)  # type: ignore[index]

@@ -7,7 +7,6 @@ start, switch, finish; abandon and back are the ways out. Nothing is kept in mem
 from __future__ import annotations
 
 import contextlib
-import glob
 import importlib
 import os
 import pwd
@@ -219,8 +218,14 @@ def clear(plan: Plan) -> list[str]:
         cleared.append(f"stopped {', '.join(strangers)}")
     manager.settle(plan["app"])
     cleared += [f"killed left-over process {pid}" for pid in _kill_orphans(plan)]
-    cleared += [f"removed {path}" for path in _clear_links(root)]
-    return cleared + (_bring_up(_plan_of(plan, current)) if current else [])
+    folders = [manager.folder(), *(os.path.dirname(path) for path in nginx.place(plan["app"]) if path)]
+    own = [f"{folder}/{plan['app']}" for folder in folders]  # another application may be in the middle of its own
+    cleared += [f"removed {path}" for path in releases.clear_temporary(root, *own)]
+    cleared += [f"removed the unfinished release {name}" for name in releases.clear_unfinished(root)]
+    cleared += _bring_up(_plan_of(plan, current)) if current else []
+    if current is not None and releases.linked(root, "next") == current:
+        releases.unlink(f"{root}/next")
+    return cleared
 
 
 def _plan_of(plan: Plan, name: str) -> Plan:
@@ -244,8 +249,8 @@ def _bring_up(plan: Plan) -> list[str]:
         _ask_site(plan)
     except Failed as failed:
         return [*cleared, f"{plan['release']} went live in a cutover that was cut off, and {failed.message}"]
-    releases.remember(plan["root"], plan["release"], what="found live after a cutover that was cut off")
     releases.update(plan["root"], plan["release"], state="good", served=releases.now())
+    releases.remember(plan["root"], plan["release"], what="found live after a cutover that was cut off")
     return [*cleared, f"finished the cutover to {plan['release']}, which had been cut off"]
 
 
@@ -258,19 +263,6 @@ def runs(plan: Plan, name: str) -> bool:
     manager, wanted = manager_of(plan), _plan_of(plan, name)
     up = {program["name"] for program in manager.of_app(plan["app"]) if manager.is_up(program)}
     return up >= {_web(wanted), *(_process(wanted, process_name) for process_name in wanted["processes"])}
-
-
-def _clear_links(root: str) -> list[str]:
-    """Temporary links that a rename never reached."""
-    found = [
-        path
-        for name in ("next", "current")
-        for path in glob.glob(f"{glob.escape(root)}/{name}.*.*")
-        if os.path.islink(path)
-    ]
-    for path in found:
-        os.unlink(path)
-    return found
 
 
 def _kill_orphans(plan: Plan) -> list[int]:

@@ -80,7 +80,7 @@ def has_wheels(root: str, digest: str) -> bool:
 
 def receive_wheels(root: str, digest: str) -> None:
     """Unpack a tar archive of wheels, which comes as the call's data, into a directory named by its digest."""
-    path, temporary = f"{root}/wheels/{digest}", f"{root}/wheels/.{digest}.{os.getpid()}"
+    path, temporary = f"{root}/wheels/{digest}", releases.temporary(f"{root}/wheels/{digest}")
     os.makedirs(temporary)
     archive = f"{temporary}.tar"
     with open(archive, "wb") as file:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import glob
 import json
 import os
 import re
@@ -18,6 +19,7 @@ from typing import Any
 from .failure import Failed
 
 ID = re.compile(r"\d{8}T\d{6}Z-[A-Za-z0-9.]{1,10}")
+TEMPORARY = ".fabrelease-new"  # how a name ends until it is renamed
 Release = dict[str, Any]
 
 
@@ -60,14 +62,37 @@ def link(root: str, name: str, release: str) -> None:
         raise Failed(f"{path} does not point to {target} after it was renamed there", needs_person=True)
 
 
+def temporary(path: str) -> str:
+    """A name to make something under, until a rename gives it its own."""
+    return f"{path}.{os.getpid()}.{time.monotonic_ns()}{TEMPORARY}"
+
+
+def clear_temporary(root: str, *beginnings: str) -> list[str]:
+    """Remove what a rename never reached: files and links half-made when the host or the session was killed.
+
+    :param beginnings: of the paths of files elsewhere that we write.
+    :returns: their paths.
+    """
+    own = ("", "/shared", "/envs/*", "/wheels", "/releases/*", "/releases/*/config")
+    patterns = [f"{glob.escape(root)}{folder}/*{TEMPORARY}" for folder in own]
+    patterns += [f"{glob.escape(beginning)}.*{TEMPORARY}" for beginning in beginnings]
+    found = [path for pattern in patterns for path in glob.glob(pattern)]
+    for path in found:
+        if os.path.isdir(path) and not os.path.islink(path):
+            shutil.rmtree(path)
+        else:
+            os.unlink(path)
+    return found
+
+
 def replace_link(path: str, target: str) -> None:
     """Make or replace a symbolic link atomically."""
-    temporary = f"{path}.{os.getpid()}.{time.monotonic_ns()}"
-    os.symlink(target, temporary)
+    made = temporary(path)
+    os.symlink(target, made)
     try:
-        os.rename(temporary, path)
+        os.rename(made, path)
     except OSError:
-        os.unlink(temporary)
+        os.unlink(made)
         raise
     flush(os.path.dirname(path))
 
@@ -97,8 +122,8 @@ def write_atomically(
 
     :param durable: False for files of a release that is not live: all of it is flushed before the switch.
     """
-    temporary = f"{path}.{os.getpid()}.{time.monotonic_ns()}"
-    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    made = temporary(path)
+    handle = os.open(made, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(content)
@@ -107,10 +132,10 @@ def write_atomically(
             if durable:
                 file.flush()
                 os.fsync(file.fileno())
-        os.rename(temporary, path)
+        os.rename(made, path)
     except BaseException:
         with contextlib.suppress(FileNotFoundError):
-            os.unlink(temporary)
+            os.unlink(made)
         raise
     if durable:
         flush(os.path.dirname(path))
@@ -190,6 +215,23 @@ def clear_next(root: str) -> None:
         shutil.rmtree(directory(root, name), ignore_errors=True)
 
 
+def clear_unfinished(root: str) -> list[str]:
+    """Remove releases whose making was cut off before ``next`` pointed to them, or after it did.
+
+    :returns: their ids.
+    """
+    linked_ones = {linked(root, "current"), linked(root, "next")}
+    unfinished = [name for name in ids(root) if name not in linked_ones and _is_unfinished(root, name)]
+    for name in unfinished:
+        shutil.rmtree(directory(root, name), ignore_errors=True)
+    return unfinished
+
+
+def _is_unfinished(root: str, name: str) -> bool:
+    written = os.path.exists(f"{directory(root, name)}/release.json")
+    return not written or read(root, name)["state"] in ("building", "built")
+
+
 def history(root: str) -> list[dict[str, Any]]:
     """Each time ``current`` changed, oldest first; a line cut off by a crash is left out."""
     events = []
@@ -203,8 +245,10 @@ def history(root: str) -> list[dict[str, Any]]:
 def remember(root: str, name: str, **facts: Any) -> None:
     """Append to the history that a release became current."""
     event = {"current": name, "at": now(), **facts}
-    with open(f"{root}/history", "ab") as file:
-        file.write(json.dumps(event, ensure_ascii=False).encode() + b"\n")
+    with open(f"{root}/history", "ab+") as file:
+        file.seek(max(file.tell() - 1, 0))
+        start = b"" if file.read() in (b"", b"\n") else b"\n"  # a line that a crash cut off stays by itself
+        file.write(start + json.dumps(event, ensure_ascii=False).encode() + b"\n")
         file.flush()
         os.fsync(file.fileno())
 
