@@ -53,6 +53,7 @@ def site(shared_server: Target, tmp_path_factory: pytest.TempPathFactory) -> Pro
     project.stage({"web1": shared_server}, site={"headers": HEADERS}, env=HOSTILE)
     with (project.path / "prod.env").open("a") as file:
         file.write(f"SHOW_SECRET={SECRET}\n")
+        file.write(f'SHOW_SECRET_LINES="{MARKER}\\nsecond \\"line\\" # é"\n')
     project.fab("-H", "prod", "deploy", "--ref", "one")
     return project
 
@@ -278,6 +279,7 @@ def test_any_value_of_env_and_secrets_arrives_exactly(site: Project, shared_serv
         there = environment_of(shared_server, pid)
         assert {name: there.get(name) for name in HOSTILE} == HOSTILE
         assert there["SHOW_SECRET"] == SECRET
+        assert there["SHOW_SECRET_LINES"] == f'{MARKER}\nsecond "line" # é'
     assert ask(shared_server, "/env").json["env"]["SHOW_LINES"] == HOSTILE["SHOW_LINES"]
     assert shared_server.exec(["ls", "/tmp/executed"], check=False).returncode != 0
 
