@@ -132,11 +132,10 @@ def break_and_look(
         return
     from tests.faults.world import Asker
 
-    with Asker(world) as asker:
-        with fault.doing(world, fab):
-            world.wait_until_idle()
-            outcome.live, wrong = checks.site(world, REVISIONS, patience=30 if fault.may_miss else 5)
-            outcome.violations += wrong + checks.status(world, is_right=not wrong)
+    with Asker(world) as asker, fault.doing(world, fab):
+        world.wait_until_idle()
+        outcome.live, wrong = checks.site(world, REVISIONS, patience=30 if fault.may_miss else 5)
+        outcome.violations += wrong + checks.status(world, is_right=not wrong)
     outcome.violations += [f"mixed: {answer}" for answer in asker.mixed[:3]]
     if not fault.may_miss and asker.unanswered:
         outcome.violations.append(f"{len(asker.unanswered)} requests failed: {asker.unanswered[:3]}")
