@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+import time
 from pathlib import Path
 from typing import Any
 
 from tests.faults.world import ROOT, TEMPORARY, World, wait_until
 
+STATUS_TRIES = 5
 KNOWN_IN_ROOT = {
     ".fabrelease",
     "config",
@@ -45,10 +47,18 @@ def site(world: World, allowed: set[str], patience: float) -> tuple[str, list[st
 
 
 def status(world: World, is_right: bool) -> list[str]:
-    """`fab status` tells what is there.
+    """`fab status` tells what is there; while a service starts again, it may be asked more than once.
 
     :param is_right: whether the site answers as it should.
     """
+    for _ in range(STATUS_TRIES):
+        if not (wrong := _status(world, is_right)):
+            return []
+        time.sleep(1)
+    return wrong
+
+
+def _status(world: World, is_right: bool) -> list[str]:
     said, there = world.project.status(), world.look()
     current = Path(there["current"] or "").name or None
     wrong = []
