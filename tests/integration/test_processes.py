@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from tests.integration.support import wait_for
 from tests.project import Project
 from tests.target import Target
 
@@ -35,12 +36,18 @@ def test_a_procfile_s_worker_is_stopped_before_the_next_release_s_one_starts(
     status = project.status()
     assert {program["role"]: program["state"] for program in status["programs"]}.keys() == {"web", "worker"}
     project.fab("-H", "prod", "rollback")
-    events = [line.split() for line in server.exec(["cat", log]).stdout.decode().splitlines()]
+    events = wait_for(lambda: all_of(server, log, 5))
     assert [event for event, _ in events] == ["start", "stop", "start", "stop", "start"]
     one, two = events[0][1], events[2][1]
     assert [release for _, release in events] == [one, one, two, two, one]
     assert re.match(r"\d{8}T\d{6}Z-", one)
     assert project.status()["current"]["id"] == one
+
+
+def all_of(server: Target, log: str, count: int) -> list[list[str]]:
+    """The events in the worker's log, once there are so many: a worker writes when it has started."""
+    events = [line.split() for line in server.exec(["cat", log]).stdout.decode().splitlines()]
+    return events if len(events) >= count else []
 
 
 def test_a_line_of_the_procfile_that_is_none_is_refused_before_anything_is_sent(
