@@ -4,6 +4,7 @@ from invoke.collection import Collection
 
 from .cleanup import cleanup
 from .deploy import deploy
+from .engine.hosts import connections
 from .gunicorn import gunicorn
 from .lock import lock, unlock
 from .logs import logs
@@ -20,6 +21,7 @@ from .venv import venv
 
 __all__ = [
     "cleanup",
+    "connections",
     "deploy",
     "gunicorn",
     "lock",
@@ -38,4 +40,4 @@ __all__ = [
     "venv",
 ]
 
-ns = Collection(*(globals()[name] for name in __all__ if name != "ns"))
+ns = Collection(*(globals()[name] for name in __all__ if name not in ("connections", "ns")))

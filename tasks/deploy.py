@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import time
+
 from invoke.context import Context
 
-from .engine import configuration, hosts, terminal
+from .engine import configuration, hosts, local
+from .engine.errors import Error, HostError
+from .engine.hosts import Host
+from .engine.remote import releases
 from .engine.verb import verb
-from .gunicorn import gunicorn
-from .nginx import nginx
-from .push import push, revision
-from .supervisor import supervisor
-from .switch import switch
-from .venv import venv
+from .push import Wanted, new_id, revision
+from .push import steps as push_steps
+from .switch import switch_over
+from .venv import steps as venv_steps
 
 
 @verb(
@@ -22,29 +26,55 @@ from .venv import venv
 )
 def deploy(c: Context, ref: str | None = None, force: bool = False) -> None:
     """Main: put a revision live on every host of a stage, or on none."""
-    if not force and _is_live(c, ref):
-        return
-    push(c, ref)
-    venv(c)
-    gunicorn(c)
-    supervisor(c)
-    nginx(c)
-    switch(c)
-
-
-def _is_live(c: Context, ref: str | None) -> bool:
-    """Whether every host runs this revision with these settings already."""
-    where = hosts.of(c)
-    wanted = revision(where[0].settings, ref)
-    there = hosts.each(where, lambda host: host.begin(f"deploy of {wanted.short}"), "looking")
-    for host, found in zip(where, there, strict=True):
-        live = found["current"] or {}
-        if (
-            not found["live"]
-            or live.get("commit") != wanted.commit
-            or live.get("digest") != configuration.digest(host.settings)
-        ):
-            return False
+    began, where = time.monotonic(), hosts.of(c)
     for host in where:
-        terminal.say(host.name, "deploy", f"nothing to do: {wanted} is live already", "green")
-    return True
+        local.check(host.settings)
+    wanted = revision(where[0].settings, ref)
+    hosts.warm_up()
+    hosts.each(where, lambda host: host.begin(f"deploy of {wanted.short}"), "looking")
+    if not force and all(is_live(host, wanted) for host in where):
+        for host in where:
+            host.say("deploy", f"nothing to do: {wanted} is live already", "green")
+        return
+    name = new_id(wanted)
+    try:
+        hosts.each(where, lambda host: build(host, wanted, name), f"building {wanted}")
+    except Error as error:
+        reason = str(error).split("\n")[0]
+        hosts.each(where, lambda host: _give_up(host, name, reason))
+        raise
+    switch_over(where)
+    _summary(where, wanted, time.monotonic() - began)
+
+
+def _summary(where: list[Host], wanted: Wanted, seconds: float) -> None:
+    for host in where:
+        site = host.settings.site
+        port = "" if site.port == 80 else f":{site.port}"
+        host.say(
+            "deploy", f"{wanted} is live at http://{site.domains[0]}{port}{site.path} ({seconds:.1f} s)", "green"
+        )
+
+
+def _give_up(host: Host, name: str, reason: str) -> None:
+    with contextlib.suppress(HostError):  # the first failure is what is told
+        host.call(releases.give_up, host.settings.root, name, reason, host.settings.keep_releases)
+
+
+def build(host: Host, wanted: Wanted, name: str) -> None:
+    """The steps push, venv, gunicorn, supervisor and nginx on one host, in one round trip where that can be."""
+    todo = [*push_steps(host, wanted, name), *venv_steps(host)]
+    if configuration.static_modules(host.settings):  # where a package's files are is known once it is installed
+        host.run(todo)
+        todo = []
+    building = configuration.Building(host)
+    parts = [
+        part(building) for part in (configuration.server_part, configuration.manager_part, configuration.site_part)
+    ]
+    host.run([*todo, configuration.step(building, parts)])
+
+
+def is_live(host: Host, wanted: Wanted) -> bool:
+    """Whether a host runs this revision with these settings already."""
+    there, digest = host.begin("deploy"), configuration.digest(host.settings)
+    return there["live"] and host.live.get("commit") == wanted.commit and host.live.get("digest") == digest

@@ -17,13 +17,5 @@ def gunicorn(c: Context) -> None:
 
 def _gunicorn(host: Host) -> None:
     host.begin("gunicorn")
-    settings, building = host.settings, configuration.Building(host)
-    server = configuration.server_of(settings)
-    changed = building.install(server.TEMPLATES) + building.install_environment()
-    building.note(address=building.address)
-    host.call(server.check, settings.root, settings.user, settings.web.settings)
-    host.say("gunicorn", f"{settings.web.app}, {settings.web.workers} workers, checked{_changes(changed)}")
-
-
-def _changes(changed: list[str]) -> str:
-    return f" ({', '.join(changed)} written)" if changed else " (no change)"
+    building = configuration.Building(host)
+    host.run([configuration.step(building, [configuration.server_part(building)])])

@@ -5,29 +5,40 @@ from __future__ import annotations
 import hashlib
 import re
 import time
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from invoke.context import Context
 
-from .engine import configuration, git, hosts, terminal
+from .engine import configuration, git, hosts, local, terminal
 from .engine.errors import UsageError
 from .engine.hosts import Host
-from .engine.remote import files, source
+from .engine.remote import source
+from .engine.session import Step, reference
 from .engine.verb import verb
 
 if TYPE_CHECKING:
     from .engine.settings import Settings
+
+PROCESS = re.compile(r"([A-Za-z_][A-Za-z0-9_-]{0,30}):\s*(\S.*)")
 
 
 @verb(help={"ref": "branch, tag or commit; by default source.ref of the settings"})
 def push(c: Context, ref: str | None = None) -> None:
     """Step 1: begin the next release with a revision's files."""
     where = hosts.of(c)
+    for host in where:
+        local.check(host.settings)
     wanted = revision(where[0].settings, ref)
-    name = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime()) + f"-{wanted.short}"
+    name = new_id(wanted)
     hosts.each(where, lambda host: _push(host, wanted, name), f"sending {wanted}")
+
+
+def new_id(wanted: Wanted) -> str:
+    """The id of a release made now: UTC time and short revision, the same on every host of a deploy."""
+    return time.strftime("%Y%m%dT%H%M%SZ", time.gmtime()) + f"-{wanted.short}"
 
 
 @dataclass(frozen=True)
@@ -40,6 +51,7 @@ class Wanted:
     subject: str
     ref: str
     git: git.Revision | None = None
+    procfile: dict[str, str] = field(default_factory=dict)
 
     def __str__(self) -> str:
         return f"{self.short} {self.subject}".strip()
@@ -61,21 +73,15 @@ def revision(settings: Settings, ref: str | None) -> Wanted:
         else git.resolve(settings.local(where.path or "."), ref or where.ref)
     )
     if found.uncommitted:
-        terminal.say(
-            "",
-            "push",
-            f"{found.uncommitted} uncommitted changes in {found.repository} are not deployed",
-            "yellow",
-        )
-    return Wanted(found.commit, found.commit, found.short, found.subject, found.ref, found)
+        changes = "1 uncommitted change" if found.uncommitted == 1 else f"{found.uncommitted} uncommitted changes"
+        terminal.say("", "push", f"not deployed: {changes} in {found.repository}", "yellow")
+    return Wanted(found.commit, found.commit, found.short, found.subject, found.ref, found, _procfile(found))
 
 
 def _package(settings: Settings, package: str) -> Wanted:
     content = package.encode()
     if package.endswith(".whl"):
-        path = settings.local(package)
-        if not path.is_file():
-            raise UsageError(f"source.package: there is no wheel {path}")
+        (path,) = local.wheels(settings, package)
         content, version = path.read_bytes(), path.name.split("-")[1]
     else:
         version = package.partition("==")[2]
@@ -85,40 +91,43 @@ def _package(settings: Settings, package: str) -> Wanted:
 
 
 def _push(host: Host, wanted: Wanted, name: str) -> None:
-    settings = host.settings
-    there = host.begin(f"push of {wanted.short}")
-    placed = _place_shared_files(host)
-    digest = configuration.digest(settings)
-    release = _release(wanted, name, settings, digest)
-    following = there["next"]
-    if following and following.get("pushed") and _same(following, release):
+    host.begin(f"push of {wanted.short}")
+    following, digest = host.next or {}, configuration.digest(host.settings)
+    if following.get("pushed") and (following.get("commit"), following.get("digest")) == (wanted.commit, digest):
         host.say("push", f"nothing to do: {wanted} is next already", "green")
         return
+    host.run(steps(host, wanted, name))
+
+
+def steps(host: Host, wanted: Wanted, name: str) -> list[Step]:
+    """What is to be done on a host to make a revision its next release.
+
+    :param name: the id of the new release.
+    """
+    settings, there = host.settings, host.begin("push")
+    release = _release(wanted, name, settings, configuration.digest(settings))
     shared: source.Shared = {
         "dirs": settings.shared.dirs,
         "files": [target for target, local in settings.shared.files.items() if local is None],
-        "placed": [target for target, local in settings.shared.files.items() if local is not None],
+        "placed": local.placed_files(settings),
     }
-    owner, group = settings.user, there["facts"]["web_group"]
-    sent = 0
-    if wanted.git:
-        commit, pack = git.missing_objects(wanted.git, there["known"])
+    where = (settings.user, there["facts"]["web_group"], shared)
+    sent: list[int] = []
 
-        def counted() -> Any:
-            nonlocal sent
-            for piece in pack:
-                sent += len(piece)
-                yield piece
+    def tell(result: object) -> None:
+        host.say("push", f"{wanted} is next ({terminal.size(sum(sent))} sent)")
 
-        host.send(source.receive, counted())(settings.root, release, commit, owner, group, shared)
-    else:
-        host.call(source.prepare, settings.root, release, owner, group, shared)
-    more = f", shared: {', '.join(placed)}" if placed else ""
-    host.say("push", f"{wanted} is next ({terminal.size(sent)} sent{more})")
+    host.next = release
+    if wanted.git is None:
+        return [Step(reference(source.prepare, settings.root, release, *where), tell)]
+    commit, pack = git.missing_objects(wanted.git, there["known"])
+    return [Step(reference(source.receive, settings.root, release, commit, *where), tell, _counted(pack, sent))]
 
 
-def _same(there: dict[str, Any], release: dict[str, Any]) -> bool:
-    return all(there.get(key) == release[key] for key in ("commit", "digest"))
+def _counted(pack: Iterable[bytes], sent: list[int]) -> Iterator[bytes]:
+    for piece in pack:
+        sent.append(len(piece))
+        yield piece
 
 
 def _release(wanted: Wanted, name: str, settings: Settings, digest: str) -> dict[str, Any]:
@@ -131,20 +140,23 @@ def _release(wanted: Wanted, name: str, settings: Settings, digest: str) -> dict
         "subject": wanted.subject,
         "who": hosts.who(),
         "digest": digest,
+        "procfile": wanted.procfile,
         "made": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
 
 
-def _place_shared_files(host: Host) -> list[str]:
-    """Put the files there that are kept in shared/ and come from here, the first time and when they changed."""
-    settings = host.settings
-    entries = []
-    for target, local in settings.shared.files.items():
-        if local is not None:
-            path = settings.local(local)
-            if not path.is_file():
-                raise UsageError(f"shared.files: there is no local file {path}")
-            entries.append(files.entry(f"{settings.root}/shared/{target}", path.read_bytes(), 0o640, settings.user))
-    if not entries:
-        return []
-    return [Path(path).name for path in host.call(files.install, entries)]
+def _procfile(found: git.Revision) -> dict[str, str]:
+    """The background processes that the revision's Procfile names; ``web`` is described in the settings.
+
+    :raises UsageError: a line of it that is not NAME: COMMAND.
+    """
+    processes = {}
+    for number, line in enumerate((git.read_file(found, "Procfile") or "").splitlines(), 1):
+        if not line.strip() or line.lstrip().startswith("#"):
+            continue
+        match = PROCESS.fullmatch(line.strip())
+        if not match:
+            raise UsageError(f"Procfile:{number} of {found.short} is no NAME: COMMAND line: {line.strip()[:60]}")
+        processes[match[1]] = match[2]
+    processes.pop("web", None)
+    return processes

@@ -11,6 +11,8 @@ from .engine.hosts import Host
 from .engine.remote import releases as remote
 from .engine.verb import verb
 
+RELEASE_KEYS = ("id", "state", "revision", "ref", "subject", "who", "made", "served", "reason")
+
 
 @verb(help={"json": "for programs: see docs/json.md"})
 def releases(c: Context, json: bool = False) -> None:
@@ -30,9 +32,15 @@ def releases(c: Context, json: bool = False) -> None:
 
 
 def _plain(host: Host, found: dict[str, Any]) -> dict[str, Any]:
-    keys = ("id", "state", "revision", "ref", "subject", "who", "made", "served", "reason")
-    listed = [{key: release.get(key) for key in keys} for release in found["releases"]]
-    return {"host": host.name, "stage": host.settings.stage, **found, "releases": listed}
+    return {
+        "host": host.name,
+        "stage": host.settings.stage,
+        "app": host.settings.app,
+        "current": found["current"],
+        "next": found["next"],
+        "rollback": found["back"],
+        "releases": [{key: release.get(key) for key in RELEASE_KEYS} for release in found["releases"]],
+    }
 
 
 def _table(host: Host, found: dict[str, Any]) -> Any:

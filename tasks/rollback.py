@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from invoke.context import Context
 
-from .engine import configuration, hosts
+from .engine import hosts, planning
 from .engine.hosts import Host
 from .engine.remote import cutover, releases
 from .engine.verb import verb
@@ -24,4 +24,4 @@ def rollback(c: Context, to: str | None = None) -> None:
 def _plan(host: Host, to: str | None) -> cutover.Plan:
     release = host.call(releases.choose_back, host.settings.root, to)
     host.say("rollback", f"to {release['id']} {release.get('subject', '')}".rstrip())
-    return configuration.plan(host.settings, release)
+    return planning.plan(host.settings, release)

@@ -31,9 +31,12 @@ def _run(host: Host, command: str) -> None:
         )
     open_connection(host.connection, settings)
     launch = f"{settings.root}/releases/{current}/config/launch"
-    argv = ["sudo", "-u", settings.user, "--", "/bin/sh", launch, "/bin/sh", "-c", command]
+    argv = ["/bin/sh", launch, "/bin/sh", "-c", command]
     interactive = sys.stdin.isatty()
-    done = host.connection.run(shlex.join(argv), pty=interactive, warn=True, in_stream=None if interactive else False)
+    # Where sudo asks for a password, the session has it by now, and Fabric answers with it.
+    done = host.connection.sudo(
+        shlex.join(argv), user=settings.user, pty=interactive, warn=True, in_stream=None if interactive else False
+    )
     if done.return_code != 0:
         raise CommandFailed(host.name, command, done.return_code)
 
@@ -43,4 +46,4 @@ class CommandFailed(Error):
 
     def __init__(self, host: str, command: str, status: int) -> None:
         super().__init__(f"{host}: {command!r} ended with exit status {status}")
-        self.exit_status = 1
+        self.exit_status = status if 0 < status < 256 else 1  # no status: it was killed

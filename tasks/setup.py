@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from invoke.context import Context
 
-from .engine import configuration, hosts
+from .engine import configuration, hosts, patchwork, planning
+from .engine.errors import NoPython
 from .engine.hosts import Host
 from .engine.remote import files, lock, nginx, prepare, probe
 from .engine.verb import verb
 
 PACKAGES = ["ca-certificates", "git", "iproute2", "logrotate", "nginx", "python3-venv"]
 SERVICES = ["nginx"]
+DROPINS = {"nginx": "Restart=on-failure\nRestartSec=1"}  # Debian's unit leaves a dead nginx dead
 
 
 @verb(help={"apt-timeout": "seconds to wait while another process holds apt"})
@@ -20,8 +22,9 @@ def setup(c: Context, apt_timeout: int = 300) -> None:
 
 
 def _setup(host: Host, patience: float) -> None:
+    _ensure_python(host)
     settings, call = host.settings, host.call
-    manager = configuration.manager_of(settings)
+    manager = planning.manager_of(settings)
     call(lock.take, settings.app, settings.root, hosts.who(), "setup")
     changed = call(prepare.claim, settings.app, settings.root)
     changed += call(prepare.packages, [*PACKAGES, *manager.PACKAGES], patience)
@@ -30,14 +33,23 @@ def _setup(host: Host, patience: float) -> None:
     changed += call(prepare.account, settings.user, settings.root)
     group = call(probe.web_group)
     changed += call(prepare.directories, settings.root, settings.user, group)
+    changed += call(prepare.dropins, {**DROPINS, **manager.DROPINS})
     changed += call(prepare.services, [*SERVICES, *manager.SERVICES])
     changed += call(nginx.install, settings.app, settings.root)
     changed += call(manager.install, settings.app, settings.root)
     changed += call(files.install, [_logrotate(host)])
     for what in changed:
         host.say("setup", what)
-    if not changed:
-        host.say("setup", "nothing to do: the server is ready", "green")
+    host.say("setup", "ready; next: fab deploy" if changed else "nothing to do: the server is ready", "green")
+
+
+def _ensure_python(host: Host) -> None:
+    """A session needs Python there; where it is missing, plain SSH has to install it."""
+    try:
+        host.session  # noqa: B018
+    except NoPython:
+        host.say("setup", "installing python3, which everything else needs")
+        patchwork.package(host.connection, "python3")
 
 
 def _logrotate(host: Host) -> files.File:

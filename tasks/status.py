@@ -8,7 +8,7 @@ from typing import Any
 
 from invoke.context import Context
 
-from .engine import configuration, hosts, terminal
+from .engine import hosts, planning, terminal
 from .engine.errors import Error
 from .engine.hosts import Host
 from .engine.remote import report
@@ -48,7 +48,7 @@ class Unwell(Error):
 
 def _state(host: Host) -> dict[str, Any]:
     try:
-        return host.call(report.status, configuration.plan(host.settings, {"id": ""}))
+        return host.call(report.status, planning.plan(host.settings, {"id": ""}))
     except Error as error:
         return {
             "set_up": None,
@@ -56,7 +56,7 @@ def _state(host: Host) -> dict[str, Any]:
             "next": None,
             "programs": [],
             "site": None,
-            "problems": [str(error)],
+            "problems": [str(error).removeprefix(f"{host.name}: ")],
         }
 
 
@@ -103,18 +103,24 @@ def _row(host: Host, state: dict[str, Any]) -> list[Any]:
     revision = f"{str(current.get('commit', ''))[:7]} {current.get('subject') or ''}".strip()
     programs = [_text(_program(program)) for program in state["programs"]]
     notes = [f"next: {state['next']['id']}"] if state["next"] else []
-    notes += [f"locked by {state['lock']['who']}: {state['lock']['what']}"] if state.get("lock") else []
+    notes += [_lock(state["lock"])] if state.get("lock") else []
     notes += [f"FROZEN by {state['freeze']['who']}: {state['freeze']['why']}"] if state.get("freeze") else []
     return [
         mark,
         Text(f"{host.settings.stage}/{host.name}" if host.settings.stage != host.name else host.name),
         Text("\n".join([current.get("id", "-"), *notes])),
-        Text(revision[:40]),
+        Text(revision if len(revision) <= 40 else revision[:39] + "…"),
         _age(current.get("served") or current.get("made")),
         Text(str(current.get("who") or "")),
         Text("\n").join(programs),
         _site(state["site"]),
     ]
+
+
+def _lock(lock: dict[str, Any]) -> str:
+    if lock.get("finishing"):
+        return "the release before is being stopped"
+    return f"locked by {lock['who']}: {lock['what']}"
 
 
 def _program(program: dict[str, Any]) -> str:

@@ -18,10 +18,4 @@ def supervisor(c: Context) -> None:
 def _supervisor(host: Host) -> None:
     host.begin("supervisor")
     building = configuration.Building(host)
-    manager = configuration.manager_of(host.settings)
-    changed = building.install(manager.TEMPLATES)
-    processes = sorted(host.settings.processes)
-    building.note(processes=processes)
-    host.call(manager.check, f"{building.path}/config")
-    more = f" ({', '.join(changed)} written)" if changed else " (no change)"
-    host.say("supervisor", ", ".join(["web", *processes]) + ", checked" + more)
+    host.run([configuration.step(building, [configuration.manager_part(building)])])

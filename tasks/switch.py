@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-from typing import Any
+from collections.abc import Callable
 
 from invoke.context import Context
 
-from .engine import configuration, hosts
+from .engine import hosts, planning
 from .engine.errors import Error, HostError
 from .engine.hosts import Host, each
 from .engine.remote import cutover, hooks
+from .engine.session import Step, reference
 from .engine.verb import verb
 
 
@@ -20,7 +21,19 @@ def switch(c: Context) -> None:
     where = hosts.of(c)
     for host in where:
         host.begin("switch")
-    plans = dict(zip((host.name for host in where), each(where, _plan), strict=True))
+    if all(host.live and not host.next for host in where):
+        for host in where:
+            host.say("switch", f"nothing to do: {host.live['id']} is live, and there is no next release", "green")
+        return
+    switch_over(where)
+
+
+def switch_over(where: list[Host]) -> None:
+    """Run the hooks around it, and the cutover to the next release of each host.
+
+    :raises HostError, HostErrors: nothing was switched, or everything was switched back.
+    """
+    plans = {host.name: _plan(host) for host in where}
     for host in where:  # one after another: two hosts that migrate one database at once would collide
         _run_hooks(host, plans[host.name], "before_switch")
     cut_over(where, plans, what="deploy")
@@ -31,85 +44,92 @@ def switch(c: Context) -> None:
 def cut_over(where: list[Host], plans: dict[str, cutover.Plan], what: str) -> None:
     """Bring the planned releases live on every host, or on none.
 
+    One host needs one round trip; several wait for each other between the phases.
+
     :param plans: by host name.
     :param what: "deploy" or "rollback", for the history.
     :raises HostError, HostErrors: nothing was switched, or everything was switched back.
     """
-    _all_or_none(where, plans, lambda host: _start(host, plans[host.name]), "starting beside the old release")
-    switched = _all_or_none(where, plans, lambda host: _switch(host, plans[host.name]), "switching")
-    each(
-        where,
-        lambda host: _finish(host, plans[host.name], switched[host.name], what),
-        "letting the old release finish",
-    )
+    facts = {"who": hosts.who(), "what": what}
+    if len(where) == 1:
+        host, plan = where[0], plans[where[0].name]
+        each(
+            where,
+            lambda host: host.run([_start(host, plan), _switch(host, plan), _finish(host, plan, facts)]),
+            "switching",
+        )
+    else:
+        _all_or_none(where, plans, _start, cutover.abandon, "starting beside the old release")
+        _all_or_none(where, plans, _switch, cutover.back, "switching")
+        each(where, lambda host: host.run([_finish(host, plans[host.name], facts)]), "letting the old release finish")
+    for host in where:
+        host.forget()
 
 
 def _plan(host: Host) -> cutover.Plan:
-    building = configuration.Building(host)
-    if building.release.get("state") != "built" or not building.release.get("address"):
-        missing = "fab venv gunicorn supervisor nginx"
-        raise HostError(
-            host.name, f"the next release {building.id} is not complete", f"Run the steps before: {missing}"
-        )
-    return configuration.plan(host.settings, building.release)
+    release = host.next or {}
+    if release.get("state") != "built" or not release.get("address"):
+        what = f"the next release {release['id']} is not complete" if release else "there is no next release"
+        raise HostError(host.name, what, "Run the steps before: fab push venv gunicorn supervisor nginx")
+    return planning.plan(host.settings, release)
 
 
-def _all_or_none(where: list[Host], plans: dict[str, cutover.Plan], step: Any, what: str) -> dict[str, Any]:
+Phase = Callable[[Host, cutover.Plan], Step]
+
+
+def _all_or_none(
+    where: list[Host],
+    plans: dict[str, cutover.Plan],
+    phase: Phase,
+    undo: Callable[[cutover.Plan, str], None],
+    what: str,
+) -> None:
     """Do a phase everywhere; where one host fails, undo it on the others."""
-    done: dict[str, Any] = {}
+    done: list[Host] = []
 
-    def remember(host: Host) -> None:
-        done[host.name] = step(host)
+    def run(host: Host) -> None:
+        host.run([phase(host, plans[host.name])])
+        done.append(host)
 
     try:
-        each(where, remember, what)
+        each(where, run, what)
     except Error as error:
-        for host in where:
-            if host.name in done:
-                _undo(host, plans[host.name], done[host.name], error)
+        for host in done:
+            with contextlib.suppress(HostError):
+                host.call(undo, plans[host.name], f"another host failed: {str(error).splitlines()[0]}")
+                host.say("switch", "undone, the old release is live: another host failed", "yellow")
         raise
-    return done
 
 
-def _undo(host: Host, plan: cutover.Plan, result: Any, error: Error) -> None:
-    reason = f"another host failed: {str(error).splitlines()[0]}"
-    with contextlib.suppress(HostError):
-        if isinstance(result, dict):
-            host.call(cutover.back, plan, result["old"], reason)
-            host.say("switch", f"switched back to {result['old'] or 'nothing'}: another host failed", "yellow")
-        else:
-            host.call(cutover.abandon, plan, reason)
-            host.say("switch", "not switched: another host failed", "yellow")
-
-
-def _start(host: Host, plan: cutover.Plan) -> float:
-    seconds = host.call(cutover.start, plan)
-    host.say("start", f"{plan['release']} answers {plan['ask']['status']} on its own socket after {seconds:.1f} s")
-    return seconds
-
-
-def _switch(host: Host, plan: cutover.Plan) -> dict[str, Any]:
-    done = host.call(cutover.switch, plan)
-    host.say(
-        "switch",
-        f"{plan['release']} is live: the site answers {done['answer']} in {done['seconds'] * 1000:.0f} ms",
-        "green",
-    )
-    return done
-
-
-def _finish(host: Host, plan: cutover.Plan, switched: dict[str, Any], what: str) -> None:
-    facts = {"who": hosts.who(), "what": what, "from": switched["old"]}
-    done = host.call(cutover.finish, plan, switched["old"], facts)
-    if switched["old"]:
-        cut = ", open requests were cut" if done["cut"] else ", every request was answered"
+def _start(host: Host, plan: cutover.Plan) -> Step:
+    def tell(seconds: float) -> None:
         host.say(
-            "finish",
-            f"{switched['old']} stopped after {done['drained']:.1f} s{cut}",
-            "yellow" if done["cut"] else "",
+            "start", f"{plan['release']} answers {plan['ask']['status']} on its own socket after {seconds:.1f} s"
         )
-    if done["pruned"]:
-        host.say("finish", f"removed {', '.join(done['pruned'])}")
+
+    return Step(reference(cutover.start, plan), tell)
+
+
+def _switch(host: Host, plan: cutover.Plan) -> Step:
+    def tell(done: cutover.Switched) -> None:
+        answer = f"the site answers {done['answer']} in {done['seconds'] * 1000:.0f} ms"
+        host.say("switch", f"{plan['release']} is live: {answer}", "green")
+
+    return Step(reference(cutover.switch, plan), tell)
+
+
+def _finish(host: Host, plan: cutover.Plan, facts: dict[str, str]) -> Step:
+    def tell(done: cutover.Finished) -> None:
+        if done["cut"]:
+            host.say(
+                "finish",
+                f"{done['old']} still had open requests after {done['drained']:.0f} s: they are cut",
+                "yellow",
+            )
+        elif done["old"]:
+            host.say("finish", f"{done['old']} answered all it had taken ({done['drained']:.1f} s) and stops")
+
+    return Step(reference(cutover.finish, plan, facts), tell)
 
 
 def _run_hooks(host: Host, plan: cutover.Plan, kind: str) -> None:
@@ -129,4 +149,4 @@ def _run_hooks(host: Host, plan: cutover.Plan, kind: str) -> None:
             f"{plan['release']} is live, but {error.what}",
             "Run it again by hand: fab run '…', or go back: fab rollback",
         ) from error
-    host.say(kind, f"{len(commands)} command{'s' if len(commands) > 1 else ''} done")
+    host.say("hooks", f"{kind}: {len(commands)} command{'s' if len(commands) > 1 else ''} done")

@@ -6,13 +6,14 @@ import hashlib
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from invoke.context import Context
 
-from .engine import configuration, hosts
-from .engine.errors import UsageError
+from .engine import configuration, hosts, local, planning
 from .engine.hosts import Host
-from .engine.remote import environment, hooks
+from .engine.remote import environment, files, hooks
+from .engine.session import Step, reference
 from .engine.verb import verb
 
 
@@ -23,11 +24,15 @@ def venv(c: Context) -> None:
 
 
 def _venv(host: Host) -> None:
-    settings = host.settings
     host.begin("venv")
-    building = configuration.Building(host)
+    host.run(steps(host))
+
+
+def steps(host: Host) -> list[Step]:
+    """What is to be done on a host to give its next release an environment."""
+    settings, building = host.settings, configuration.Building(host)
     python, package = settings.python, settings.source.package
-    wheel = package if package and package.endswith(".whl") else None
+    wheel = local.wheel_of(settings)
     spec: environment.Spec = {
         "python": python.version,
         "requirements": python.requirements,
@@ -35,15 +40,24 @@ def _venv(host: Host) -> None:
         "wheelhouse": _send_wheels(host, python.wheelhouse),
         "package": None if wheel else package,
         "wheel": _send_wheels(host, wheel),
-        "packages": [*python.packages, *configuration.server_of(settings).REQUIREMENTS],
+        "packages": [*python.packages, *planning.server_of(settings).REQUIREMENTS],
     }
-    made = host.call(environment.ensure, settings.root, settings.user, spec)
-    building.install_environment()
-    how = "reused" if made["reused"] else f"made with {made['installer']}"
-    source = made["source"] or package or "no file of requirements"
-    host.say("venv", f"environment {made['name'][:7]} {how} ({made['packages']} packages, {source})")
     build = [hook.model_dump() for hook in settings.hooks.build]
-    host.call(hooks.build, settings.root, building.id, settings.user, build)
+
+    def tell(made: dict[str, Any]) -> None:
+        how = "reused" if made["reused"] else f"made with {made['installer']}"
+        origin = made["source"] or package or "no file of requirements"
+        host.say("venv", f"environment {made['name'][:7]} {how} ({made['packages']} packages, {origin})")
+
+    def built(release: dict[str, Any]) -> None:
+        host.next = release
+
+    root, user, name = settings.root, settings.user, building.id
+    return [
+        Step(reference(environment.ensure, root, user, name, spec), tell),
+        Step(reference(files.install_in, root, name, building.environment_files())),
+        Step(reference(hooks.build, root, name, user, build), built),
+    ]
 
 
 def _send_wheels(host: Host, place: str | None) -> str | None:
@@ -53,19 +67,14 @@ def _send_wheels(host: Host, place: str | None) -> str | None:
     """
     if place is None:
         return None
-    path = host.settings.local(place)
-    wheels = sorted(path.glob("*.whl")) if path.is_dir() else [path]
-    if not wheels:
-        raise UsageError(
-            f"python.wheelhouse: there are no wheels in {path}\n  Fill it: pip wheel -r requirements.txt -w {path}"
-        )
+    wheels = local.wheels(host.settings, place)
     content = hashlib.sha256()
     for wheel in wheels:
         content.update(wheel.name.encode() + b"\0" + hashlib.sha256(wheel.read_bytes()).digest())
     digest = content.hexdigest()[:16]
     if not host.call(environment.has_wheels, host.settings.root, digest):
         host.send(environment.receive_wheels, _archive(wheels))(host.settings.root, digest)
-        host.say("venv", f"{len(wheels)} wheels sent from {path}")
+        host.say("venv", f"{len(wheels)} wheels sent from {place}")
     return digest
 
 

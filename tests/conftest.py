@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,15 @@ import pytest
 from tests.prepared import ensure_prepared_image
 from tests.project import Project
 from tests.target import Target, ensure_engine, ensure_image
+
+
+def pytest_configure() -> None:
+    """One seed for the whole run, its parallel processes included."""
+    os.environ.setdefault("FAULTS_SEED", str(random.randrange(10**6)))
+
+
+def pytest_report_header() -> str:
+    return f"FAULTS_SEED={os.environ['FAULTS_SEED']} (chooses what tests/faults breaks; set it to break the same again)"
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 import docker
 from docker.errors import ImageNotFound
 
-from tests.project import Project
+from tests.project import SETTINGS, Project
 from tests.target import Target
 from tests.target.image import machine_lock
 
@@ -23,7 +23,7 @@ INPUTS = (
 
 def ensure_prepared_image(image: str, directory: Path) -> str:
     """The image, made by `fab setup` and a first deploy of each application's environment where it is not there."""
-    content = hashlib.sha256(image.encode())
+    content = hashlib.sha256(f"{image} {list(SETTINGS)}".encode())
     for name in INPUTS:
         content.update((ROOT / name).read_bytes())
     tag = f"fabrelease-prepared:{content.hexdigest()[:12]}"
@@ -38,7 +38,7 @@ def ensure_prepared_image(image: str, directory: Path) -> str:
 def make(image: str, tag: str, directory: Path) -> None:
     """Prepare a server for both applications, with their packages in uv's cache, and keep its disk."""
     with Target.start(image) as server:
-        for app in ("djangosite", "flasktodo"):
+        for app in SETTINGS:
             project = Project(directory / app, app)
             project.stage({"web1": server})
             project.fab("-H", "prod", "setup", "push", "venv")

@@ -48,6 +48,14 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "shared": {"dirs": ["data"], "files": {"config.py": "app/deploy/config.py"}},
         "health": {"timeout": 20},
     },
+    "tinysite": {
+        "app": "tinysite",
+        "source": {"path": "app"},
+        "web": {"app": "tinysite:application", "workers": 2},
+        "site": {"domains": ["demo.example.net"], "static": {"/static/": "static"}},
+        "shared": {"dirs": ["data"]},
+        "health": {"timeout": 20},
+    },
 }
 FABFILE = "from fabrelease.tasks import ns\n"
 

@@ -2,55 +2,47 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
-import importlib
+import itertools
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from .errors import HostError, UsageError
+from .errors import HostError
 from .hosts import Host
-from .remote import files, hooks, releases
-from .remote.cutover import Plan
-from .remote.probe import Question
+from .local import read_secrets
+from .planning import manager_of, server_of
+from .remote import configure, files, hooks, nginx, releases
+from .remote.wire import Call
+from .session import Step, reference
 
 if TYPE_CHECKING:
     from .rendering import Renderer
     from .settings import Settings
 
 TEMPLATES = Path(__file__).parents[2] / "templates"
+SITE = {"nginx.conf": "nginx/site.conf.j2"}
 LAUNCH = TEMPLATES / "launch.sh"
-
-
-def server_of(settings: Settings) -> ModuleType:
-    """The module of the server that runs the application."""
-    return importlib.import_module(f"fabrelease.tasks.servers.{settings.web.server}")
-
-
-def manager_of(settings: Settings) -> ModuleType:
-    """The module of the manager that keeps the server running."""
-    return importlib.import_module(f"fabrelease.tasks.managers.{settings.manager}")
 
 
 class Building:
     """The next release of one host, while it is being built.
 
-    :param host: a host whose ``next`` was pushed.
+    :param host: a host whose ``next`` was pushed, or is about to be.
     :raises HostError: it has none.
     """
 
     def __init__(self, host: Host) -> None:
+        if host.next is None:
+            raise HostError(host.name, "there is no next release to work on", "Push one first: fab push")
         self.host = host
         self.settings = host.settings
-        listing = host.call(releases.listing, self.settings.root)
-        known = {release["id"]: release for release in listing["releases"]}
-        if listing["next"] is None or not known[listing["next"]].get("pushed"):
-            raise HostError(host.name, "there is no next release to work on", "Push one first: fab push")
-        self.release: releases.Release = known[listing["next"]]
-        self.live: releases.Release = known.get(listing["current"], {})
+        self.release: releases.Release = host.next
 
     @property
     def id(self) -> str:
@@ -62,29 +54,36 @@ class Building:
         """The release's directory."""
         return f"{self.settings.root}/releases/{self.id}"
 
+    @property
+    def processes(self) -> dict[str, str]:
+        """The background processes: those of the settings, or else of the revision's Procfile."""
+        return self.settings.processes or self.release.get("procfile", {})
+
     @cached_property
     def address(self) -> str:
-        """What the release's server binds: its own socket, or a port that the live release does not use."""
+        """What the release's server binds: its own socket, or a port of its own.
+
+        The first port from web.bind on that no other release on the host was made for: each of them can be
+        rolled back to, and then runs beside the one that is live.
+        """
         if self.settings.web.bind == "socket":
             return f"unix:{self.path}/run/web.sock"
-        host, _, port = self.settings.web.bind.rpartition(":")
-        taken = self.live.get("address") == self.settings.web.bind
-        return f"{host}:{int(port) + 1}" if taken else self.settings.web.bind
+        host, _, first = self.settings.web.bind.rpartition(":")
+        taken = self.host.addresses
+        return next(f"{host}:{port}" for port in itertools.count(int(first)) if f"{host}:{port}" not in taken)
 
-    def install(self, templates: Mapping[str, str], **more: object) -> list[str]:
-        """Render templates into the release's ``config``.
+    def rendered(self, templates: Mapping[str, str], **more: object) -> list[files.File]:
+        """Render templates for the release's ``config``.
 
         :param templates: file name to template name.
-        :returns: the names of the files that changed.
         """
-        entries = [
+        return [
             files.entry(f"{self.path}/config/{name}", self.render(template, **more))
             for name, template in templates.items()
         ]
-        return [Path(path).name for path in self.host.call(files.install, entries)]
 
-    def install_environment(self) -> list[str]:
-        """Install what every process is started with: the variables, the secrets, the launcher."""
+    def environment_files(self) -> list[files.File]:
+        """What every process is started with: the variables, the secrets, the launcher."""
         user = self.settings.user
         environment = self.render("environment.j2", variables=self._environment())
         entries = [
@@ -94,16 +93,16 @@ class Building:
         if self.settings.secrets:
             secrets = self.render("environment.j2", variables=read_secrets(self.settings))
             entries.append(files.entry(f"{self.path}/config/secrets", secrets, 0o640, user))
-        return [Path(path).name for path in self.host.call(files.install, entries)]
+        return entries
 
     def render(self, template: str, **more: object) -> str:
         """Render one template for this host and release."""
-        return _renderer(self.settings).render(template, **self._variables(), **more)
+        return _renderer(self.host).render(template, **self._variables(), **more)
 
     def directories(self) -> dict[str, list[tuple[str, str]]]:
         """The URL prefixes that nginx serves itself, with their directories: ``static`` and ``media``."""
         site, root = self.settings.site, self.settings.root
-        modules = sorted({target.split(":")[0] for target in site.static.values() if ":" in target})
+        modules = static_modules(self.settings)
         found = self.host.call(hooks.locate, root, self.id, self.settings.user, modules) if modules else {}
 
         def directory(target: str) -> str:
@@ -114,11 +113,6 @@ class Building:
             "static": [(self._prefix(prefix), directory(target)) for prefix, target in site.static.items()],
             "media": [(self._prefix(prefix), f"{root}/shared/{target}") for prefix, target in site.media.items()],
         }
-
-    def note(self, **facts: Any) -> None:
-        """Write down something about the release on the host, for the next steps."""
-        if any(self.release.get(name) != value for name, value in facts.items()):
-            self.release = self.host.call(releases.update, self.settings.root, self.id, **facts)
 
     def _prefix(self, prefix: str) -> str:
         """A URL prefix below the site's path; one that names the path already is taken as it is."""
@@ -144,86 +138,96 @@ class Building:
                 address=self.address,
                 pythonpath=[],
             ),
+            "processes": self.processes,
             "host": _facts(self.host),
         }
 
 
+@dataclass(frozen=True)
+class Part:
+    """One program's share of a release's configuration.
+
+    :ivar step: the verb, for messages.
+    :ivar says: what is checked, in a few words.
+    :ivar notes: facts about the release that the cutover needs.
+    """
+
+    step: str
+    says: str
+    files: list[files.File]
+    check: Call
+    notes: dict[str, Any]
+
+
+def server_part(building: Building) -> Part:
+    """The configuration of the server that runs the application."""
+    settings, server = building.settings, server_of(building.settings)
+    web, before = settings.web, bool(settings.hooks.before_switch)
+    return Part(
+        web.server,
+        f"{web.app}, {web.workers} workers",
+        building.rendered(server.TEMPLATES) + building.environment_files(),
+        reference(server.check, settings.root, building.id, settings.user, web.settings, before),
+        {"address": building.address},
+    )
+
+
+def manager_part(building: Building) -> Part:
+    """The configuration of the manager that keeps the programs running."""
+    settings, manager = building.settings, manager_of(building.settings)
+    processes = sorted(building.processes)
+    return Part(
+        settings.manager,
+        ", ".join(["web", *processes]),
+        building.rendered(manager.TEMPLATES),
+        reference(manager.check, settings.root, building.id),
+        {"processes": processes},
+    )
+
+
+def site_part(building: Building) -> Part:
+    """The configuration of the site in nginx."""
+    settings, site = building.settings, building.settings.site
+    return Part(
+        "nginx",
+        f"{', '.join(site.domains)}{site.path}",
+        building.rendered(SITE, **building.directories()),
+        reference(nginx.check, settings.app, f"{building.path}/config/nginx.conf", site.domains, site.port),
+        {},
+    )
+
+
+def step(building: Building, parts: Sequence[Part]) -> Step:
+    """Write and check parts of the next release's configuration, in one call."""
+    root, host = building.settings.root, building.host
+    entries = [file for part in parts for file in part.files]
+    notes = {key: value for part in parts for key, value in part.notes.items()}
+
+    def tell(done: configure.Configured) -> None:
+        host.next = done["release"]
+        for part in parts:
+            paths = {file["path"] for file in part.files}
+            written = [Path(path).name for path in done["changed"] if path in paths]
+            more = f"{', '.join(written)} written" if written else "no change"
+            host.say(part.step, f"{part.says}: checked ({more})")
+
+    checks = [part.check for part in parts]
+    return Step(reference(configure.apply, root, building.id, entries, notes, checks), tell)
+
+
+def static_modules(settings: Settings) -> list[str]:
+    """The packages that nginx serves files of; where they are is known once the environment is there."""
+    return sorted({target.split(":")[0] for target in settings.site.static.values() if ":" in target})
+
+
 def render_alone(host: Host, template: str) -> str:
     """Render a template that belongs to no release."""
-    return _renderer(host.settings).render(template, settings=host.settings, host=_facts(host))
+    return _renderer(host).render(template, settings=host.settings, host=_facts(host))
 
 
 def _facts(host: Host) -> SimpleNamespace:
     facts = host.facts
     return SimpleNamespace(**{**facts, "name": host.name, "nginx_version": tuple(facts["nginx_version"])})
-
-
-def plan(settings: Settings, release: releases.Release) -> Plan:
-    """What the cutover to a release needs to know.
-
-    :param release: what the host knows about it.
-    """
-    health, site = settings.health, settings.site
-    prefix = site.path.rstrip("/")
-    host = site.domains[0]
-    if site.port not in (80, 443):
-        host = f"{host}:{site.port}"
-    headers = {"X-Forwarded-Proto": "http", "X-Forwarded-For": "127.0.0.1"}
-    if prefix:
-        headers["SCRIPT_NAME"] = prefix
-    ask: Question = {
-        "path": prefix + health.path,
-        "host": host,
-        "headers": headers,
-        "status": health.status,
-        "timeout": health.timeout,
-    }
-    return {
-        "app": settings.app,
-        "root": settings.root,
-        "manager": settings.manager,
-        "user": settings.user,
-        "release": release["id"],
-        "address": release.get("address", ""),
-        "processes": release.get("processes", []),
-        "ask": ask,
-        "ask_site": {**ask, "headers": {}},
-        "port": site.port,
-        "stop": graceful_timeout(settings) + 10,
-        "keep": settings.keep_releases,
-    }
-
-
-def graceful_timeout(settings: Settings) -> float:
-    """Seconds that running requests get to finish when a release is stopped."""
-    return float(settings.web.settings.get("graceful_timeout", server_of(settings).GRACEFUL_TIMEOUT))
-
-
-def read_secrets(settings: Settings) -> dict[str, str]:
-    """The variables of the local file of secrets: NAME=value lines, quotes around a value are dropped.
-
-    :raises UsageError: the file is not there, or a line is no variable; the message holds no value.
-    """
-    path = settings.local(settings.secrets or "")
-    try:
-        lines = path.read_text().splitlines()
-    except OSError as error:
-        raise UsageError(f"secrets: {path} cannot be read: {error.strerror}") from error
-    found = {}
-    for number, line in enumerate(lines, 1):
-        text = line.strip().removeprefix("export ")
-        if not text or text.startswith("#"):
-            continue
-        name, equals, value = text.partition("=")
-        if not equals or not name.strip().isidentifier() or not name.isascii():
-            raise UsageError(f"secrets: {path}:{number} is no NAME=value line")
-        found[name.strip()] = _unquote(value.strip())
-    return found
-
-
-def _unquote(value: str) -> str:
-    quoted = len(value) >= 2 and value[0] == value[-1] and value[0] in "'\""
-    return value[1:-1] if quoted else value
 
 
 def digest(settings: Settings) -> str:
@@ -238,7 +242,8 @@ def digest(settings: Settings) -> str:
     return content.hexdigest()
 
 
-def _renderer(settings: Settings) -> Renderer:
+@functools.cache
+def _renderer(host: Host) -> Renderer:
     from .rendering import Renderer
 
-    return Renderer(settings.project / "templates", settings.host.name)
+    return Renderer(host.settings.project / "templates", host.name)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import paramiko
 from fabric import Connection
+from paramiko.ssh_exception import NoValidConnectionsError
 
 from .errors import HostError
 
@@ -102,9 +103,16 @@ def _open(connection: Connection, settings: Settings) -> None:
     except (OSError, EOFError) as error:
         raise HostError(
             name,
-            f"{where} cannot be reached: {getattr(error, 'strerror', None) or error or type(error).__name__}",
+            f"{where} cannot be reached: {_reason(error)}",
             "Look at address and port in the host's entry, and whether the server is up.",
         ) from error
+
+
+def _reason(error: BaseException) -> str:
+    """Why a connection failed; paramiko wraps one error for each address it tried."""
+    if isinstance(error, NoValidConnectionsError):
+        error = next(iter(error.errors.values()))
+    return str(getattr(error, "strerror", None) or error or type(error).__name__)
 
 
 def _entry(connection: Connection) -> str:

@@ -54,6 +54,10 @@ class HostError(Error):
         self.exit_status = 3 if needs_person else 1
 
 
+class NoPython(HostError):
+    """A host has no Python to run a session with; setup can install it."""
+
+
 class HostErrors(Error):
     """A step failed on several hosts at once.
 

@@ -100,6 +100,14 @@ def missing_objects(revision: Revision, known: list[str]) -> tuple[str, Iterator
     return carrier, _pack(revision.repository, carrier, have, env, kept)
 
 
+def read_file(revision: Revision, name: str) -> str | None:
+    """A text file at the top of a revision's tree; None where it has none."""
+    listed = _ask(revision.repository, "git ls-tree failed", "ls-tree", revision.tree, "--", name)
+    if " blob " not in listed:
+        return None
+    return _ask(revision.repository, f"{name} cannot be read", "cat-file", "blob", f"{revision.tree}:{name}")
+
+
 def _pack(
     path: Path, carrier: str, have: list[str], env: dict[str, str], kept: contextlib.ExitStack
 ) -> Iterator[bytes]:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import atexit
+import gc
 import getpass
+import importlib
 import socket
-from collections.abc import Callable, Iterable, Iterator
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
@@ -13,11 +17,11 @@ import fabric
 from fabric import Connection
 from invoke.context import Context
 
-from . import terminal
+from . import planning, terminal
 from .connecting import open_connection
 from .errors import Error, HostError, HostErrors, SettingsError, UsageError
-from .remote import entry
-from .session import Session
+from .remote import entry, releases
+from .session import Session, Step
 
 if TYPE_CHECKING:
     from .settings import Settings
@@ -25,6 +29,8 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 T = TypeVar("T")
 CONNECT_SECONDS = 10
+SLOW = ("rich.console", "rich.text", "jinja2")
+atexit.register(gc.freeze)  # nothing that is left at the end is worth collecting: saves a tenth of a second
 
 
 class Host:
@@ -63,6 +69,14 @@ class Host:
         """Run a function on the host with data; see Session.send."""
         return self.session.send(function, data)
 
+    def run(self, steps: Sequence[Step]) -> None:
+        """Run steps on the host in one round trip; see Session.run."""
+        try:
+            self.session.run(steps)
+        except Error:
+            self.forget()
+            raise
+
     def begin(self, what: str) -> entry.Entry:
         """Take the deploy lock for this session and look at what is there; the second time, only look.
 
@@ -70,10 +84,7 @@ class Host:
         """
         session = self.session
         if self._entry is None:
-            settings = self.settings
-            self._entry = session.call(
-                entry.begin, settings.app, settings.root, settings.user, settings.manager, who(), what
-            )
+            self._entry = session.call(entry.begin, planning.plan(self.settings, {"id": ""}), who(), what)
             for line in self._entry["cleared"]:
                 self.say("clear", f"left by an earlier deploy: {line}")
         return self._entry
@@ -82,6 +93,30 @@ class Host:
     def facts(self) -> entry.Facts:
         """What the host is."""
         return self._entry["facts"] if self._entry else self.call(entry.facts)
+
+    @property
+    def live(self) -> releases.Release:
+        """What is known about the release that was live when the session began; empty where there was none."""
+        return (self._entry and self._entry["current"]) or {}
+
+    @property
+    def addresses(self) -> list[str]:
+        """What the servers of the releases on the host bind, without the next one's."""
+        return self._entry["addresses"] if self._entry else []
+
+    @property
+    def next(self) -> releases.Release | None:
+        """What is known about the next release."""
+        return self._entry and self._entry["next"]
+
+    @next.setter
+    def next(self, release: releases.Release | None) -> None:
+        if self._entry:
+            self._entry["next"] = release
+
+    def forget(self) -> None:
+        """Look at the host again when it is needed next."""
+        self._entry = None
 
     def say(self, step: str, text: str, style: str = "") -> None:
         """Tell the person what happened here."""
@@ -93,6 +128,11 @@ class Host:
             self._session.close()
             self._session = None
             self._entry = None
+
+
+def warm_up() -> None:
+    """Import, while connections are opened, what is needed afterwards and slow to import."""
+    threading.Thread(target=lambda: [importlib.import_module(name) for name in SLOW], daemon=True).start()
 
 
 def who() -> str:
@@ -112,7 +152,20 @@ def of(c: Context) -> list[Host]:
         by its address; or a Context where no -H was given, which means the default stage.
     :raises UsageError: nothing answers to that name, or the settings are wrong.
     """
-    return list(_resolve(c))
+    found = list(_resolve(c))
+    if isinstance(c, Connection) and len(found) == 1 and c is not found[0].connection:
+        _become(c, found[0])
+    return found
+
+
+def _become(c: Connection, host: Host) -> None:
+    """Make a connection to a stage's or a host's name the connection to that host.
+
+    So that ``c.run`` in a step of one's own reaches the host, once a step was called with the same ``c``.
+    """
+    c.__dict__.update({**host.connection.__dict__, "original_host": c.original_host})
+    if not host.is_open:
+        host.connection = c
 
 
 def everywhere(c: Context) -> list[Host]:
@@ -123,6 +176,18 @@ def everywhere(c: Context) -> list[Host]:
         return of(c)
     loaded = stages.load_stages(stages.find_project(Path.cwd()))
     return [_host(c, settings) for stage in loaded.values() for settings in stage.hosts.values()]
+
+
+def connections(c: Context) -> list[Connection]:
+    """Open connections, host keys verified, to the hosts a context stands for: for steps of your own.
+
+    :param c: what Fabric hands to a task; see of().
+    :raises HostError, UsageError: see of() and open_connection().
+    """
+    found = of(c)
+    for host in found:
+        open_connection(host.connection, host.settings)
+    return [host.connection for host in found]
 
 
 def close_all() -> None:

@@ -9,19 +9,21 @@ from __future__ import annotations
 
 import functools
 import getpass
+import hashlib
 import json
 import shlex
 import sys
 import threading
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 import paramiko
 from fabric import Connection
 
-from .errors import HostError
+from .errors import HostError, NoPython
 from .remote import wire
 
 P = ParamSpec("P")
@@ -29,14 +31,31 @@ T = TypeVar("T")
 
 PACKAGE = Path(__file__).parents[1]
 SHIPPED = ("engine/remote", "managers", "servers")
+BOOTSTRAP = PACKAGE / "engine/remote/bootstrap.py"
 ASK = b"fabrelease: sudo password: "
-READY = b"fabrelease: ready\n"
+HAVE, NEED = b"fabrelease: have\n", b"fabrelease: need\n"
 PIECE = 1 << 18
-PYTHON = "python3 -I -X utf8 -c " + shlex.quote(
-    f"import sys; sys.stdout.write({READY.decode()!r}); sys.stdout.flush()\n"
-    + (PACKAGE / "engine/remote/bootstrap.py").read_text()
-    + "\nstart(int(sys.stdin.buffer.readline()))"
-)
+
+
+def reference(function: Callable[P, object], /, *args: P.args, **kwargs: P.kwargs) -> wire.Call:
+    """A call of a function on the host."""
+    return {
+        "function": f"{function.__module__}:{function.__qualname__}",
+        "args": list(args),
+        "kwargs": dict(kwargs),
+    }
+
+
+@dataclass(frozen=True)
+class Step:
+    """A call on a host, and what is done here with its result.
+
+    :ivar data: bytes that the call reads from its ``incoming()``.
+    """
+
+    call: wire.Call
+    then: Callable[[Any], object] = lambda result: None
+    data: Iterable[bytes] | None = None
 
 
 class Session:
@@ -69,22 +88,28 @@ class Session:
         """Like call, with data that the function reads from its ``incoming()``."""
 
         def call(*args: P.args, **kwargs: P.kwargs) -> T:
-            request = {
-                "function": f"{function.__module__}:{function.__qualname__}",
-                "args": args,
-                "kwargs": kwargs,
-                "data": data is not None,
-            }
-            with self._calling:
-                self._write(wire.pack(wire.CALL, request))
-                if data is not None:
-                    for piece in data:
-                        self._write(wire.pack(wire.DATA, piece))
-                    self._write(wire.pack(wire.END))
-                result: T = self._answer()
-                return result
+            results: list[T] = []
+            self.run([Step(reference(function, *args, **kwargs), results.append, data)])
+            return results[0]
 
         return call
+
+    def run(self, steps: Sequence[Step]) -> None:
+        """Run steps one after another in one round trip; each one's ``then`` is called as soon as it is done.
+
+        :param steps: only the first may have data.
+        :raises HostError: one failed; those after it were not run.
+        """
+        data = steps[0].data
+        with self._calling:
+            request = {"calls": [step.call for step in steps], "data": data is not None}
+            self._write(wire.pack(wire.CALL, request))
+            if data is not None:
+                for piece in data:
+                    self._write(wire.pack(wire.DATA, piece))
+                self._write(wire.pack(wire.END))
+            for step in steps:
+                step.then(self._answer())
 
     def close(self) -> None:
         """End the session; the host drops the lock and everything that runs for it."""
@@ -97,14 +122,16 @@ class Session:
         return not self._closed.is_set() and not self._channel.closed
 
     def _start(self) -> paramiko.Channel:
-        channel, said = self._execute(f"sudo -n {PYTHON}"), ""
-        if not _reads_until(channel, READY):
+        channel = self._execute(f"sudo -n {_python()}")
+        answer = _reads_until(channel, HAVE, NEED)
+        if answer is None:
             said = channel.recv_stderr(4096).decode(errors="replace").strip()
             if "password is required" not in said:
                 raise self._no_session(said, channel.recv_exit_status())
-            channel = self._with_password()
-        sources = shipped_sources()
-        channel.sendall(b"%d\n%s" % (len(sources), sources))
+            channel, answer = self._with_password()
+        if answer == NEED:
+            sources = shipped_sources()
+            channel.sendall(b"%d\n%s" % (len(sources), sources))
         return channel
 
     def _execute(self, python: str, combine: bool = False) -> paramiko.Channel:
@@ -113,30 +140,31 @@ class Session:
         channel: paramiko.Channel = transport.open_session()
         channel.set_combine_stderr(combine)
         channel.settimeout(wire.SILENCE_SECONDS * 2)
-        script = f'if [ "$(id -u)" -eq 0 ]; then exec {PYTHON}; else exec {python}; fi'
+        script = f'if [ "$(id -u)" -eq 0 ]; then exec {_python()}; else exec {python}; fi'
         channel.exec_command(f"/bin/sh -c {shlex.quote(script)}".encode())
         return channel
 
-    def _with_password(self) -> paramiko.Channel:
+    def _with_password(self) -> tuple[paramiko.Channel, bytes]:
         password = self.connection.config.sudo.password or _ask_password(self.name, self.connection.user)
-        channel = self._execute(f"sudo -S -p {shlex.quote(ASK.decode())} {PYTHON}", combine=True)
+        channel = self._execute(f"sudo -S -p {shlex.quote(ASK.decode())} {_python()}", combine=True)
         _reads_until(channel, ASK)
         channel.sendall(password.encode() + b"\n")
-        if _reads_until(channel, READY, ASK) != READY:
+        answer = _reads_until(channel, HAVE, NEED, ASK)
+        if answer is None or answer == ASK:
             channel.close()
             raise HostError(
                 self.name,
                 f"sudo refused {self.connection.user}: a wrong password, or no right to use sudo",
                 "Run the command again with the right password, or look at sudo -l on the host.",
             )
-        return channel
+        self.connection.config.sudo.password = password  # for what runs beside the session
+        return channel, answer
 
     def _no_session(self, said: str, status: int) -> HostError:
-        for program, remedy in (("python3", ""), ("sudo", "log in as root, or ")):
-            if status == 127 and program in said:
-                return HostError(
-                    self.name, f"there is no {program}", f"{remedy}install it: apt-get install {program}"
-                )
+        if "python3" in said and "not found" in said:
+            return NoPython(self.name, "there is no python3", "It is installed by: fab setup")
+        if "sudo" in said and "not found" in said:
+            return HostError(self.name, "there is no sudo", "Log in as root, or install it: apt-get install sudo")
         return HostError(self.name, f"no session could be started: {said or f'exit status {status}'}")
 
     def _write(self, data: bytes) -> None:
@@ -147,7 +175,7 @@ class Session:
         except (OSError, paramiko.SSHException) as error:
             raise self._lost() from error
 
-    def _answer(self) -> T:  # type: ignore[type-var]
+    def _answer(self) -> Any:
         while True:
             try:
                 frame = wire.read_by(functools.partial(_receive, self._channel))
@@ -157,8 +185,7 @@ class Session:
                 raise self._lost()
             kind, body = frame
             if kind == wire.RESULT:
-                value: T = json.loads(body)["value"]
-                return value
+                return json.loads(body)["value"]
             if kind == wire.OUTPUT:
                 self.on_output(json.loads(body)["line"])
             elif kind == wire.FAILURE:
@@ -189,17 +216,21 @@ class Session:
 
 @functools.cache
 def shipped_sources() -> bytes:
-    """The remote side's modules, compressed, by their import names."""
-    sources = {}
-    for folder in SHIPPED:
-        for path in sorted((PACKAGE / folder).glob("*.py")):
-            parts = (
-                "fabrelease.tasks",
-                *folder.split("/"),
-                *(() if path.stem == "__init__" else (path.stem,)),
-            )
-            sources[".".join(parts)] = path.read_text()
+    """The modules of the remote side, compressed, by their paths."""
+    sources = {
+        f"fabrelease/tasks/{folder}/{path.name}": path.read_text()
+        for folder in SHIPPED
+        for path in sorted((PACKAGE / folder).glob("*.py"))
+    }
     return zlib.compress(json.dumps(sources).encode(), 9)
+
+
+@functools.cache
+def _python() -> str:
+    """The command that runs the far end of a session."""
+    name = "agent-" + hashlib.sha256(shipped_sources()).hexdigest()[:16]
+    code = f"NAME, HAVE, NEED = {name!r}, {HAVE!r}, {NEED!r}\n" + BOOTSTRAP.read_text().split('"""', 2)[2]
+    return "python3 -I -X utf8 -c " + shlex.quote(code)
 
 
 def _receive(channel: paramiko.Channel, size: int) -> bytes:

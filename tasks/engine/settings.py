@@ -466,7 +466,8 @@ class Web(Model):
     )
     bind: Annotated[str, AfterValidator(_bind)] = Field(
         default="socket",
-        description="socket: a unix socket in each release. Or an address and port like 127.0.0.1:8004.",
+        description="socket: a unix socket in each release. Or an address and port like 127.0.0.1:8004, "
+        "from which on each release takes a port of its own.",
     )
 
 

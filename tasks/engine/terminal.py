@@ -49,13 +49,13 @@ def output(host: str, line: str) -> None:
 @contextlib.contextmanager
 def working(what: str) -> Iterator[None]:
     """Show that something runs: a spinner on a terminal; elsewhere one line, when it takes more than a second."""
-    if console().is_terminal:
+    if sys.stderr.isatty():
         from rich.markup import escape
 
         with console().status(escape(what), spinner="dots"):
             yield
         return
-    timer = threading.Timer(PATIENCE, console().print, [f"... {what}"], {"markup": False})
+    timer = threading.Timer(PATIENCE, lambda: console().print(f"... {what}", markup=False))
     timer.daemon = True
     timer.start()
     try:

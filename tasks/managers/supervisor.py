@@ -20,6 +20,7 @@ from ..engine.remote.failure import Failed
 
 PACKAGES = ["supervisor"]
 SERVICES = ["supervisor"]
+DROPINS = {"supervisor": "RestartSec=1"}  # Debian's unit waits 50 seconds
 WEB, PROCESSES = "supervisor.conf", "processes.conf"
 TEMPLATES = {WEB: "supervisor/web.conf.j2", PROCESSES: "supervisor/processes.conf.j2"}
 CONFIGURATION = ("/etc/supervisor/supervisord.conf", "/etc/supervisord.conf")
@@ -54,12 +55,17 @@ def install(app: str, root: str) -> list[str]:
     return changed
 
 
-def check(config: str) -> None:
+def check(root: str, name: str) -> None:
     """Let supervisor's own parser read the files of a release.
 
-    :param config: the release's directory of configuration.
+    What the live release has, and supervisor runs by, needs no second look; only the id differs.
+
     :raises Failed: it refuses them.
     """
+    live = releases.linked(root, "current")
+    if live and releases.same_files(root, live, name, list(TEMPLATES)):
+        return
+    config = f"{releases.directory(root, name)}/config"
     trial = f"{config}/.check.conf"
     code = (
         "import sys; from supervisor.options import ServerOptions\n"
@@ -86,15 +92,37 @@ def add_web(app: str, release: str) -> None:
     _add(f"{app}-{name}")
 
 
-def add_process(app: str, release: str, process_name: str) -> None:
-    """Start a background process of the release that is current now."""
-    _add(f"{app}-{os.path.basename(release)}-{process_name}")
+def add(name: str) -> None:
+    """Start a program of the release that is current."""
+    _add(name)
 
 
 def settle(app: str) -> None:
     """Forget what only a running cutover needs; what is current is read from its own links."""
-    releases.unlink(_next(app))
-    _reread()
+    if releases.unlink(_next(app)):
+        _reread()
+
+
+def ensure_running() -> list[str]:
+    """Start supervisord where it is down, and wait until it answers; whether it was said in words."""
+    try:
+        programs()
+        return []
+    except Failed:
+        process.check(
+            ["systemctl", "start", "supervisor"],
+            "supervisord could not be started",
+            "Look at: journalctl -u supervisor",
+        )
+    end = time.monotonic() + RPC_SECONDS
+    while True:
+        try:
+            programs()
+            return ["started supervisord, which was down"]
+        except Failed:
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.1)
 
 
 def stop(names: list[str], timeout: float) -> None:
@@ -183,14 +211,15 @@ def _reread() -> None:
 
 
 def _link(app: str, name: str) -> str:
-    return f"{_conf_d()}/{app}.conf" if name == WEB else f"{_conf_d()}/{app}.processes.conf"
+    return f"{folder()}/{app}.conf" if name == WEB else f"{folder()}/{app}.processes.conf"
 
 
 def _next(app: str) -> str:
-    return f"{_conf_d()}/{app}.next.conf"
+    return f"{folder()}/{app}.next.conf"
 
 
-def _conf_d() -> str:
+def folder() -> str:
+    """Where supervisor looks for the programs of everybody."""
     return "/etc/supervisor/conf.d" if os.path.isdir("/etc/supervisor/conf.d") else "/etc/supervisord.d"
 
 

@@ -40,14 +40,19 @@ def command(release: str) -> list[str]:
     return [f"{release}/env/bin/python", "-m", "gunicorn", "-c", f"{release}/config/gunicorn.conf.py"]
 
 
-def check(root: str, user: str, settings: dict[str, Any]) -> None:
-    """Check ``next``: every setting is known and valid, the file loads, the application can be imported.
+def check(root: str, name: str, user: str, settings: dict[str, Any], before: bool) -> None:
+    """Check a release: every setting is known and valid, the file loads, the application can be imported.
+
+    Where the live release has the same configuration and environment, all that is left to find out is whether
+    the application can be imported, and starting it beside the live one shows that.
 
     :param settings: what the user gave under ``web.settings``.
+    :param before: there are commands to run before it is started, which must not run for a broken application.
     :raises Failed: with gunicorn's or the application's own words.
     """
-    name = releases.linked(root, "next")
-    assert name is not None  # noqa: S101
+    live = releases.linked(root, "current")
+    if live and not before and _same(root, live, name):
+        return
     release = releases.directory(root, name)
     python, _, *arguments = command(release)
     check_code = [python, "-c", CHECK, json.dumps(settings), "--check-config", *arguments[1:]]
@@ -62,3 +67,9 @@ def check(root: str, user: str, settings: dict[str, Any]) -> None:
         f"{process.quote(done.lines)}",
         "The last lines say why; mend it, commit, and deploy again.",
     )
+
+
+def _same(root: str, one: str, other: str) -> bool:
+    if not releases.same_files(root, one, other, list(TEMPLATES)):
+        return False
+    return bool(releases.read(root, one).get("environment") == releases.read(root, other).get("environment"))

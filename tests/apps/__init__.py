@@ -56,8 +56,9 @@ def make_repository(app: str, directory: Path, revisions: tuple[str, ...] = REVI
     Parameters:
         app: the name of a folder here.
         directory: where; it is made, and must be empty.
-        revisions: the tags wanted, `one` and `two` first.
+        revisions: the tags wanted, `one` and `two` first; those the application does not have are left out.
     """
+    revisions = tuple(name for name in revisions if (HERE / app / name).is_dir())
     directory.mkdir(parents=True, exist_ok=True)
     repository = Repository(app, directory, {})
     repository.git("init", "--quiet", "--initial-branch=main")

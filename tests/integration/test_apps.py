@@ -136,9 +136,7 @@ def virtualenv(directory: Path, *requirements: str) -> Path:
 
 def manage(repository: Repository, python: Path, environment: Mapping[str, str], *command: str) -> None:
     argv = [python, "manage.py", *command]
-    subprocess.run(
-        argv, cwd=repository.path, env=os.environ | environment, stdout=subprocess.DEVNULL, check=True
-    )
+    subprocess.run(argv, cwd=repository.path, env=os.environ | environment, stdout=subprocess.DEVNULL, check=True)
 
 
 MULTIPART = {"Content-Type": "multipart/form-data; boundary=edge"}
@@ -155,9 +153,7 @@ def gunicorn(python: Path, app: str, directory: Path, environment: Mapping[str, 
     address, log = directory / "app.sock", directory / "app.log"
     command = [python, "-m", "gunicorn", "--bind", f"unix:{address}", "--no-control-socket", app]
     with log.open("w") as output:
-        process = subprocess.Popen(
-            command, cwd=directory, env=os.environ | environment, stdout=output, stderr=output
-        )
+        process = subprocess.Popen(command, cwd=directory, env=os.environ | environment, stdout=output, stderr=output)
     ask = Ask(address)
     try:
         while not ask.answers():

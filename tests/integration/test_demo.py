@@ -66,7 +66,5 @@ def test_a_taken_port_is_named_with_what_to_do() -> None:
         listener.bind((HOST, 0))
         listener.listen()
         port = listener.getsockname()[1]
-        with pytest.raises(
-            SystemExit, match=f"port {port} of 127.0.0.1 is taken: put a free one into hosts/"
-        ):
+        with pytest.raises(SystemExit, match=f"port {port} of 127.0.0.1 is taken: put a free one into hosts/"):
             demo.start_server("fabrelease-demo-never", port)

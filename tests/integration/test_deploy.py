@@ -14,9 +14,7 @@ def get(server: Target, path: str = "/", host: str = "demo.example.net") -> str:
         return str(answer.read().decode())
 
 
-def test_a_deploy_is_live_a_second_changes_nothing_and_rollback_goes_back(
-    project: Project, server: Target
-) -> None:
+def test_a_deploy_is_live_a_second_changes_nothing_and_rollback_goes_back(project: Project, server: Target) -> None:
     project.stage({"web1": server})
     project.fab("-H", "prod", "deploy", "--ref", "one")
     assert "revision: one" in get(server)

@@ -77,9 +77,7 @@ def test_apt_and_pip_reach_their_packages_also_through_sudo(bare_server: Target)
         connection.run("sudo apt-get install -qq -y hello python3-venv", hide=True)
         assert connection.run("hello", hide=True).stdout == "Hello, world!\n"
         connection.run("python3 -m venv /tmp/env && /tmp/env/bin/pip install -q six", hide=True)
-        connection.run(
-            "sudo python3 -m venv /root/env && sudo /root/env/bin/pip install -q six uv", hide=True
-        )
+        connection.run("sudo python3 -m venv /root/env && sudo /root/env/bin/pip install -q six uv", hide=True)
         connection.run("sudo /root/env/bin/uv venv -q /root/uv", hide=True)
         connection.run("sudo /root/env/bin/uv pip install -q --python /root/uv/bin/python six", hide=True)
         for python in ("/tmp/env", "/root/env", "/root/uv"):

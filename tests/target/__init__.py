@@ -204,7 +204,7 @@ def create(
             image,
             "/sbin/init",
             name=name,
-            cap_add=["SYS_ADMIN", "NET_ADMIN"],
+            cap_add=["SYS_ADMIN", "NET_ADMIN", "SYS_PTRACE"],  # the last: root looks into others' processes
             security_opt=["seccomp=unconfined", "apparmor=unconfined"],
             cgroupns="host",
             volumes={"/sys/fs/cgroup": {"bind": "/sys/fs/cgroup", "mode": "rw"}},

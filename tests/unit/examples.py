@@ -57,6 +57,7 @@ def example(
     return {
         "settings": settings,
         "release": release,
+        "processes": settings.processes,
         "host": host,
         "static": [(f"{below}/static/", f"{settings.root}/current/public/static")],
         "media": [(f"{below}/media/", f"{settings.root}/shared/media")],

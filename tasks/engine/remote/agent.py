@@ -7,35 +7,38 @@ exits, and the kernel drops the lock with it.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import json
 import os
 import queue
+import signal
 import sys
 import threading
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from . import process, wire
-from .failure import Failed
+from .failure import Failed, describe
 
 _calls: queue.Queue[dict[str, Any]] = queue.Queue()
 _data: queue.Queue[bytes | None] = queue.Queue(maxsize=64)
 _data_open = False
 _heard = time.monotonic()
 _writing = threading.Lock()
+_critical = threading.RLock()
+_ending = threading.Event()
+_duties: list[Callable[[], object]] = []
+_tidy: Callable[[], object] | None = None
 
 
 def send(kind: bytes, payload: Any = b"") -> None:
-    """Send one frame to the control machine; a closed channel ends the agent."""
-    try:
-        with _writing:
-            sys.stdout.buffer.write(wire.pack(kind, payload))
-            sys.stdout.buffer.flush()
-    except OSError:
-        end()
+    """Send one frame to the control machine; where it cannot be, the input ends too, and with it the agent."""
+    with _writing, contextlib.suppress(OSError):
+        sys.stdout.buffer.write(wire.pack(kind, payload))
+        sys.stdout.buffer.flush()
 
 
 def output(line: str) -> None:
@@ -54,10 +57,36 @@ def incoming() -> Iterator[bytes]:
             yield piece
 
 
+@contextlib.contextmanager
+def uninterrupted() -> Iterator[None]:
+    """For steps that touch what is live: when the deployer dies meanwhile, they come to their end first."""
+    with _critical:
+        yield
+
+
+def if_abandoned(tidy: Callable[[], object] | None) -> None:
+    """Set what is done when the deployer dies before its next call; None for nothing."""
+    global _tidy
+    _tidy = tidy
+
+
+def is_ending() -> bool:
+    """Whether the deployer is gone, so that waiting for something is of no use any more."""
+    return _ending.is_set()
+
+
 def end() -> None:
-    """Kill what runs for this session and exit; the lock goes with the process."""
-    process.kill_all()
-    os._exit(1)
+    """Tidy up, kill what runs for this session, and exit; the lock goes with the process."""
+    if _ending.is_set():
+        return
+    _ending.set()
+    with _critical:
+        if _tidy is not None:
+            with contextlib.suppress(Exception):
+                _tidy()
+        _do_duties()
+        process.kill_all()
+        os._exit(1)
 
 
 def _listen() -> None:
@@ -91,18 +120,16 @@ def _watch() -> None:
             end()
 
 
-def _run(call: dict[str, Any]) -> None:
+def _serve(request: dict[str, Any]) -> None:
+    """Run the calls of one request in their order, up to the first that fails."""
     global _data_open
-    _data_open = call["data"]
-    module, name = call["function"].split(":")
+    _data_open = request["data"]
     try:
-        result = getattr(importlib.import_module(module), name)(*call["args"], **call["kwargs"])
-        send(wire.RESULT, {"value": result})
+        for call in request["calls"]:
+            send(wire.RESULT, {"value": run(call)})
     except Failed as failed:
-        send(
-            wire.FAILURE,
-            {"message": failed.message, "hint": failed.hint, "needs_person": failed.needs_person},
-        )
+        failure = {"message": failed.message, "hint": failed.hint, "needs_person": failed.needs_person}
+        send(wire.FAILURE, failure)
     except OSError as error:
         send(wire.FAILURE, {"message": describe(error), "hint": "", "needs_person": False})
     except Exception:
@@ -112,10 +139,21 @@ def _run(call: dict[str, Any]) -> None:
             pass
 
 
-def describe(error: OSError) -> str:
-    """An operating system's error in one sentence, with the file it is about."""
-    where = f": {os.fsdecode(error.filename)}" if error.filename is not None else ""
-    return f"{error.strerror or error}{where}"
+def run(call: wire.Call) -> Any:
+    """Call a function by its module and name."""
+    module, name = call["function"].split(":")
+    return getattr(importlib.import_module(module), name)(*call["args"], **call["kwargs"])
+
+
+def afterwards(duty: Callable[[], object]) -> None:
+    """Set what is done once the running request is answered, before the next and before the session ends."""
+    _duties.append(duty)
+
+
+def _do_duties() -> None:
+    while _duties:
+        with uninterrupted(), contextlib.suppress(Exception):  # what it could not do, the next deploy does
+            _duties.pop(0)()
 
 
 def main() -> None:
@@ -124,5 +162,7 @@ def main() -> None:
     os.chdir("/")
     for loop in (_listen, _watch):
         threading.Thread(target=loop, daemon=True).start()
+    signal.signal(signal.SIGHUP, lambda *_: None)  # the end of the input is what ends a session
     while True:
-        _run(_calls.get())
+        _serve(_calls.get())
+        _do_duties()

@@ -7,20 +7,23 @@ start, switch, finish; abandon and back are the ways out. Nothing is kept in mem
 from __future__ import annotations
 
 import contextlib
-import glob
 import importlib
 import os
+import pwd
 import re
 import signal
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypedDict
 
-from . import agent, nginx, probe, process, releases
-from .failure import Failed
+from . import agent, lock, nginx, probe, process, releases, source
+from .failure import Failed, describe
 
 PAUSE = 0.02
 LOG_LINES = 15
 LOG_BYTES = 8000
+ORPHAN_SECONDS = 5
+GONE = "the deployer went away"
 
 
 class Plan(TypedDict):
@@ -44,11 +47,28 @@ class Plan(TypedDict):
     keep: int
 
 
+class Switched(TypedDict):
+    """``old`` is the release that was live; ``answer`` and ``seconds`` are the site's through nginx."""
+
+    old: str | None
+    answer: int
+    seconds: float
+
+
+class Finished(TypedDict):
+    """``drained`` is in seconds; ``cut`` says that requests were still open when the time was up."""
+
+    old: str | None
+    drained: float
+    cut: bool
+
+
 def manager_of(plan: Plan) -> Any:
     """The module of the manager that keeps the programs running."""
     return importlib.import_module(f"fabrelease.tasks.managers.{plan['manager']}")
 
 
+@agent.uninterrupted()
 def start(plan: Plan) -> float:
     """Start the new release's web server beside the old one and ask it until it answers rightly.
 
@@ -58,18 +78,23 @@ def start(plan: Plan) -> float:
     began = time.monotonic()
     log = _log(plan, "web")
     offset = _size(log)
+    agent.if_abandoned(lambda: abandon(plan, GONE))
     try:
-        _clear_socket(plan)
+        _clear_address(plan)
         manager_of(plan).add_web(plan["app"], _directory(plan))
-        _wait_until_right(plan, log, offset)
-    except Failed as failed:
-        abandon(plan, failed.message)
+        with ThreadPoolExecutor(1) as pool:  # a release whose files are not on the disk must never be live
+            flushed = pool.submit(releases.flush_all, plan["root"])
+            _wait_until_right(plan, log, offset)
+        flushed.result()
+    except Exception as error:  # whatever it was, nothing of the new release may stay
+        abandon(plan, str(error))
         raise
     return time.monotonic() - began
 
 
 def abandon(plan: Plan, reason: str) -> None:
     """Stop the new release, which does not serve yet, and mark it bad."""
+    agent.if_abandoned(None)
     manager = manager_of(plan)
     if releases.linked(plan["root"], "current") == plan["release"]:
         return
@@ -77,38 +102,55 @@ def abandon(plan: Plan, reason: str) -> None:
         manager.stop([_web(plan)], plan["stop"])
     with contextlib.suppress(Failed):
         manager.settle(plan["app"])
-    releases.mark_bad(plan["root"], plan["release"], reason.split("\n")[0])
+    releases.mark_bad(plan["root"], plan["release"], reason)
     if releases.linked(plan["root"], "next") == plan["release"]:
         releases.unlink(f"{plan['root']}/next")
 
 
-def switch(plan: Plan) -> dict[str, Any]:
+@agent.uninterrupted()
+def switch(plan: Plan) -> Switched:
     """Point ``current`` at the new release, with its background processes, and ask it through nginx.
 
-    :returns: ``old``, the release that was live, ``answer`` and ``seconds`` of the site.
     :raises Failed: the site does not answer rightly, and everything was switched back.
     """
-    root, manager = plan["root"], manager_of(plan)
-    old = releases.linked(root, "current")
-    changed = old is None or not _same_site(plan, old)
-    releases.update(root, plan["release"], came_after=old)
+    old = releases.linked(plan["root"], "current")
+    releases.update(plan["root"], plan["release"], came_after=old)
     try:
-        _stop_processes(plan, old)
-        releases.link(root, "current", plan["release"])
-        for name in plan["processes"]:
-            manager.add_process(plan["app"], _directory(plan), name)
-        if changed:
-            nginx.reload()
+        _switch(plan, old)
         answer = _ask_site(plan)
-    except Failed as failed:
-        back(plan, old, failed.message)
-        raise Failed(f"{failed.message}\n  {_went_back(old)}", failed.hint, failed.needs_person) from None
-    return {"old": old, **answer}
+    except Exception as error:  # whatever it was, the old release must be live again
+        back(plan, str(error))
+        hint = error.hint if isinstance(error, Failed) else ""
+        raise Failed(f"{describe(error)}\n  {_went_back(old)}", hint) from error
+    agent.if_abandoned(lambda: finish(plan, {"what": f"deploy, finished alone: {GONE}"}))
+    return {"old": old, "answer": plan["ask_site"]["status"], "seconds": answer["seconds"]}
 
 
-def back(plan: Plan, old: str | None, reason: str) -> None:
+def _switch(plan: Plan, old: str | None) -> None:
+    changed = old is None or not _same_site(plan, old)
+    _choose_pool(plan, old)
+    _stop_processes(plan, old)
+    releases.link(plan["root"], "current", plan["release"])
+    for name in plan["processes"]:
+        manager_of(plan).add(_process(plan, name))
+    if changed:
+        nginx.reload()
+
+
+def _choose_pool(plan: Plan, old: str | None) -> None:
+    """Give the new release the other of nginx's two pools of kept connections, by a file that nginx looks for."""
+    mark = f"{_directory(plan)}/pool-b"
+    if old is None or os.path.lexists(f"{releases.directory(plan['root'], old)}/pool-b"):
+        releases.unlink(mark)
+    else:
+        releases.write_atomically(mark, b"")
+
+
+@agent.uninterrupted()
+def back(plan: Plan, reason: str) -> None:
     """Undo a switch: the old release, which still runs, is live again, and the new one is marked bad."""
     root, manager = plan["root"], manager_of(plan)
+    old = releases.read(root, plan["release"]).get("came_after")
     if releases.linked(root, "current") == plan["release"]:
         with contextlib.suppress(Failed):
             manager.stop([_process(plan, name) for name in plan["processes"]], plan["stop"])
@@ -119,98 +161,150 @@ def back(plan: Plan, old: str | None, reason: str) -> None:
             releases.link(root, "current", old)
         if changed:
             nginx.reload()
+        _drain(plan["address"], plan["stop"])
     _start_processes_of(plan, old)
     abandon(plan, reason)
 
 
-def finish(plan: Plan, old: str | None, facts: dict[str, Any]) -> dict[str, Any]:
-    """Mark the new release good, let the old one answer what it took, stop it, and prune.
+@agent.uninterrupted()
+def finish(plan: Plan, facts: dict[str, Any]) -> Finished:
+    """Mark the new release good, let the old one answer what it took, and stop it.
+
+    Stopping a release that nobody asks any more, and pruning, are done once the deployer has its answer.
 
     :param facts: for the history: who, what.
-    :returns: ``drained`` seconds and ``cut``, whether requests were cut when the time was up; ``pruned`` ids.
     """
-    root, manager = plan["root"], manager_of(plan)
-    releases.update(root, plan["release"], state="good", served=releases.now())
-    if (releases.history(root)[-1:] or [{}])[0].get("current") != plan["release"]:
+    agent.if_abandoned(None)
+    root = plan["root"]
+    release = releases.update(root, plan["release"], state="good", served=releases.now())
+    if not _is_remembered(plan):
         releases.remember(root, plan["release"], **facts)
     if releases.linked(root, "next") == plan["release"]:
         releases.unlink(f"{root}/next")
-    began, quiet = time.monotonic(), True
-    if old is not None and old != plan["release"]:
-        quiet = _drain(releases.read(root, old).get("address") or "", plan["stop"])
+    began, old = time.monotonic(), release.get("came_after")
+    quiet = old is None or _drain(releases.read(root, old).get("address") or "", plan["stop"])
+    lock.finishing(plan["app"])
+    agent.afterwards(lambda: _retire_others(plan))
+    return {"old": old, "drained": time.monotonic() - began, "cut": not quiet}
+
+
+def _retire_others(plan: Plan) -> None:
+    """Stop every program of the application that is not the live release's, and prune."""
+    manager = manager_of(plan)
     others = [program["name"] for program in manager.of_app(plan["app"]) if not _belongs(program["name"], plan)]
     manager.stop(others, plan["stop"] + 5)
     manager.settle(plan["app"])
-    drained = time.monotonic() - began
-    return {"drained": drained, "cut": not quiet, "pruned": releases.prune(root, plan["keep"])}
+    _kill_orphans(plan)
+    releases.prune(plan["root"], plan["keep"])
+    source.tidy(plan["root"])
 
 
-def clear(app: str, root: str, manager_name: str) -> list[str]:
+def clear(plan: Plan) -> list[str]:
     """Clear away what a cutover left that did not come to its end, whatever ended it.
 
-    The release that ``current`` points to is the live one, and every program, process, link and directory
-    that belongs to another is left over.
+    The release that ``current`` points to is the live one: it is brought up where it is down, and every
+    program, process, link and directory that belongs to another is left over.
 
+    :param plan: as for a cutover; its release does not matter.
     :returns: what was cleared away, in words.
     """
-    manager = importlib.import_module(f"fabrelease.tasks.managers.{manager_name}")
-    current, cleared = releases.linked(root, "current"), []
-    programs = manager.of_app(app)
-    strangers = [p["name"] for p in programs if current is None or not _is_of(p["name"], app, current)]
+    root, manager = plan["root"], manager_of(plan)
+    cleared: list[str] = nginx.ensure_running() + manager.ensure_running()
+    current = releases.linked(root, "current")
+    programs = manager.of_app(plan["app"])
+    strangers = [p["name"] for p in programs if current is None or not _is_of(p["name"], plan["app"], current)]
     if strangers:
-        manager.stop(strangers, 60)
+        manager.stop(strangers, plan["stop"] + 5)
         cleared.append(f"stopped {', '.join(strangers)}")
-    manager.settle(app)
-    cleared += [f"killed left-over process {pid}" for pid in _kill_orphans(root, {p["pid"] for p in programs})]
-    cleared += [f"removed {path}" for path in _clear_links(root)]
-    if current is not None and (releases.history(root)[-1:] or [{}])[0].get("current") != current:
-        releases.remember(root, current, what="found live after a broken cutover")
-        releases.update(root, current, state="good")
+    manager.settle(plan["app"])
+    cleared += [f"killed left-over process {pid}" for pid in _kill_orphans(plan)]
+    folders = [manager.folder(), *(os.path.dirname(path) for path in nginx.place(plan["app"]) if path)]
+    own = [f"{folder}/{plan['app']}" for folder in folders]  # another application may be in the middle of its own
+    cleared += [f"removed {path}" for path in releases.clear_temporary(root, *own)]
+    cleared += [f"removed the unfinished release {name}" for name in releases.clear_unfinished(root)]
+    cleared += _bring_up(_plan_of(plan, current)) if current else []
+    if current is not None and releases.linked(root, "next") == current:
+        releases.unlink(f"{root}/next")
     return cleared
 
 
-def runs(app: str, manager_name: str, release: str) -> bool:
-    """Whether a release's web program is running."""
-    manager = importlib.import_module(f"fabrelease.tasks.managers.{manager_name}")
-    return any(p["name"] == f"{app}-{release}" and manager.is_up(p) for p in manager.of_app(app))
+def _plan_of(plan: Plan, name: str) -> Plan:
+    """The same plan for a release that is on the host."""
+    known = releases.read(plan["root"], name)
+    return {**plan, "release": name, "address": known.get("address", ""), "processes": known.get("processes", [])}
 
 
-def _clear_links(root: str) -> list[str]:
-    """Temporary links that a rename never reached."""
-    found = [
-        path
-        for name in ("next", "current")
-        for path in glob.glob(f"{glob.escape(root)}/{name}.*.*")
-        if os.path.islink(path)
-    ]
-    for path in found:
-        os.unlink(path)
-    return found
+def _bring_up(plan: Plan) -> list[str]:
+    """Start what is down of the live release, and finish a cutover to it that was cut off after its rename."""
+    manager, cleared = manager_of(plan), []
+    up = {program["name"] for program in manager.of_app(plan["app"]) if manager.is_up(program)}
+    for name in [_web(plan), *(_process(plan, name) for name in plan["processes"])]:
+        if name not in up:
+            manager.add(name)
+            cleared.append(f"started {name}")
+    if _is_remembered(plan):
+        return cleared
+    nginx.reload()
+    try:
+        _ask_site(plan)
+    except Failed as failed:
+        return [*cleared, f"{plan['release']} went live in a cutover that was cut off, and {failed.message}"]
+    releases.update(plan["root"], plan["release"], state="good", served=releases.now())
+    releases.remember(plan["root"], plan["release"], what="found live after a cutover that was cut off")
+    return [*cleared, f"finished the cutover to {plan['release']}, which had been cut off"]
 
 
-def _kill_orphans(root: str, known: set[int]) -> list[int]:
-    """End processes that run code of our releases and have lost the manager that started them."""
-    orphans = [pid for pid, parent in _processes_of(root).items() if parent == 1 and pid not in known]
+def _is_remembered(plan: Plan) -> bool:
+    return bool((releases.history(plan["root"])[-1:] or [{}])[0].get("current") == plan["release"])
+
+
+def runs(plan: Plan, name: str) -> bool:
+    """Whether all programs of a release are up."""
+    manager, wanted = manager_of(plan), _plan_of(plan, name)
+    up = {program["name"] for program in manager.of_app(plan["app"]) if manager.is_up(program)}
+    return up >= {_web(wanted), *(_process(wanted, process_name) for process_name in wanted["processes"])}
+
+
+def _kill_orphans(plan: Plan) -> list[int]:
+    """End processes that run our releases and have lost the manager that started them, with their groups."""
+    known = {program["pid"] for program in manager_of(plan).of_app(plan["app"])}
+    orphans = [pid for pid in _orphans(plan) if pid not in known]
+    groups = {os.getpgid(pid) for pid in orphans} - {os.getpgid(0)}
     for number in (signal.SIGTERM, signal.SIGKILL):
-        for pid in orphans:
+        for group in groups:
             with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, number)
-        end = time.monotonic() + 5
-        while time.monotonic() < end and any(os.path.isdir(f"/proc/{pid}") for pid in orphans):
+                os.killpg(group, number)
+        end = time.monotonic() + ORPHAN_SECONDS
+        while time.monotonic() < end and any(map(_group_lives, groups)):
             time.sleep(PAUSE)
     return orphans
 
 
-def _processes_of(root: str) -> dict[int, int]:
-    """The processes whose working directory or program lies in our releases, with their parents."""
-    found = {}
-    for entry in os.listdir("/proc"):
-        if entry.isdigit():
-            with contextlib.suppress(OSError, ValueError, IndexError):
-                if os.readlink(f"/proc/{entry}/cwd").startswith(f"{root}/releases/"):
-                    with open(f"/proc/{entry}/stat", encoding="utf-8", errors="replace") as file:
-                        found[int(entry)] = int(file.read().rsplit(")", 1)[1].split()[1])
+def _group_lives(group: int) -> bool:
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def _orphans(plan: Plan) -> list[int]:
+    """The user's processes without a parent that the manager started, or that were started from a release."""
+    uid, units = pwd.getpwnam(plan["user"]).pw_uid, manager_of(plan).SERVICES
+    found = []
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        with contextlib.suppress(OSError):
+            if os.stat(f"/proc/{pid}").st_uid != uid or _proc(pid, "stat").rsplit(")", 1)[1].split()[1] != "1":
+                continue
+            managed = any(f"/{unit}.service" in _proc(pid, "cgroup") for unit in units)
+            if managed or f"{plan['root']}/releases/" in _proc(pid, "cmdline"):
+                found.append(int(pid))
     return found
+
+
+def _proc(pid: str, name: str) -> str:
+    with open(f"/proc/{pid}/{name}", encoding="utf-8", errors="replace") as file:
+        return file.read()
 
 
 def _wait_until_right(plan: Plan, log: str, offset: int) -> None:
@@ -226,6 +320,9 @@ def _wait_until_right(plan: Plan, log: str, offset: int) -> None:
         if program is None or manager.is_broken(program):
             what = f"the new release did not start ({program['detail'] if program else 'its program is gone'})"
             break
+        if agent.is_ending():
+            what = GONE
+            break
         if time.monotonic() + PAUSE >= end:
             what = f"the new release did not become healthy within {question['timeout']:g} seconds"
             break
@@ -237,14 +334,14 @@ def _wait_until_right(plan: Plan, log: str, offset: int) -> None:
     )
 
 
-def _ask_site(plan: Plan) -> dict[str, Any]:
+def _ask_site(plan: Plan) -> probe.Answer:
     """Ask through nginx; a reload takes a moment, so for a few seconds a wrong answer is not the last word."""
     question = plan["ask_site"]
     end = time.monotonic() + 5
     while True:
         answer = probe.ask(f"127.0.0.1:{plan['port']}", None, question, question["timeout"])
         if answer["status"] == question["status"]:
-            return {"answer": answer["status"], "seconds": answer["seconds"]}
+            return answer
         if time.monotonic() > end:
             break
         time.sleep(0.1)
@@ -299,7 +396,7 @@ def _stop_processes(plan: Plan, old: str | None) -> None:
 def _start_processes_of(plan: Plan, old: str | None) -> None:
     if old is not None:
         for name in releases.read(plan["root"], old).get("processes", []):
-            manager_of(plan).add_process(plan["app"], releases.directory(plan["root"], old), name)
+            manager_of(plan).add(f"{plan['app']}-{old}-{name}")
 
 
 def _went_back(old: str | None) -> str:
@@ -314,12 +411,23 @@ def _same_site(plan: Plan, old: str) -> bool:
     return False
 
 
-def _clear_socket(plan: Plan) -> None:
-    """A release that ran before may have left its socket's name behind; nothing listens there."""
-    path = plan["address"][len("unix:") :] if plan["address"].startswith("unix:") else ""
-    if path and not any(p["name"] == _web(plan) for p in manager_of(plan).programs()):
+def _clear_address(plan: Plan) -> None:
+    """Make sure that who answers at the release's address is the release.
+
+    It may have run before and left its socket's name behind, where nothing listens; at a port, any other
+    program may listen, and would be taken for a healthy release.
+    """
+    if any(p["name"] == _web(plan) for p in manager_of(plan).programs()):
+        return
+    kind, _, rest = plan["address"].rpartition(":")
+    if kind == "unix":
         with contextlib.suppress(FileNotFoundError):
-            os.unlink(path)
+            os.unlink(rest)
+    elif others := process.listeners(int(rest)):
+        raise Failed(
+            f"port {rest} is taken by {', '.join(others)}; nothing was switched",
+            f"Stop it, or choose another web.bind. Look at it: ss -ltnp sport = :{rest}",
+        )
 
 
 def tail(path: str, offset: int, lines: int = LOG_LINES) -> list[str]:

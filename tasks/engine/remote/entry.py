@@ -20,12 +20,16 @@ class Facts(TypedDict):
 
 
 class Entry(TypedDict):
-    """What a session starts with; ``cleared`` says what an earlier deploy had left behind."""
+    """What a session starts with.
+
+    ``addresses`` are what the other releases' servers bind, ``cleared`` says what an earlier deploy had left.
+    """
 
     facts: Facts
     known: list[str]
     current: releases.Release | None
     next: releases.Release | None
+    addresses: list[str]
     live: bool
     cleared: list[str]
 
@@ -42,21 +46,26 @@ def facts() -> Facts:
     }
 
 
-def begin(app: str, root: str, user: str, manager: str, who: str, what: str) -> Entry:
+def begin(plan: cutover.Plan, who: str, what: str) -> Entry:
     """Take the lock, clear away what an earlier deploy left, and look at what is there.
 
+    :param plan: as for a cutover; its release does not matter.
+    :param what: what the lock is taken for.
     :raises Failed: setup was not run, or somebody else is deploying.
     """
-    prepare.check_ready(app, root, user)
-    lock.take(app, root, who, what)
-    cleared = cutover.clear(app, root, manager)
+    root = plan["root"]
+    prepare.check_ready(plan["app"], root, plan["user"])
+    lock.take(plan["app"], root, who, what)
+    cleared = cutover.clear(plan)
     current, following = releases.linked(root, "current"), releases.linked(root, "next")
+    others = [name for name in releases.ids(root) if name != following]
     return {
         "facts": facts(),
         "known": source.known(root),
         "current": releases.read(root, current) if current else None,
         "next": releases.read(root, following) if following else None,
-        "live": current is not None and cutover.runs(app, manager, current),
+        "addresses": [releases.read(root, name).get("address", "") for name in others],
+        "live": current is not None and cutover.runs(plan, current),
         "cleared": cleared,
     }
 

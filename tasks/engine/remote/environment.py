@@ -42,8 +42,11 @@ def find_python(version: str | None) -> str:
     """
     candidates = [f"python{version}", "python3"] if version else ["python3"]
     for path in filter(None, (shutil.which(name, path=process.environment(None)["PATH"]) for name in candidates)):
-        if version is None or _version(path).startswith(f"{version}."):
-            return os.path.realpath(path)
+        real = os.path.realpath(path)
+        if version is None or os.path.basename(real) == f"python{version}":
+            return real
+        if f"{_version(path)}.".startswith(f"{version}."):
+            return real
     uv = find_uv()
     if version and uv:
         done = process.run(
@@ -77,7 +80,7 @@ def has_wheels(root: str, digest: str) -> bool:
 
 def receive_wheels(root: str, digest: str) -> None:
     """Unpack a tar archive of wheels, which comes as the call's data, into a directory named by its digest."""
-    path, temporary = f"{root}/wheels/{digest}", f"{root}/wheels/.{digest}.{os.getpid()}"
+    path, temporary = f"{root}/wheels/{digest}", releases.temporary(f"{root}/wheels/{digest}")
     os.makedirs(temporary)
     archive = f"{temporary}.tar"
     with open(archive, "wb") as file:
@@ -91,19 +94,19 @@ def receive_wheels(root: str, digest: str) -> None:
     os.rename(temporary, path)
 
 
-def ensure(root: str, user: str, spec: Spec) -> dict[str, Any]:
-    """Link ``next/env`` to an environment that holds what *spec* and the release's files ask for.
+def ensure(root: str, user: str, name: str, spec: Spec) -> dict[str, Any]:
+    """Link a release's ``env`` to an environment that holds what *spec* and the release's files ask for.
 
     :returns: ``name``, ``reused``, ``packages`` (a number), ``installer``, ``source`` (the file that was read).
     :raises Failed: nothing to build with, or the requirements cannot be installed.
     """
-    name = releases.linked(root, "next")
-    if name is None:
-        raise Failed("there is no next release to make an environment for", "Push one first: fab push")
     release = releases.directory(root, name)
     made = _ensure(root, user, spec, f"{release}/public", name)
-    releases.replace_link(f"{release}/env", f"../../envs/{made['name']}")
-    releases.update(root, name, environment=made["name"])
+    link, target = f"{release}/env", f"../../envs/{made['name']}"
+    if not os.path.islink(link) or os.readlink(link) != target:
+        releases.replace_link(link, target)
+    wheels = [digest for digest in (spec["wheelhouse"], spec["wheel"]) if digest]
+    releases.update(root, name, environment=made["name"], wheels=wheels)
     return made
 
 
@@ -111,7 +114,7 @@ def _ensure(root: str, user: str, spec: Spec, public: str, name: str) -> dict[st
     python = find_python(spec["python"])
     source = _source(public, spec)
     installer = _installer(spec, source)
-    digest = _digest(public, spec, source, installer, f"{python} {_version(python)}", name)
+    digest = _digest(public, spec, source, installer, python, name)
     path = f"{root}/envs/{digest}"
     with contextlib.suppress(OSError, ValueError), open(f"{path}/{MARK}", encoding="utf-8") as file:
         return {**json.load(file), "reused": True}
@@ -133,6 +136,7 @@ def _ensure(root: str, user: str, spec: Spec, public: str, name: str) -> dict[st
         "source": source,
         "made": releases.now(),
     }
+    releases.flush_all(path)
     releases.write_atomically(f"{path}/{MARK}", json.dumps(made).encode())
     return {**made, "reused": False}
 
@@ -163,7 +167,9 @@ def _installer(spec: Spec, source: str | None) -> str:
 
 def _digest(public: str, spec: Spec, source: str | None, installer: str, python: str, name: str) -> str:
     """The hash of everything that decides what the environment holds."""
-    parts: list[object] = [sorted(spec.items(), key=str), source, installer, python, os.uname().machine]
+    binary = os.stat(python)  # another version of the interpreter is another file
+    parts: list[object] = [sorted(spec.items(), key=str), source, installer, os.uname().machine]
+    parts.append([python, binary.st_size, binary.st_mtime_ns])
     for path in _files(public, source):
         with open(path, "rb") as file:
             text = file.read()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 
 class Failed(Exception):
     """A remote step failed in a way that a person can understand.
@@ -16,3 +18,11 @@ class Failed(Exception):
         self.message = message
         self.hint = hint
         self.needs_person = needs_person
+
+
+def describe(error: Exception) -> str:
+    """An error in one sentence; one of the operating system's with the file it is about."""
+    if isinstance(error, OSError):
+        where = f": {os.fsdecode(error.filename)}" if error.filename is not None else ""
+        return f"{error.strerror or error}{where}"
+    return str(error) or type(error).__name__

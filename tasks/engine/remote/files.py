@@ -29,15 +29,28 @@ def entry(path: str, content: str | bytes, mode: int = 0o644, group: str = "root
     return {"path": path, "data": base64.b64encode(data).decode(), "mode": mode, "group": group}
 
 
-def install(files: list[File]) -> list[str]:
+def install(files: list[File], durable: bool = True) -> list[str]:
     """Write those files that are not there or differ, each atomically, owned by root.
+
+    :param durable: flush each to the disk.
 
     :returns: the paths that changed.
     """
-    return [file["path"] for file in files if _install(file)]
+    return [file["path"] for file in files if _install(file, durable)]
 
 
-def _install(file: File) -> bool:
+def install_in(root: str, name: str, files: list[File]) -> list[str]:
+    """Write files of a release, and note their digests in its release.json, so that a change by hand is seen."""
+    changed = install(files, durable=False)
+    place = releases.directory(root, name)
+    digests = {os.path.relpath(file["path"], place): digest(file["path"]) for file in files}
+    known = releases.read(root, name).get("files", {})
+    if {**known, **digests} != known:
+        releases.update(root, name, files={**known, **digests})
+    return changed
+
+
+def _install(file: File, durable: bool) -> bool:
     content, group = base64.b64decode(file["data"]), pwd.getpwnam(file["group"]).pw_gid
     try:
         with open(file["path"], "rb") as old:
@@ -50,7 +63,7 @@ def _install(file: File) -> bool:
                 return False
     except FileNotFoundError:
         os.makedirs(os.path.dirname(file["path"]), exist_ok=True)
-    releases.write_atomically(file["path"], content, file["mode"], (0, group))
+    releases.write_atomically(file["path"], content, file["mode"], (0, group), durable)
     return True
 
 

@@ -30,8 +30,15 @@ def run(root: str, name: str, user: str, kind: str, commands: list[dict[str, obj
             )
 
 
-def build(root: str, name: str, user: str, commands: list[dict[str, object]]) -> None:
-    """Run the build hook, which may write into the release's public/; afterwards only root may."""
+def build(root: str, name: str, user: str, commands: list[dict[str, object]]) -> releases.Release:
+    """Run the build hook, which may write into the release's public/; afterwards only root may.
+
+    A release that these commands were run in already, with the environment it has, is left as it is.
+    """
+    known = releases.read(root, name)
+    built = [known.get("environment"), commands]
+    if known["state"] == "built" and known.get("built") == built:
+        return known
     public = f"{releases.directory(root, name)}/public"
     if commands:
         process.check(["chown", "-hR", user, public], "the source could not be given to the build")
@@ -39,7 +46,7 @@ def build(root: str, name: str, user: str, commands: list[dict[str, object]]) ->
             run(root, name, user, "build", commands)
         finally:
             process.check(["chown", "-hR", "root", public], "the source could not be taken back from the build")
-    releases.update(root, name, state="built")
+    return releases.update(root, name, state="built", built=built)
 
 
 def locate(root: str, name: str, user: str, modules: list[str]) -> dict[str, str]:

@@ -6,11 +6,14 @@ import contextlib
 import fcntl
 import json
 import os
+import time
 from typing import Any
 
 from . import releases
 from .failure import Failed
 
+FINISHING_SECONDS = 60
+GLANCE_SECONDS = 0.2  # who only looks at the lock has it for an instant; a new holder writes down who it is
 _held: dict[str, int] = {}
 
 
@@ -34,18 +37,37 @@ def take(app: str, root: str, who: str, what: str) -> None:
         return
     os.makedirs("/run/fabrelease", mode=0o755, exist_ok=True)
     handle = os.open(_path(app), os.O_RDWR | os.O_CREAT, 0o644)
+    began = time.monotonic()
+    while not _is_free(handle):
+        holder = _holder(app) or {"who": "somebody", "what": "a step", "since": "a moment ago"}
+        if time.monotonic() - began > (FINISHING_SECONDS if holder.get("finishing") else GLANCE_SECONDS):
+            os.close(handle)
+            raise Failed(
+                f"{holder['who']} has the deploy lock since {holder['since']}, for: {holder['what']}",
+                "Wait until it is done; the lock goes by itself when its holder ends, is cut off or sleeps.",
+            )
+        time.sleep(0.02)
+    _held[app] = handle
+    _write(app, {"who": who, "what": what, "since": releases.now(), "finishing": False})
+
+
+def finishing(app: str) -> None:
+    """Say that nothing but stopping the old release is left to do: who comes now need only wait a moment."""
+    _write(app, {**(_holder(app) or {}), "finishing": True})
+
+
+def _is_free(handle: int) -> bool:
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        os.close(handle)
-        holder = _holder(app) or {"who": "somebody", "what": "a step", "since": "a moment ago"}
-        raise Failed(
-            f"{holder['who']} has the deploy lock since {holder['since']}, for: {holder['what']}",
-            "Wait until it is done; the lock goes by itself when its holder ends, is cut off or sleeps.",
-        ) from None
-    os.ftruncate(handle, 0)
-    os.pwrite(handle, json.dumps({"who": who, "what": what, "since": releases.now()}).encode(), 0)
-    _held[app] = handle
+        return False
+    return True
+
+
+def _write(app: str, holder: dict[str, Any]) -> None:
+    content = json.dumps(holder, ensure_ascii=False).encode()
+    os.pwrite(_held[app], content + b" " * max(0, 400 - len(content)), 0)
+    os.ftruncate(_held[app], max(400, len(content)))
 
 
 def state(app: str, root: str) -> dict[str, Any]:

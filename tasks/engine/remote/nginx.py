@@ -7,11 +7,13 @@ import glob
 import os
 import re
 import shutil
+import time
 
 from . import process, releases
 from .failure import Failed
 
 ETC = "/etc/nginx"
+RELOAD_SECONDS = 10
 SITES = re.compile(r"include\s+[\"']?(?:/etc/nginx/)?(sites-enabled|conf\.d)/\*[^;]*;")
 CONFLICT = re.compile(r'conflicting server name "([^"]*)" on (\S+), ignored')
 
@@ -133,9 +135,7 @@ def _texts(path: str, depth: int = 3) -> list[str]:
 
 def _check_port(port: int) -> None:
     """nginx itself may listen there already, and nobody else."""
-    listening = process.run(["ss", "-Hltnp", "sport", "=", f":{port}"])
-    others = sorted({name for line in listening.lines for name in re.findall(r'"([^"]+)",pid=\d+', line)} - {"nginx"})
-    if others:
+    if others := [name for name in process.listeners(port) if name != "nginx"]:
         raise Failed(
             f"port {port} is taken by {', '.join(others)}; nothing was touched",
             f"Stop it, or choose another site.port. Look at it: ss -ltnp sport = :{port}",
@@ -143,12 +143,41 @@ def _check_port(port: int) -> None:
 
 
 def reload() -> None:
-    """Make nginx read its configuration again; requests that run go on.
+    """Make nginx read its configuration again, and wait until no worker takes requests by the old one.
 
-    :raises Failed: it did not; the old configuration goes on then.
+    Requests that run go on. Without the wait, an old worker may answer some of the next ones.
+
+    :raises Failed: it did not take the new configuration; the old one goes on then.
     """
-    process.check(
-        ["systemctl", "reload-or-restart", "nginx"],
-        "nginx could not be reloaded",
-        "Look at: journalctl -u nginx",
-    )
+    hint = "Look at it on the host: journalctl -u nginx, /var/log/nginx/error.log"
+    before = _workers()
+    process.check(["systemctl", "reload-or-restart", "nginx"], "nginx could not be reloaded", hint)
+    end = time.monotonic() + RELOAD_SECONDS
+    while any(map(_takes_requests, before)):
+        if time.monotonic() > end:
+            raise Failed(f"nginx goes on with its old configuration {RELOAD_SECONDS} seconds after a reload", hint)
+        time.sleep(0.005)
+
+
+def _workers() -> list[str]:
+    with contextlib.suppress(OSError), open("/run/nginx.pid", encoding="ascii") as file:
+        master = file.read().strip()
+        with open(f"/proc/{master}/task/{master}/children", encoding="ascii") as children:
+            return children.read().split()
+    return []
+
+
+def _takes_requests(worker: str) -> bool:
+    """Whether a worker goes on; one that was told to go says so in its title, and closes its listening sockets."""
+    with contextlib.suppress(OSError), open(f"/proc/{worker}/cmdline", "rb") as file:
+        title = file.read()
+        return b"nginx: worker" in title and b"shutting down" not in title
+    return False
+
+
+def ensure_running() -> list[str]:
+    """Start nginx where it is down; whether it was said in words."""
+    if _workers():
+        return []
+    process.check(["systemctl", "restart", "nginx"], "nginx could not be started", "Look at: journalctl -u nginx")
+    return ["started nginx, which was down"]

@@ -12,7 +12,7 @@ import shutil
 import struct
 import time
 
-from . import agent, process, releases
+from . import agent, files, process, releases
 from .failure import Failed
 
 APT_LOCKS = ("/var/lib/dpkg/lock-frontend", "/var/lib/apt/lists/lock", "/var/lib/dpkg/lock")
@@ -216,6 +216,22 @@ def _directory(path: str, owner: str, group: str, mode: int) -> bool:
     os.chown(path, wanted[0], wanted[1])
     os.chmod(path, mode)
     return True
+
+
+def dropins(settings: dict[str, str]) -> list[str]:
+    """Change settings of services, in a file beside their units: when they die they are started again, soon.
+
+    :param settings: service to the lines of its ``[Service]`` section.
+    """
+    changed = files.install(
+        [
+            files.entry(f"/etc/systemd/system/{name}.service.d/fabrelease.conf", f"[Service]\n{lines}\n")
+            for name, lines in settings.items()
+        ]
+    )
+    if changed:
+        process.check(["systemctl", "daemon-reload"], "systemd could not read its units again")
+    return changed
 
 
 def services(names: list[str]) -> list[str]:

@@ -99,8 +99,11 @@ def describe(question: Question, answer: Answer) -> str:
     """An answer that is not the right one, in words, with the first lines of its body."""
     if answer["status"] is None:
         return f"GET {question['path']}: {answer['error']}"
+    hint = ""
+    if answer["status"] == 400:
+        hint = f" (asked as Host: {question['host']}; Django answers so where ALLOWED_HOSTS lacks it)"
     body = "".join(f"\n    > {line[:200]}" for line in answer["body"])
-    return f"GET {question['path']} answered {answer['status']}, not {question['status']}{body}"
+    return f"GET {question['path']} answered {answer['status']}, not {question['status']}{hint}{body}"
 
 
 def web_user() -> str:

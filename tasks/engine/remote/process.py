@@ -6,6 +6,7 @@ import collections
 import contextlib
 import os
 import pwd
+import re
 import signal
 import subprocess
 import threading
@@ -116,6 +117,12 @@ def ending(done: Completed, name: str, timeout: float | None) -> str:
     if done.status < 0:
         return f"{name} was killed by {signal.Signals(-done.status).name}"
     return f"{name} ended with exit status {done.status}"
+
+
+def listeners(port: int) -> list[str]:
+    """The names of the programs that listen on a TCP port."""
+    found = run(["ss", "-Hltnp", "sport", "=", f":{port}"]).lines
+    return sorted({name for line in found for name in re.findall(r'"([^"]+)",pid=\d+', line)})
 
 
 def quote(lines: Iterable[str]) -> str:

@@ -7,6 +7,8 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import glob
 import json
 import os
 import re
@@ -17,6 +19,7 @@ from typing import Any
 from .failure import Failed
 
 ID = re.compile(r"\d{8}T\d{6}Z-[A-Za-z0-9.]{1,10}")
+TEMPORARY = ".fabrelease-new"  # how a name ends until it is renamed
 Release = dict[str, Any]
 
 
@@ -59,14 +62,37 @@ def link(root: str, name: str, release: str) -> None:
         raise Failed(f"{path} does not point to {target} after it was renamed there", needs_person=True)
 
 
+def temporary(path: str) -> str:
+    """A name to make something under, until a rename gives it its own."""
+    return f"{path}.{os.getpid()}.{time.monotonic_ns()}{TEMPORARY}"
+
+
+def clear_temporary(root: str, *beginnings: str) -> list[str]:
+    """Remove what a rename never reached: files and links half-made when the host or the session was killed.
+
+    :param beginnings: of the paths of files elsewhere that we write.
+    :returns: their paths.
+    """
+    own = ("", "/shared", "/envs/*", "/wheels", "/releases/*", "/releases/*/config")
+    patterns = [f"{glob.escape(root)}{folder}/*{TEMPORARY}" for folder in own]
+    patterns += [f"{glob.escape(beginning)}.*{TEMPORARY}" for beginning in beginnings]
+    found = [path for pattern in patterns for path in glob.glob(pattern)]
+    for path in found:
+        if os.path.isdir(path) and not os.path.islink(path):
+            shutil.rmtree(path)
+        else:
+            os.unlink(path)
+    return found
+
+
 def replace_link(path: str, target: str) -> None:
     """Make or replace a symbolic link atomically."""
-    temporary = f"{path}.{os.getpid()}.{time.monotonic_ns()}"
-    os.symlink(target, temporary)
+    made = temporary(path)
+    os.symlink(target, made)
     try:
-        os.rename(temporary, path)
+        os.rename(made, path)
     except OSError:
-        os.unlink(temporary)
+        os.unlink(made)
         raise
     flush(os.path.dirname(path))
 
@@ -89,23 +115,41 @@ def flush(path: str) -> None:
         os.close(handle)
 
 
-def write_atomically(path: str, content: bytes, mode: int = 0o644, owner: tuple[int, int] = (0, 0)) -> None:
-    """Replace a file by write, fsync and rename, so that a reader sees the old or the new one."""
-    temporary = f"{path}.{os.getpid()}.{time.monotonic_ns()}"
-    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+def write_atomically(
+    path: str, content: bytes, mode: int = 0o644, owner: tuple[int, int] = (0, 0), durable: bool = True
+) -> None:
+    """Replace a file by write, fsync and rename, so that a reader sees the old or the new one.
+
+    :param durable: False for files of a release that is not live: all of it is flushed before the switch.
+    """
+    made = temporary(path)
+    handle = os.open(made, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(content)
             os.fchown(file.fileno(), *owner)
             os.fchmod(file.fileno(), mode)
-            file.flush()
-            os.fsync(file.fileno())
-        os.rename(temporary, path)
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
+        os.rename(made, path)
     except BaseException:
         with contextlib.suppress(FileNotFoundError):
-            os.unlink(temporary)
+            os.unlink(made)
         raise
-    flush(os.path.dirname(path))
+    if durable:
+        flush(os.path.dirname(path))
+
+
+def flush_all(path: str) -> None:
+    """Write everything of the file system that holds *path* to the disk (syncfs)."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        if ctypes.CDLL(None, use_errno=True).syncfs(handle) != 0:
+            number = ctypes.get_errno()
+            raise OSError(number, os.strerror(number), path)
+    finally:
+        os.close(handle)
 
 
 def read(root: str, name: str) -> Release:
@@ -119,10 +163,17 @@ def read(root: str, name: str) -> Release:
 
 def update(root: str, name: str, **changes: Any) -> Release:
     """Change what is known about a release."""
-    release = {**read(root, name), **changes}
-    content = json.dumps(release, indent=2, ensure_ascii=False, sort_keys=True).encode() + b"\n"
-    write_atomically(f"{directory(root, name)}/release.json", content)
+    known = read(root, name)
+    release = {**known, **changes}
+    if release != known:
+        _write(root, name, release)
     return release
+
+
+def _write(root: str, name: str, release: Release) -> None:
+    content = json.dumps(release, indent=2, ensure_ascii=False, sort_keys=True).encode() + b"\n"
+    durable = release["state"] in ("good", "bad")
+    write_atomically(f"{directory(root, name)}/release.json", content, durable=durable)
 
 
 def ids(root: str) -> list[str]:
@@ -150,7 +201,7 @@ def begin(root: str, release: Release) -> None:
     os.makedirs(f"{path}/public")
     os.mkdir(f"{path}/config")
     os.mkdir(f"{path}/run")
-    update(root, **{**release, "name": release["id"]}, state="building")
+    _write(root, release["id"], {**release, "state": "building"})
     link(root, "next", release["id"])
 
 
@@ -162,6 +213,23 @@ def clear_next(root: str) -> None:
     unlink(f"{root}/next")
     if name != linked(root, "current") and read(root, name)["state"] in ("building", "built"):
         shutil.rmtree(directory(root, name), ignore_errors=True)
+
+
+def clear_unfinished(root: str) -> list[str]:
+    """Remove releases whose making was cut off before ``next`` pointed to them, or after it did.
+
+    :returns: their ids.
+    """
+    linked_ones = {linked(root, "current"), linked(root, "next")}
+    unfinished = [name for name in ids(root) if name not in linked_ones and _is_unfinished(root, name)]
+    for name in unfinished:
+        shutil.rmtree(directory(root, name), ignore_errors=True)
+    return unfinished
+
+
+def _is_unfinished(root: str, name: str) -> bool:
+    written = os.path.exists(f"{directory(root, name)}/release.json")
+    return not written or read(root, name)["state"] in ("building", "built")
 
 
 def history(root: str) -> list[dict[str, Any]]:
@@ -177,8 +245,10 @@ def history(root: str) -> list[dict[str, Any]]:
 def remember(root: str, name: str, **facts: Any) -> None:
     """Append to the history that a release became current."""
     event = {"current": name, "at": now(), **facts}
-    with open(f"{root}/history", "ab") as file:
-        file.write(json.dumps(event, ensure_ascii=False).encode() + b"\n")
+    with open(f"{root}/history", "ab+") as file:
+        file.seek(max(file.tell() - 1, 0))
+        start = b"" if file.read() in (b"", b"\n") else b"\n"  # a line that a crash cut off stays by itself
+        file.write(start + json.dumps(event, ensure_ascii=False).encode() + b"\n")
         file.flush()
         os.fsync(file.fileno())
 
@@ -212,7 +282,16 @@ def is_good(root: str, name: str) -> bool:
 def mark_bad(root: str, name: str, reason: str) -> None:
     """Mark a release bad with the reason; a good one stays good: it served once."""
     if os.path.isdir(directory(root, name)) and read(root, name)["state"] != "good":
-        update(root, name, state="bad", reason=reason, failed=now())
+        with contextlib.suppress(OSError):  # on a full disk it stays "built", which is not gone back to either
+            update(root, name, state="bad", reason=reason.split("\n")[0], failed=now())
+
+
+def give_up(root: str, name: str, reason: str, keep: int) -> None:
+    """Mark a release that could not be built bad with the reason; it is not worked on any more."""
+    mark_bad(root, name, reason)
+    if linked(root, "next") == name:
+        unlink(f"{root}/next")
+    prune(root, keep)
 
 
 def choose_back(root: str, to: str | None) -> Release:
@@ -242,6 +321,22 @@ def choose_back(root: str, to: str | None) -> Release:
     return release
 
 
+def same_files(root: str, one: str, other: str, names: list[str]) -> bool:
+    """Whether two releases have the same files of configuration, but for their own ids in them."""
+    return _texts(root, one, names) == _texts(root, other, names)
+
+
+def _texts(root: str, name: str, names: list[str]) -> list[str | None]:
+    texts: list[str | None] = []
+    for file in names:
+        try:
+            with open(f"{directory(root, name)}/config/{file}", encoding="utf-8") as opened:
+                texts.append(opened.read().replace(name, ""))
+        except FileNotFoundError:
+            texts.append(None)
+    return texts
+
+
 def prune(root: str, keep: int) -> list[str]:
     """Remove the releases that are not needed any more, and environments and wheels that nothing uses.
 
@@ -254,13 +349,20 @@ def prune(root: str, keep: int) -> list[str]:
     bad = [name for name in ids(root) if name not in good]
     kept = {linked(root, "current"), linked(root, "next"), back(root), *good[-keep:], *bad[-1:]}
     removed = [name for name in ids(root) if name not in kept]
-    for name in removed:
-        shutil.rmtree(directory(root, name), ignore_errors=True)
-    used = {os.path.basename(read(root, name).get("environment", "")) for name in ids(root)}
-    for path in _entries(f"{root}/envs"):
-        if os.path.basename(path) not in used:
-            shutil.rmtree(path, ignore_errors=True)
+    for name in removed:  # out of sight first: half a release is none
+        os.rename(directory(root, name), f"{root}/releases/.{name}")
+    staying = [read(root, name) for name in ids(root)]
+    _remove(f"{root}/envs", {str(release.get("environment")) for release in staying})
+    _remove(f"{root}/wheels", {digest for release in staying for digest in release.get("wheels", [])})
+    _remove(f"{root}/releases", set(ids(root)))
     return removed
+
+
+def _remove(folder: str, kept: set[str]) -> None:
+    """Remove the directories in a folder that are not among those to keep."""
+    for path in _entries(folder):
+        if os.path.basename(path) not in kept:
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def _entries(path: str) -> list[str]:

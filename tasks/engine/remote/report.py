@@ -33,7 +33,9 @@ def status(plan: cutover.Plan) -> dict[str, Any]:
         }
     current = _linked(root, "current", problems)
     following = _linked(root, "next", problems)
-    programs = _programs(plan, current, problems)
+    locked = lock.state(app, root)
+    finishing = bool(locked["lock"] and locked["lock"].get("finishing"))
+    programs = _programs(plan, current, finishing, problems)
     if current is None and not problems:
         problems.append("nothing is deployed yet: fab deploy")
     site = _site(plan, problems) if current else None
@@ -45,7 +47,7 @@ def status(plan: cutover.Plan) -> dict[str, Any]:
         "programs": programs,
         "site": site,
         "back": releases.back(root) if current else None,
-        **lock.state(app, root),
+        **locked,
         "problems": problems,
     }
 
@@ -64,7 +66,9 @@ def _linked(root: str, name: str, problems: list[str]) -> releases.Release | Non
     return releases.read(root, found)
 
 
-def _programs(plan: cutover.Plan, current: releases.Release | None, problems: list[str]) -> list[dict[str, Any]]:
+def _programs(
+    plan: cutover.Plan, current: releases.Release | None, finishing: bool, problems: list[str]
+) -> list[dict[str, Any]]:
     manager = importlib.import_module(f"fabrelease.tasks.managers.{plan['manager']}")
     try:
         programs = manager.of_app(plan["app"])
@@ -74,11 +78,13 @@ def _programs(plan: cutover.Plan, current: releases.Release | None, problems: li
     found = [_program(plan, program) for program in programs]
     live = str((current or {}).get("id"))
     for program in found:
+        if program["release"] != live and finishing:
+            continue  # it is being stopped at this moment
         if program["release"] != live:
             problems.append(
                 f"{program['name']} belongs to no live release ({program['state']}); the next deploy clears it away"
             )
-        elif not manager.is_up(program):
+        if program["release"] == live and not manager.is_up(program):
             problems.append(f"{program['name']} is {program['state']}: {program['detail']}")
     wanted = ["web", *(current or {}).get("processes", [])] if current else []
     there = [program["role"] for program in found if program["release"] == live]

@@ -7,7 +7,7 @@ import shutil
 import stat
 from typing import TypedDict
 
-from . import agent, process, releases
+from . import agent, files, process, releases
 from .failure import Failed
 
 # The tree is checked out byte for byte: no attribute of the project's may convert or filter it.
@@ -16,11 +16,11 @@ PLAIN = "* -text -eol -ident -filter -working-tree-encoding -export-ignore -expo
 
 
 class Shared(TypedDict):
-    """What outlives releases: directories, and files whose first content comes with the release."""
+    """What outlives releases: directories; ``files`` that come with the release, ``placed`` from the deployer."""
 
     dirs: list[str]
     files: list[str]
-    placed: list[str]
+    placed: list[files.File]
 
 
 def repository(root: str) -> str:
@@ -41,9 +41,9 @@ def known(root: str) -> list[str]:
     return done.lines if done.status == 0 else []
 
 
-def _remember(git: list[str], commit: str, name: str) -> None:
-    """Keep a release's commit by a reference with the release's id, and only the newest few of them."""
-    process.check([*git, "update-ref", f"refs/heads/{name}", commit], "the source did not arrive whole")
+def tidy(root: str) -> None:
+    """Forget the commits of all but the newest releases, and what only they needed."""
+    git = ["git", f"--git-dir={repository(root)}"]
     listed = process.run([*git, "for-each-ref", "--sort=-refname", "--format=%(refname)"]).lines
     for reference in listed[KEPT:]:
         process.run([*git, "update-ref", "-d", reference])
@@ -62,7 +62,7 @@ def receive(root: str, release: releases.Release, commit: str, owner: str, group
     if first := next(pack, b""):
         unpack = [*git, "index-pack", "--stdin", "--fix-thin"]
         process.check(unpack, "the source did not arrive whole", stdin=_chain(first, pack))
-    _remember(git, commit, release["id"])
+    process.check([*git, "update-ref", f"refs/heads/{release['id']}", commit], "the source did not arrive whole")
     _begin(root, release, owner, group)
     public = f"{releases.directory(root, release['id'])}/public"
     index = {"GIT_INDEX_FILE": f"{public}/../index"}
@@ -98,8 +98,10 @@ def _share(root: str, public: str, owner: str, group: str, shared: Shared) -> No
         _share_directory(f"{root}/shared/{name}", _inside(public, name), owner, group)
     for name in shared["files"]:
         _share_file(f"{root}/shared/{name}", _inside(public, name), owner)
-    for name in shared["placed"]:
-        _link(_inside(public, name), f"{root}/shared/{name}")
+    if changed := files.install(shared["placed"]):
+        agent.output(f"shared/: {', '.join(os.path.basename(path) for path in changed)} written")
+    for file in shared["placed"]:
+        _link(_inside(public, os.path.relpath(file["path"], f"{root}/shared")), file["path"])
 
 
 def _share_directory(kept: str, path: str, owner: str, group: str) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import struct
 from collections.abc import Callable
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypedDict
 
 CALL, DATA, END, HEARTBEAT = b"C", b"D", b"E", b"H"
 OUTPUT, RESULT, FAILURE, CRASH = b"O", b"R", b"F", b"X"
@@ -18,6 +18,14 @@ OUTPUT, RESULT, FAILURE, CRASH = b"O", b"R", b"F", b"X"
 HEADER = struct.Struct(">cI")
 HEARTBEAT_SECONDS = 3.0
 SILENCE_SECONDS = 15.0  # a host that hears nothing for so long gives up: the deployer died, or its network
+
+
+class Call(TypedDict):
+    """A function on the host, as ``module:name``, and what it is called with."""
+
+    function: str
+    args: list[Any]
+    kwargs: dict[str, Any]
 
 
 def pack(kind: bytes, payload: Any = b"") -> bytes:

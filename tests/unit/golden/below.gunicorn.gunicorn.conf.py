@@ -4,6 +4,8 @@
 workers = 2
 timeout = 30
 graceful_timeout = 30
+# Longer than nginx keeps a connection it does not use: gunicorn never closes one that nginx is about to use.
+keepalive = 15
 proc_name = 'flask-todo'
 accesslog = "-"
 errorlog = "-"

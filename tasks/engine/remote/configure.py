@@ -1,0 +1,33 @@
+"""The configuration of the next release: its files written, and checked by the programs themselves."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypedDict
+
+from . import agent, files, releases, wire
+
+
+class Configured(TypedDict):
+    """The paths of the files that changed, and what is known about the release now."""
+
+    changed: list[str]
+    release: releases.Release
+
+
+def apply(
+    root: str, name: str, entries: list[files.File], notes: dict[str, Any], checks: list[wire.Call]
+) -> Configured:
+    """Write a release's files, note facts about it, and run the checks side by side.
+
+    :param checks: calls of functions that raise Failed where a program refuses its files.
+    :raises Failed: the first check's failure, in their order.
+    """
+    changed = files.install_in(root, name, entries)
+    known = releases.read(root, name)
+    if {**known, **notes} != known:
+        releases.update(root, name, **notes)
+    with ThreadPoolExecutor(max(1, len(checks))) as pool:
+        for future in [pool.submit(agent.run, check) for check in checks]:
+            future.result()
+    return {"changed": changed, "release": releases.read(root, name)}

@@ -1,0 +1,33 @@
+"""A short selection of the fault table, another one each time: `tox -e faults` runs all of it."""
+
+from __future__ import annotations
+
+import os
+import random
+from pathlib import Path
+
+from tests.faults import harness
+from tests.faults.faults import FAULTS
+
+SEED = int(os.environ["FAULTS_SEED"])
+RUNS = 6
+
+
+def test_some_faults_at_some_points_leave_nothing_broken_or_behind(prepared_image: str, tmp_path: Path) -> None:
+    chance = random.Random(SEED)
+    scenario = chance.choice([scenario for scenario in harness.SCENARIOS if scenario.serves])
+    world = harness.make_world(prepared_image, tmp_path / "project", scenario, None)
+    try:
+        points = harness.points_of(world, scenario)
+        assert len(points) > 30
+        outcomes = []
+        while len(outcomes) < RUNS:
+            # Not the full disk, which takes a server of its own.
+            fault = chance.choice([fault for fault in FAULTS if fault.name != "disk full"])
+            outcome = harness.run(world, scenario, chance.choice(points), fault)
+            if outcome is not None:  # a few points are passed every other time only
+                outcomes.append(outcome)
+                assert outcome.violations == [], f"FAULTS_SEED={SEED}: {outcome}"
+        assert {outcome.live for outcome in outcomes} <= {"old", "new"}
+    finally:
+        world.close()

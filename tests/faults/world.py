@@ -1,0 +1,200 @@
+"""One server and one project, and all that can be seen of them from outside."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import os
+import secrets
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from tests.faults import breakpoints
+from tests.project import Project
+from tests.target import Target
+from tests.target.proxy import Proxy
+
+ROOT = "/srv/tinysite"
+LOCK = "/run/fabrelease/tinysite.lock"
+TAKE_LOCK = (
+    "import fcntl, os, sys\n"
+    "if os.path.exists(sys.argv[1]): fcntl.flock(open(sys.argv[1]), fcntl.LOCK_EX | fcntl.LOCK_NB)\n"
+)
+TEMPORARY = r"\.[0-9]+\.[0-9]+(\.fabrelease-new)?$"  # how the names end that a rename takes away
+LOOK = (Path(__file__).parent / "look.py").read_text()
+
+
+class World:
+    """A prepared server, behind a proxy, and a project whose code, static file and configurations all tell
+    which revision they are of.
+    """
+
+    def __init__(self, server: Target, directory: Path) -> None:
+        self.server = server
+        self.proxy = Proxy(server.host, server.ssh_port)
+        self.project = Project(directory, "tinysite")
+
+    def close(self) -> None:
+        self.proxy.__exit__(None, None, None)
+        self.server.remove()
+
+    def stage(self, revision: str) -> None:
+        """Write the stage file that belongs to a revision."""
+        self.project.stage(
+            {"web1": self.server},
+            env={"CONFIGURATION": revision},
+            site={"headers": {"X-Site": revision}},
+            processes={"worker": "python worker.py"},
+            hooks={"build": ["true"], "before_switch": ["true"], "after_switch": ["true"]},
+            keep_releases=2,
+        )
+        path, known = self.project.path / "hosts/prod.yml", self.project.path / "known_hosts"
+        text = path.read_text().replace(f"port: {self.server.ssh_port}", f"port: {self.proxy.port}")
+        path.write_text(text.replace(str(self.server.known_hosts), str(known)))
+        line = self.server.known_hosts.read_text()
+        known.write_text(line.replace(f":{self.server.ssh_port}", f":{self.proxy.port}"))
+
+    def deploy(self, revision: str) -> None:
+        """Deploy, without any fault."""
+        self.stage(revision)
+        self.project.fab("-H", "prod", "deploy", "--ref", revision)
+        self.wait_until_idle()
+
+    def sh(self, script: str) -> str:
+        """Run shell text on the server, past SSH."""
+        return self.server.exec(["sh", "-c", script]).stdout.decode()
+
+    @contextmanager
+    def stopped_at(self, point: str, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+        """fab, which stops on the server when it comes to a point, until go()."""
+        self.forget_points()
+        self.server.exec(["sh", "-c", f"cat >{breakpoints.WANTED}"], input=point.encode())
+        with subprocess.Popen(
+            [sys.executable, "-m", "tests.faults.fab", "-H", "prod", *arguments],
+            cwd=self.project.path,
+            env=self.environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        ) as fab:
+            try:
+                yield fab
+            finally:
+                fab.kill()
+
+    def environment(self) -> dict[str, str]:
+        return {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+
+    def forget_points(self) -> None:
+        names = " ".join((breakpoints.WANTED, breakpoints.TRACE, breakpoints.REACHED, breakpoints.GO))
+        self.sh(f"rm -f {names}")
+
+    def wait_for_point(self, fab: subprocess.Popen[str], seconds: float = 90) -> bool:
+        """Whether fab came to its point; it may end before."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            if self.sh(f"if [ -e {breakpoints.REACHED} ]; then echo yes; fi"):
+                return True
+            if fab.poll() is not None:
+                return False
+        raise TimeoutError("fab neither came to its point nor to its end")
+
+    def go(self) -> None:
+        """Let it go on."""
+        self.server.exec(["touch", breakpoints.GO], check=False)
+
+    def wait_until_idle(self, seconds: float = 60) -> None:
+        """Wait until nobody has the lock: what a session does alone, once its deployer is gone, is done then."""
+        wait_until(self.is_idle, seconds, "the lock is free")
+
+    def is_idle(self) -> bool:
+        return self.server.exec(["python3", "-c", TAKE_LOCK, LOCK], check=False).returncode == 0
+
+    def site(self) -> dict[str, str]:
+        """What the site says of itself: which revision each part is of."""
+        home, page = self.get("/")
+        style, static = self.get("/static/mark.txt")
+        return {
+            "status": f"{home.status} {style.status}",
+            "code": home.headers.get("X-Revision", "-"),
+            "configuration of the application": home.headers.get("X-Configuration", "-"),
+            "configuration of nginx": home.headers.get("X-Site", "-"),
+            "static file": static.partition("revision: ")[2].strip() or "-",
+            "page": page.partition("revision: ")[2].partition("\n")[0] or "-",
+        }
+
+    def get(self, path: str) -> tuple[http.client.HTTPResponse, str]:
+        connection = http.client.HTTPConnection("127.0.0.1", self.server.http_port, timeout=10)
+        with contextlib.closing(connection):
+            connection.request("GET", path, headers={"Host": "demo.example.net", "Connection": "close"})
+            answer = connection.getresponse()
+            return answer, answer.read().decode(errors="replace")
+
+    def revision(self) -> str | None:
+        """The one revision that every part of the site is of; None where it does not answer, or mixed."""
+        with contextlib.suppress(OSError, http.client.HTTPException):
+            said = self.site()
+            parts = {value for name, value in said.items() if name != "status"}
+            if said["status"] == "200 200" and len(parts) == 1:
+                return parts.pop()
+        return None
+
+    def look(self) -> dict[str, Any]:
+        """What is on the server: links, processes, programs, sockets, names of files."""
+        return dict(json.loads(self.server.exec(["python3", "-", ROOT], input=LOOK.encode()).stdout))
+
+
+class Asker:
+    """Asks the site again and again, and remembers what was wrong."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.count = 0
+        self.unanswered: list[str] = []
+        self.mixed: list[str] = []
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def __enter__(self) -> Asker:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._stop.wait(0.05):
+            key = secrets.token_hex(4)
+            try:
+                answer, page = self.world.get(f"/?key={key}")
+            except (OSError, http.client.HTTPException) as error:
+                self.unanswered.append(f"{type(error).__name__} {error}")
+                continue
+            self.count += 1
+            if answer.status != 200:
+                self.unanswered.append(f"status {answer.status}")
+                continue
+            revision = answer.headers["X-Revision"]
+            if answer.headers["X-Configuration"] != revision or page != f"revision: {revision}\nkey: {key}\n":
+                self.mixed.append(f"{dict(answer.headers)} {page!r}")
+
+
+def wait_until(is_so: Callable[[], object], seconds: float, what: str) -> None:
+    """Wait for something to become true.
+
+    Raises TimeoutError, which says what did not.
+    """
+    end = time.monotonic() + seconds
+    while not is_so():
+        if time.monotonic() > end:
+            raise TimeoutError(f"not so within {seconds:g} s: {what}")
+        time.sleep(0.1)

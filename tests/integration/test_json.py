@@ -1,0 +1,63 @@
+"""The JSON output has the shape that docs/json.md gives it, whatever state a host is in."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+
+from tests.documents import documented, flatten
+from tests.project import Project
+from tests.target import Target, free_port
+
+PATIENCE = 120  # seconds
+
+
+def ask(project: Project, command: str) -> Any:
+    return json.loads(project.fab("-H", "prod", command, "--json", status=None).stdout)
+
+
+def check(command: str, said: Any) -> set[str]:
+    """That every key is documented with the type it has; gives the keys that were there."""
+    keys, found = documented(command), flatten(said)
+    assert set(found) - set(keys) == set()
+    assert {key: types - keys[key] for key, types in found.items() if types - keys[key]} == {}
+    return set(found)
+
+
+def test_a_host_that_cannot_be_reached(project: Project, server: Target) -> None:
+    project.stage({"web1": server})
+    path = project.path / "hosts/prod.yml"
+    path.write_text(path.read_text().replace(f"port: {server.ssh_port}", f"port: {free_port()}"))
+    said = ask(project, "status")
+    check("status", said)
+    (host,) = said["hosts"]
+    assert (said["ok"], host["set_up"], host["current"]) == (False, None, None)
+    assert "cannot be reached" in host["problems"][0]
+
+
+def test_every_documented_key_is_there_while_a_deploy_runs_on_a_frozen_host(project: Project, server: Target) -> None:
+    project.stage({"web1": server})
+    check("status", ask(project, "status"))
+    project.fab("-H", "prod", "deploy", "--ref", "one")
+    project.fab("-H", "prod", "deploy", "--ref", "broken-500", status=1)
+    project.stage({"web1": server}, hooks={"build": ["sleep 300"]})
+    with project.fab_running("-H", "prod", "deploy", "--ref", "two"):
+        wait_for_next(project)
+        project.fab("-H", "prod", "lock", "-m", "freeze for the fair")
+        said = ask(project, "status")
+        listed = ask(project, "releases")
+    assert check("status", said) == set(documented("status"))
+    assert check("releases", listed) == set(documented("releases"))
+    (host,) = said["hosts"]
+    assert host["next"]["state"] == "building"
+    assert host["lock"]["what"].startswith("deploy of")
+    assert host["freeze"]["why"] == "freeze for the fair"
+    assert [release["state"] for release in listed["hosts"][0]["releases"]] == ["good", "bad", "building"]
+
+
+def wait_for_next(project: Project) -> None:
+    end = time.monotonic() + PATIENCE
+    while project.status()["next"] is None:
+        assert time.monotonic() < end, "the deploy did not come to its push"
+        time.sleep(0.5)

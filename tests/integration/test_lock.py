@@ -1,0 +1,175 @@
+"""One deploy at a time: the lock says who has it, goes when its holder goes, and a freeze stays until it is lifted."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.project import FAB, Project
+from tests.target import Target
+from tests.target.proxy import Proxy
+
+FREE_AFTER = 30  # seconds until the lock of a holder that is gone is free
+HOLD = "import fcntl, sys, time; f = open(sys.argv[1], 'a'); fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)"
+LOCK = "/run/fabrelease/tinysite.lock"
+
+
+@pytest.fixture(scope="module")
+def site(shared_server: Target, tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """A project that is live, with a step that takes as long as the file `wait` is on the server."""
+    project = Project(tmp_path_factory.mktemp("lock") / "project", "tinysite")
+    hook = "while [ -e /tmp/wait ]; do sleep 0.1; done"
+    project.stage({"web1": shared_server}, hooks={"build": [hook]})
+    project.fab("-H", "prod", "deploy", "--ref", "one")
+    return project
+
+
+@contextlib.contextmanager
+def held(project: Project, server: Target) -> Iterator[subprocess.Popen[str]]:
+    """A deploy that has the lock and stays in its build hook until the end of the block."""
+    server.exec(["touch", "/tmp/wait"])
+    try:
+        with project.fab_running("-H", "prod", "deploy", "--ref", "two", "--force") as process:
+            wait_until(lambda: bool(project.status()["lock"]), 30)
+            wait_until(lambda: b"/tmp/wait" in server.exec(["ps", "-eo", "args"]).stdout, 60)
+            yield process
+    finally:
+        server.exec(["rm", "-f", "/tmp/wait"])
+
+
+def wait_until(is_so: Callable[[], bool], seconds: float) -> float:
+    """Wait for something to become true, and tell how long it took."""
+    began = time.monotonic()
+    while not is_so():
+        assert time.monotonic() - began < seconds, f"not so within {seconds} s"
+        time.sleep(0.2)
+    return time.monotonic() - began
+
+
+def is_free(server: Target) -> bool:
+    """Whether somebody could take the lock this moment."""
+    return server.exec(["python3", "-c", HOLD, LOCK], check=False).returncode == 0
+
+
+def test_of_ten_deploys_at_the_same_moment_one_wins_and_nine_say_who_since_when_and_what_for(
+    site: Project, shared_server: Target
+) -> None:
+    shared_server.exec(["touch", "/tmp/wait"])
+    try:
+        command = [*FAB, "-H", "prod", "deploy", "--ref", "two", "--force"]
+        ten = [
+            subprocess.Popen(
+                command,
+                cwd=site.path,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+            )
+            for _ in range(10)
+        ]
+        wait_until(lambda: sum(process.poll() is not None for process in ten) >= 9, 90)
+    finally:
+        shared_server.exec(["rm", "-f", "/tmp/wait"])
+    said = [process.communicate(timeout=120)[0] for process in ten]
+    lost = [text for text, process in zip(said, ten, strict=True) if process.returncode == 1]
+    assert sorted(process.returncode for process in ten) == [0, *[1] * 9], said
+    for text in lost:
+        assert re.search(r"\S+@\S+ has the deploy lock since 20\d\d-\S+Z, for: deploy of [0-9a-f]{7}", text), text
+    assert site.status()["ok"]
+
+
+def test_who_comes_second_is_told_within_a_second(site: Project, shared_server: Target) -> None:
+    with held(site, shared_server):
+        took = []
+        for _ in range(3):
+            began = time.monotonic()
+            site.fab("-H", "prod", "releases")
+            reading = time.monotonic() - began
+            began = time.monotonic()
+            done = site.fab("-H", "prod", "rollback", status=1)
+            took.append(time.monotonic() - began - reading)
+            assert "has the deploy lock since" in done.stderr
+    # Both start Python, connect and ask one thing; only waiting for the lock would make the difference.
+    assert min(took) < 1
+
+
+def kill(holder: subprocess.Popen[str], proxy: Proxy) -> None:
+    holder.kill()
+
+
+def suspend(holder: subprocess.Popen[str], proxy: Proxy) -> None:
+    os.killpg(holder.pid, signal.SIGSTOP)
+
+
+def drop_without_a_word(holder: subprocess.Popen[str], proxy: Proxy) -> None:
+    proxy.stall()
+
+
+@pytest.mark.parametrize("end", [kill, suspend, drop_without_a_word])
+def test_the_lock_is_free_soon_after_its_holder_is_gone(
+    site: Project, shared_server: Target, tmp_path: Path, end: Callable[[subprocess.Popen[str], Proxy], None]
+) -> None:
+    with Proxy("127.0.0.1", shared_server.ssh_port) as proxy, through(site, shared_server, proxy):
+        with held(site, shared_server) as holder:
+            assert not is_free(shared_server)
+            end(holder, proxy)
+            took = wait_until(lambda: is_free(shared_server), FREE_AFTER)
+            wait_until(lambda: b"/tmp/wait" not in shared_server.exec(["ps", "-eo", "args"]).stdout, 5)
+        if end is kill:
+            assert took < 5
+    site.fab("-H", "prod", "deploy", "--ref", "two", "--force")
+    assert site.status()["ok"]
+
+
+@contextlib.contextmanager
+def through(project: Project, server: Target, proxy: Proxy) -> Iterator[None]:
+    """Let the project's stage reach its server through a proxy."""
+    path = project.path / "hosts/prod.yml"
+    before, known = path.read_text(), server.known_hosts.read_text()
+    path.write_text(before.replace(f"port: {server.ssh_port}", f"port: {proxy.port}"))
+    server.known_hosts.write_text(known + known.replace(f":{server.ssh_port} ", f":{proxy.port} "))
+    try:
+        yield
+    finally:
+        path.write_text(before)
+
+
+def test_somebody_who_looks_at_the_lock_does_not_stop_a_deploy(site: Project, shared_server: Target) -> None:
+    look = (
+        "import fcntl, sys, time\n"
+        "while True:\n"
+        "    with open(sys.argv[1]) as file:\n"
+        "        fcntl.flock(file, fcntl.LOCK_SH)\n"
+        "        time.sleep(0.05)\n"
+        "    time.sleep(0.05)\n"
+    )
+    command = ["docker", "exec", shared_server.container.id, "timeout", "60", "python3", "-c", look, LOCK]
+    with subprocess.Popen(command):
+        try:
+            for _ in range(6):
+                site.fab("-H", "prod", "cleanup")
+        finally:
+            shared_server.exec(["pkill", "-f", "LOCK_SH"])
+
+
+def test_a_freeze_is_refused_by_deploy_and_rollback_seen_in_status_and_lifted(site: Project) -> None:
+    site.fab("-H", "prod", "lock", "-m", "freeze for the fair")
+    try:
+        for command in (["deploy", "--force"], ["rollback"]):
+            done = site.fab("-H", "prod", *command, status=1)
+            assert re.search(r"deploys are locked by \S+@\S+ since 20\S+Z: freeze for the fair", done.stderr)
+        assert site.status()["freeze"]["why"] == "freeze for the fair"
+        assert "freeze for the fair" in site.fab("-H", "prod", "status", status=None).stdout
+    finally:
+        site.fab("-H", "prod", "unlock")
+    assert site.status()["freeze"] is None
+    site.fab("-H", "prod", "deploy", "--force")

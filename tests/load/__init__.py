@@ -1,0 +1,1 @@
+"""Requests through nginx while releases change, every answer checked: `tox -e load`."""

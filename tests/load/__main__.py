@@ -1,0 +1,116 @@
+"""python -m tests.load: hundreds of thousands of requests during deploys and rollbacks, every answer checked.
+
+Asks only servers on 127.0.0.1 that it starts itself, and writes the figures to docs/load.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import statistics
+import sys
+import tempfile
+import time
+from importlib.metadata import version
+from pathlib import Path
+
+from tests.load import campaign
+from tests.load.campaign import KINDS, Result
+from tests.prepared import ensure_prepared_image
+from tests.target import Target, ensure_image
+
+REPORT = Path(__file__).parents[2] / "docs/load.md"
+MOST_REQUESTS = 5_000_000
+HEAD = """# No request lost: the figures
+
+Written by `tox -e load`; do not edit. Clients ask through nginx without a pause while releases change, deploys and
+rollbacks in turn; half of them open a connection for each request. Each answer's status, body and release are
+checked: it comes whole from one release, and never from an older one than an answer that was complete before the
+request was sent. Each POST writes its key down where it is executed: at the end every answered one is there once,
+and none is there twice. "Slow" requests take up to 2.5 seconds.
+
+| served by | requests | POST | slow | cutovers | failed | POST twice | requests/s | slowest answer | a cutover takes |
+| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |
+"""
+FOOT = """
+"Failed" counts lost requests, wrong answers, answers of a release that was no longer live, and answered POSTs that
+were not executed. {requests:,} requests and {cutovers} cutovers in {minutes:.0f} minutes, on {machine}.
+
+Run it again: `tox -e load`, or `tox -e load -- --requests 20000 --cutovers 8` for a shorter one.
+"""
+
+
+def main() -> int:
+    options = parse()
+    deadline = time.monotonic() + options.minutes * 60
+    count = len(KINDS)
+    began, results = time.monotonic(), []
+    with tempfile.TemporaryDirectory() as directory:
+        image = ensure_prepared_image(ensure_image(), Path(directory) / "prepared")
+        for number, kind in enumerate(KINDS):
+            with Target.start(image) as server:
+                result = campaign.run(
+                    server,
+                    Path(directory) / f"kind{number}",
+                    kind,
+                    -(-options.requests // count),
+                    -(-options.cutovers // count),
+                    deadline,
+                )
+            results.append(result)
+            print(row(result), flush=True)
+            for problem in (*result.failures[:20], *result.twice[:20], *result.never[:20]):
+                print(f"    {problem}", flush=True)
+    write(results, time.monotonic() - began, options.output)
+    return 0 if all(result.is_clean for result in results) else 1
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tests.load", description=__doc__)
+    parser.add_argument(
+        "--requests", type=int, default=200_000, help="at least so many, over all kinds (%(default)s)"
+    )
+    parser.add_argument("--cutovers", type=int, default=52, help="at least so many, over all kinds (%(default)s)")
+    parser.add_argument("--minutes", type=float, default=60, help="give up after so long (%(default)s)")
+    parser.add_argument("--output", type=Path, default=REPORT, help="the file for the figures (docs/load.md)")
+    options = parser.parse_args()
+    if not 0 < options.requests <= MOST_REQUESTS or options.cutovers < len(KINDS):
+        parser.error(f"expected up to {MOST_REQUESTS} requests and at least {len(KINDS)} cutovers")
+    return options
+
+
+def write(results: list[Result], seconds: float, path: Path) -> None:
+    foot = FOOT.format(
+        requests=sum(result.requests.total() for result in results),
+        cutovers=sum(result.cutovers for result in results),
+        minutes=seconds / 60,
+        machine=", ".join(
+            [
+                f"{len(os.sched_getaffinity(0))} cores",
+                f"{platform.system()} {platform.machine()}",
+                f"fabrelease {version('fabrelease')}",
+            ]
+        ),
+    )
+    path.write_text(HEAD + "".join(f"{row(result)}\n" for result in results) + foot)
+
+
+def row(result: Result) -> str:
+    requests = result.requests
+    cells = [
+        f"{requests.total():,}",
+        f"{requests['POST']:,}",
+        f"{requests['slow GET']:,}",
+        result.cutovers,
+        len(result.failures) + len(result.never),
+        len(result.twice),
+        f"{requests.total() / result.seconds:.0f}",
+        f"{result.slowest:.1f} s",
+        f"{statistics.median(result.cut_over_seconds):.1f} s",
+    ]
+    return f"| {result.kind} | " + " | ".join(map(str, cells)) + " |"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

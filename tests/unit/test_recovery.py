@@ -1,0 +1,61 @@
+"""What a host finds of a deploy that was killed, and what it makes of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from fabrelease.tasks.engine.remote import releases
+
+ONE, TWO, THREE = "20260101T000000Z-1111111", "20260102T000000Z-2222222", "20260103T000000Z-3333333"
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.setattr("os.fchown", lambda *args: None)
+    for name, state in ((ONE, "good"), (TWO, "built"), (THREE, "")):
+        (tmp_path / "releases" / name / "config").mkdir(parents=True)
+        if state:
+            (tmp_path / "releases" / name / "release.json").write_text(f'{{"id": "{name}", "state": "{state}"}}')
+    return str(tmp_path)
+
+
+def test_releases_that_were_never_finished_go_but_for_what_next_and_current_point_to(root: str) -> None:
+    releases.link(root, "next", TWO)
+    assert releases.clear_unfinished(root) == [THREE]
+    releases.link(root, "current", TWO)
+    releases.unlink(f"{root}/next")
+    assert releases.clear_unfinished(root) == []
+    releases.link(root, "current", ONE)
+    assert releases.clear_unfinished(root) == [TWO]
+    assert releases.ids(root) == [ONE]
+
+
+def test_names_that_a_rename_never_reached_go_and_no_others(root: str) -> None:
+    left = [
+        releases.temporary(f"{root}/{name}")
+        for name in (
+            "current",
+            "shared/config.py",
+            f"releases/{ONE}/release.json",
+            f"releases/{ONE}/config/nginx.conf",
+        )
+    ]
+    kept = [Path(root, "shared", "upload.123.456"), Path(root, "releases", ONE, "config", "nginx.conf")]
+    Path(root, "shared").mkdir()
+    for path in (*map(Path, left), *kept):
+        path.write_text("half")
+    Path(left[0]).unlink()
+    Path(left[0]).symlink_to("releases/nowhere")
+    assert sorted(releases.clear_temporary(root)) == sorted(left)
+    assert all(path.exists() for path in kept)
+
+
+def test_an_event_after_a_line_that_was_cut_off_is_not_lost(root: str) -> None:
+    releases.remember(root, ONE)
+    with Path(root, "history").open("a") as file:
+        file.write('{"current": "2026')
+    releases.remember(root, TWO)
+    releases.remember(root, THREE)
+    assert [event["current"] for event in releases.history(root)] == [ONE, TWO, THREE]
