@@ -219,7 +219,8 @@ def clear(plan: Plan) -> list[str]:
     manager.settle(plan["app"])
     cleared += [f"killed left-over process {pid}" for pid in _kill_orphans(plan)]
     folders = [manager.folder(), *(os.path.dirname(path) for path in nginx.place(plan["app"]) if path)]
-    cleared += [f"removed {path}" for path in releases.clear_temporary(root, *folders)]
+    own = [f"{folder}/{plan['app']}" for folder in folders]  # another application may be in the middle of its own
+    cleared += [f"removed {path}" for path in releases.clear_temporary(root, *own)]
     cleared += [f"removed the unfinished release {name}" for name in releases.clear_unfinished(root)]
     cleared += _bring_up(_plan_of(plan, current)) if current else []
     if current is not None and releases.linked(root, "next") == current:

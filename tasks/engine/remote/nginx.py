@@ -177,7 +177,7 @@ def _takes_requests(worker: str) -> bool:
 
 def ensure_running() -> list[str]:
     """Start nginx where it is down; whether it was said in words."""
-    if process.run(["systemctl", "--quiet", "is-active", "nginx"]).status == 0:
+    if _workers():
         return []
     process.check(["systemctl", "restart", "nginx"], "nginx could not be started", "Look at: journalctl -u nginx")
     return ["started nginx, which was down"]

@@ -67,16 +67,16 @@ def temporary(path: str) -> str:
     return f"{path}.{os.getpid()}.{time.monotonic_ns()}{TEMPORARY}"
 
 
-def clear_temporary(root: str, *folders: str) -> list[str]:
+def clear_temporary(root: str, *beginnings: str) -> list[str]:
     """Remove what a rename never reached: files and links half-made when the host or the session was killed.
 
-    :param folders: further directories that we write into.
+    :param beginnings: of the paths of files elsewhere that we write.
     :returns: their paths.
     """
-    place = glob.escape(root)
     own = ("", "/shared", "/envs/*", "/wheels", "/releases/*", "/releases/*/config")
-    inside = [place + folder for folder in own]
-    found = [path for folder in (*inside, *map(glob.escape, folders)) for path in glob.glob(f"{folder}/*{TEMPORARY}")]
+    patterns = [f"{glob.escape(root)}{folder}/*{TEMPORARY}" for folder in own]
+    patterns += [f"{glob.escape(beginning)}.*{TEMPORARY}" for beginning in beginnings]
+    found = [path for pattern in patterns for path in glob.glob(pattern)]
     for path in found:
         if os.path.isdir(path) and not os.path.islink(path):
             shutil.rmtree(path)
