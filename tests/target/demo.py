@@ -8,7 +8,6 @@ The server listens where hosts/demo.yml says; what that file names below .demo/ 
 
 from __future__ import annotations
 
-import os
 import secrets
 import shutil
 import socket
@@ -122,14 +121,12 @@ def write_private(path: Path, text: str) -> None:
 
 def what_next(server: Target) -> str:
     fab = Path(sys.executable).with_name("fab")
-    if shutil.which("fab") == str(fab):
-        fab = Path("fab")
-    elif fab.is_relative_to(Path.cwd()):
+    if fab.is_relative_to(Path.cwd()):
         fab = fab.relative_to(Path.cwd())
     return f"""
 The site is up: http://localhost:{server.http_port}/
 
-Try next, from {os.path.relpath(ROOT)}:
+Try next, in {ROOT}:
     {fab} -H demo status
     {fab} -H demo rollback       back to revision one; look at the site again
     {fab} -H demo releases

@@ -27,7 +27,7 @@ bundle=/etc/ssl/certs/ca-certificates.crt
 printf '[global]\ncert = %s\n' "$bundle" >/etc/pip.conf
 # sudo drops the environment, so uv is told in a file. Newer versions call it system-certs; all know this name.
 mkdir -p /etc/uv
-echo 'native-tls = true' >/etc/uv/uv.toml
+echo 'system-certs = true' >/etc/uv/uv.toml
 printf 'SSL_CERT_FILE=%s\nPIP_CERT=%s\n' "$bundle" "$bundle" >>/etc/environment
 
 useradd --create-home --shell /bin/bash deploy
