@@ -80,10 +80,10 @@ class Proxy:
             while not stalled.is_set():
                 for key, _ in selector.select(0.2):
                     piece = key.fileobj.recv(1 << 16)  # type: ignore[union-attr]
+                    if stalled.is_set():  # an end that closes now is not told either
+                        return
                     if not piece:
                         near.close()
                         far.close()
-                        return
-                    if stalled.is_set():
                         return
                     other[key.fileobj].sendall(piece)  # type: ignore[index]
