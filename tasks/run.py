@@ -33,10 +33,11 @@ def _run(host: Host, command: str) -> None:
     launch = f"{settings.root}/releases/{current}/config/launch"
     argv = ["/bin/sh", launch, "/bin/sh", "-c", command]
     interactive = sys.stdin.isatty()
-    # Where sudo asks for a password, the session has it by now, and Fabric answers with it.
-    done = host.connection.sudo(
-        shlex.join(argv), user=settings.user, pty=interactive, warn=True, in_stream=None if interactive else False
-    )
+    options = {"pty": interactive, "warn": True, "in_stream": None if interactive else False}
+    if host.connection.user == "root":
+        done = host.connection.run(shlex.join(["runuser", "-u", settings.user, "--", *argv]), **options)
+    else:  # where sudo asks for a password, the session has it by now, and Fabric answers with it
+        done = host.connection.sudo(shlex.join(argv), user=settings.user, **options)
     if done.return_code != 0:
         raise CommandFailed(host.name, command, done.return_code)
 

@@ -36,9 +36,6 @@ def open_connection(connection: Connection, settings: Settings) -> None:
     transport = connection.transport
     assert transport is not None  # noqa: S101
     transport.set_keepalive(KEEPALIVE_SECONDS)
-    sock = transport.sock
-    if isinstance(sock, socket.socket):
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
 def known_hosts_file(settings: Settings) -> Path:
@@ -76,6 +73,8 @@ def _open(connection: Connection, settings: Settings) -> None:
     name = settings.host.name
     where = f"{connection.user}@{connection.host}:{connection.port}"
     try:
+        if connection.gateway is None:
+            connection.connect_kwargs["sock"] = _prompt_socket(connection)
         connection.open()
     except paramiko.BadHostKeyException as error:
         raise HostError(
@@ -113,6 +112,13 @@ def _reason(error: BaseException) -> str:
     if isinstance(error, NoValidConnectionsError):
         error = next(iter(error.errors.values()))
     return str(getattr(error, "strerror", None) or error or type(error).__name__)
+
+
+def _prompt_socket(connection: Connection) -> socket.socket:
+    """A TCP connection that sends small packets at once (no Nagle): paramiko's own delays each of them."""
+    sock = socket.create_connection((connection.host, connection.port), connection.connect_timeout)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return sock
 
 
 def _entry(connection: Connection) -> str:

@@ -138,6 +138,8 @@ Requirement = Annotated[
 def _header_value(value: str) -> str:
     if any(ord(char) < 32 or ord(char) == 127 for char in value):
         raise refuse("a header's value may not hold control characters or line breaks")
+    if "$" in value:
+        raise refuse("a header's value may not hold $: nginx would take what follows for a variable")
     return value
 
 

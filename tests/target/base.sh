@@ -45,9 +45,9 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
 for attempt in first second; do
-    say "debootstrap $suite from ${mirror:-}, $attempt attempt (about half a minute)"
+    say "debootstrap $suite from ${mirror:-its own mirror}, $attempt attempt (about half a minute)"
     rm -rf "$work/root"
-    if debootstrap --variant=minbase "$suite" "$work/root" "${mirror:-}" \
+    if debootstrap --variant=minbase "$suite" "$work/root" ${mirror:+"$mirror"} \
         >"$work/log" 2>&1; then
         rm -rf "$work/root/var/cache/apt/archives"
         tar -C "$work/root" -c . | docker import - "$own" >/dev/null
