@@ -238,6 +238,9 @@ def _bring_up(plan: Plan) -> list[str]:
     """Start what is down of the live release, and finish a cutover to it that was cut off after its rename."""
     manager, cleared = manager_of(plan), []
     up = {program["name"] for program in manager.of_app(plan["app"]) if manager.is_up(program)}
+    if _web(plan) in up and not _has_socket(plan):
+        manager.stop([_web(plan)], plan["stop"])
+        up.remove(_web(plan))
     for name in [_web(plan), *(_process(plan, name) for name in plan["processes"])]:
         if name not in up:
             manager.add(name)
@@ -262,20 +265,34 @@ def runs(plan: Plan, name: str) -> bool:
     """Whether all programs of a release are up."""
     manager, wanted = manager_of(plan), _plan_of(plan, name)
     up = {program["name"] for program in manager.of_app(plan["app"]) if manager.is_up(program)}
-    return up >= {_web(wanted), *(_process(wanted, process_name) for process_name in wanted["processes"])}
+    return _has_socket(wanted) and up >= {
+        _web(wanted),
+        *(_process(wanted, process_name) for process_name in wanted["processes"]),
+    }
+
+
+def _has_socket(plan: Plan) -> bool:
+    """Whether the name of a release's socket is there, without which nobody reaches its server."""
+    return not plan["address"].startswith("unix:") or os.path.exists(plan["address"][len("unix:") :])
 
 
 def _kill_orphans(plan: Plan) -> list[int]:
-    """End processes that run our releases and have lost the manager that started them, with their groups."""
+    """End processes that run our releases and have lost the manager that started them, with their groups.
+
+    One that runs the live release has been replaced by another, which has its socket's name: ended gracefully, it
+    would take that name away.
+    """
     known = {program["pid"] for program in manager_of(plan).of_app(plan["app"])}
     orphans = [pid for pid in _orphans(plan) if pid not in known]
+    live = f"{plan['root']}/releases/{releases.linked(plan['root'], 'current')}/"
+    replaced = {os.getpgid(pid) for pid in orphans if live in _proc(str(pid), "cmdline")}
     groups = {os.getpgid(pid) for pid in orphans} - {os.getpgid(0)}
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        for group in groups:
+    for number, those in ((signal.SIGTERM, groups - replaced), (signal.SIGKILL, groups)):
+        for group in those:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(group, number)
         end = time.monotonic() + ORPHAN_SECONDS
-        while time.monotonic() < end and any(map(_group_lives, groups)):
+        while time.monotonic() < end and any(map(_group_lives, those)):
             time.sleep(PAUSE)
     return orphans
 
