@@ -149,6 +149,4 @@ def deploy_again(world: World, scenario: Scenario, revision: str, outcome: Outco
             outcome.violations.append("the setup after the next one still changes something")
     world.deploy(revision)
     _, wrong = checks.site(world, {revision}, patience=5)
-    outcome.violations += wrong + checks.status(world, is_right=True) + checks.nothing_left(world)
-    if not world.project.status()["ok"]:
-        outcome.violations.append(f"status after the next deploy: {world.project.status()['problems']}")
+    outcome.violations += wrong + checks.status(world, is_right=True, is_over=True) + checks.nothing_left(world)
