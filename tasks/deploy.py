@@ -36,7 +36,7 @@ def deploy(c: Context, ref: str | None = None, force: bool = False) -> None:
         for host in where:
             host.say("deploy", f"nothing to do: {wanted} is live already", "green")
         return
-    name = new_id(wanted)
+    name = new_id(wanted, where)
     try:
         hosts.each(where, lambda host: build(host, wanted, name), f"building {wanted}")
     except Error as error:
