@@ -192,20 +192,3 @@ class Ours(Peer):
     def command(self, access: Access, *verb: str) -> Command:
         """fab, for this server."""
         return Command([str(self.programs / "fab"), "-H", access.name, *verb], self.project)
-
-    def timed(self, access: Access, spans: Path, *verb: str) -> Command:
-        """The same, with the time of each step written to a file."""
-        argv = [str(self.programs / "python"), str(HERE.parent / "timed.py"), str(spans)]
-        return Command([*argv, "-H", access.name, *verb], self.project)
-
-    def deploy(self, access: Access, revision: str) -> Command:
-        return self.command(access, "deploy", "--ref", revision)
-
-    def rollback(self, access: Access) -> Command:
-        return self.command(access, "rollback")
-
-    def socket(self) -> str:
-        return f"{self.root}/current/run/web.sock"
-
-
-ALL: dict[str, type[Peer]] = {peer.name: peer for peer in (Ours, Script, Pyinfra, Capistrano, Ansible)}

@@ -13,6 +13,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+from . import profiling
 from .errors import HostError
 from .hosts import Host
 from .local import read_secrets
@@ -97,7 +98,8 @@ class Building:
 
     def render(self, template: str, **more: object) -> str:
         """Render one template for this host and release."""
-        return _renderer(self.host).render(template, **self._variables(), **more)
+        with profiling.span("local", f"render {template}"):
+            return _renderer(self.host).render(template, **self._variables(), **more)
 
     def directories(self) -> dict[str, list[tuple[str, str]]]:
         """The URL prefixes that nginx serves itself, with their directories: ``static`` and ``media``."""

@@ -17,7 +17,7 @@ import fabric
 from fabric import Connection
 from invoke.context import Context
 
-from . import planning, terminal
+from . import planning, profiling, terminal
 from .connecting import open_connection
 from .errors import Error, HostError, HostErrors, SettingsError, UsageError
 from .remote import entry, releases
@@ -152,7 +152,8 @@ def of(c: Context) -> list[Host]:
         by its address; or a Context where no -H was given, which means the default stage.
     :raises UsageError: nothing answers to that name, or the settings are wrong.
     """
-    found = list(_resolve(c))
+    with profiling.span("local", "read the stage"):
+        found = list(_resolve(c))
     if isinstance(c, Connection) and len(found) == 1 and c is not found[0].connection:
         _become(c, found[0])
     return found
@@ -174,7 +175,8 @@ def everywhere(c: Context) -> list[Host]:
 
     if isinstance(c, Connection):
         return of(c)
-    loaded = stages.load_stages(stages.find_project(Path.cwd()))
+    with profiling.span("local", "read the stages"):
+        loaded = stages.load_stages(stages.find_project(Path.cwd()))
     return [_host(c, settings) for stage in loaded.values() for settings in stage.hosts.values()]
 
 
