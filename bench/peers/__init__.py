@@ -192,3 +192,6 @@ class Ours(Peer):
     def command(self, access: Access, *verb: str) -> Command:
         """fab, for this server."""
         return Command([str(self.programs / "fab"), "-H", access.name, *verb], self.project)
+
+
+ALL: dict[str, type[Peer]] = {peer.name: peer for peer in (Ours, Script, Pyinfra, Capistrano, Ansible)}
