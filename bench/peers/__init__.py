@@ -193,5 +193,14 @@ class Ours(Peer):
         """fab, for this server."""
         return Command([str(self.programs / "fab"), "-H", access.name, *verb], self.project)
 
+    def deploy(self, access: Access, revision: str) -> Command:
+        return self.command(access, "deploy", "--ref", revision)
+
+    def rollback(self, access: Access) -> Command:
+        return self.command(access, "rollback")
+
+    def socket(self) -> str:
+        return f"{self.root}/current/run/web.sock"
+
 
 ALL: dict[str, type[Peer]] = {peer.name: peer for peer in (Ours, Script, Pyinfra, Capistrano, Ansible)}
