@@ -102,7 +102,7 @@ def wire(ours: Ours, access: Access, work: Path) -> dict[str, Any]:
         "up": up,
         "down": down,
         "change_compressed": len(gzip.compress(change)),
-        "channels": profile["traffic"][f"web-{access.name}"]["channels"],
+        "channels": profile["traffic"]["web"]["channels"],
         "round_trips": turns - access.line.traffic.turns,
         "connect_round_trips": access.line.traffic.turns,
         "connections": access.line.traffic.connections,

@@ -168,7 +168,8 @@ class Ours(Peer):
                 "source": {"path": str(self.application.path)},
                 "web": {"app": "shop:app", "workers": 2},
                 "site": {"domains": [f"{self.program}.example.net"]},
-                "hosts": {f"web-{access.name}": self._entry(access)},
+                # One name on every way there: a file that names its host is the same then, as it is for a user.
+                "hosts": {"web": self._entry(access)},
             }
             (project / f"hosts/{access.name}.yml").write_text(yaml.safe_dump(settings))
         refused = {**settings, "hosts": {"refused": {"address": "127.0.0.1", "port": 1, "user": "deploy"}}}

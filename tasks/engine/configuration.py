@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import importlib
 import itertools
 import json
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -249,3 +251,15 @@ def _renderer(host: Host) -> Renderer:
     from .rendering import Renderer
 
     return Renderer(host.settings.project / "templates", host.name)
+
+
+def warm_up(where: Sequence[Host]) -> None:
+    """Import and compile, while connections are opened, what is needed afterwards and takes its time."""
+
+    def work() -> None:
+        importlib.import_module("rich.console")
+        importlib.import_module("rich.text")
+        for host in where:
+            _renderer(host).compile()
+
+    threading.Thread(target=work, daemon=True).start()

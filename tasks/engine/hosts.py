@@ -5,9 +5,7 @@ from __future__ import annotations
 import atexit
 import gc
 import getpass
-import importlib
 import socket
-import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -29,7 +27,6 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 T = TypeVar("T")
 CONNECT_SECONDS = 10
-SLOW = ("rich.console", "rich.text", "jinja2")
 atexit.register(gc.freeze)  # nothing that is left at the end is worth collecting: saves a tenth of a second
 
 
@@ -128,11 +125,6 @@ class Host:
             self._session.close()
             self._session = None
             self._entry = None
-
-
-def warm_up() -> None:
-    """Import, while connections are opened, what is needed afterwards and slow to import."""
-    threading.Thread(target=lambda: [importlib.import_module(name) for name in SLOW], daemon=True).start()
 
 
 def who() -> str:

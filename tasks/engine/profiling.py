@@ -21,12 +21,12 @@ from . import terminal
 
 FOLDER = Path(".fabrelease/profile")
 KINDS = {
-    "start": "Python starts and imports",
+    "start": "start-up",
     "local": "computed here",
     "git": "git here",
     "connect": "connecting",
-    "way": "on the way there and back",
-    "host": "done on the host",
+    "way": "there and back",
+    "host": "on the host",
 }
 SHORT = 0.03  # seconds; what is shorter is shown together with what follows on itself
 
@@ -135,7 +135,7 @@ def recording(command: str) -> Iterator[None]:
         yield
         return
     began = now()
-    _spans = [] if _traffic else [Span("", "start", KINDS["start"], 0.0, began)]
+    _spans = [] if _traffic else [Span("", "start", "start Python, import", 0.0, began)]
     try:
         yield
     finally:

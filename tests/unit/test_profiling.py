@@ -15,7 +15,7 @@ from fabrelease.tasks.engine import profiling
 from fabrelease.tasks.engine.profiling import Profile, Span, Traffic
 
 SPANS = [
-    Span("", "start", "Python starts and imports", 0.0, 0.2),
+    Span("", "start", "start Python, import", 0.0, 0.2),
     Span("", "git", "git rev-parse", 0.2, 0.21),
     Span("", "git", "git show", 0.21, 0.22),
     Span("web1", "connect", "connect, log in", 0.25, 0.35),
@@ -32,7 +32,7 @@ def test_time_in_which_nothing_was_recorded_was_spent_here() -> None:
 
 def test_each_host_is_told_its_time_channels_round_trips_and_bytes() -> None:
     said = "\n".join(PROFILE.lines())
-    assert "web1: connecting 0.10 s, done on the host 0.40 s\n" in said
+    assert "web1: connecting 0.10 s, on the host 0.40 s\n" in said
     assert "1 SSH channel, 9 round trips, 12.3 kB sent, 678 bytes received" in said
     assert "web2: connecting 0.20 s\n" in said
 
