@@ -23,10 +23,8 @@ from tests.target.proxy import Proxy
 
 ROOT = "/srv/tinysite"
 LOCK = "/run/fabrelease/tinysite.lock"
-TAKE_LOCK = (
-    "import fcntl, os, sys\n"
-    "if os.path.exists(sys.argv[1]): fcntl.flock(open(sys.argv[1]), fcntl.LOCK_EX | fcntl.LOCK_NB)\n"
-)
+IS_FREE = f"[ ! -e {LOCK} ] || flock --shared --timeout 2 {LOCK} true"
+IS_REACHED = f"for i in $(seq 20); do if [ -e {breakpoints.REACHED} ]; then echo yes; exit; fi; sleep 0.05; done"
 TEMPORARY = r"\.[0-9]+\.[0-9]+(\.fabrelease-new)?$"  # how the names end that a rename takes away
 LOOK = (Path(__file__).parent / "look.py").read_text()
 
@@ -101,7 +99,7 @@ class World:
         """Whether fab came to its point; it may end before."""
         end = time.monotonic() + seconds
         while time.monotonic() < end:
-            if self.sh(f"if [ -e {breakpoints.REACHED} ]; then echo yes; fi"):
+            if self.sh(IS_REACHED):
                 return True
             if fab.poll() is not None:
                 return False
@@ -116,7 +114,7 @@ class World:
         wait_until(self.is_idle, seconds, "the lock is free")
 
     def is_idle(self) -> bool:
-        return self.server.exec(["python3", "-c", TAKE_LOCK, LOCK], check=False).returncode == 0
+        return self.server.exec(["sh", "-c", IS_FREE], check=False).returncode == 0
 
     def site(self) -> dict[str, str]:
         """What the site says of itself: which revision each part is of."""
