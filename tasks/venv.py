@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import tarfile
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -80,6 +79,8 @@ def _send_wheels(host: Host, place: str | None) -> str | None:
 
 
 def _archive(wheels: list[Path]) -> Iterator[bytes]:
+    import tarfile  # here: most commands send no wheels
+
     for wheel in wheels:
         member = tarfile.TarInfo(wheel.name)
         member.size = wheel.stat().st_size

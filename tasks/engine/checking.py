@@ -23,6 +23,7 @@ ABSENT = "missing"
 _EXPECTED = {int: "a whole number", str: "text", dict: "keys and values", list: "a list", Path: "a path"}
 
 
+@dataclass(eq=False)
 class Mistake(Exception):
     """One thing that is wrong.
 
@@ -31,16 +32,11 @@ class Mistake(Exception):
     :ivar known: what would have been right: keys or words.
     """
 
-    def __init__(
-        self,
-        message: str,
-        hint: str = "",
-        path: tuple[Step, ...] = (),
-        found: Any = NOTHING,
-        known: Collection[str] = (),
-    ) -> None:
-        super().__init__(message)
-        self.message, self.hint, self.path, self.found, self.known = message, hint, path, found, known
+    message: str
+    hint: str = ""
+    path: tuple[Step, ...] = ()
+    found: Any = NOTHING
+    known: Collection[str] = ()
 
 
 class Invalid(Exception):
@@ -149,7 +145,7 @@ class _Reader:
     def _read(self, kind: Any, value: Any, path: tuple[Step, ...]) -> Any:
         origin = get_origin(kind) or kind
         if origin is Annotated:
-            return self._checked(kind, value, path)
+            return self._checked(*get_args(kind), value=value, path=path)
         if origin is Any or (value is None and without_none(kind)):
             return value
         if inner := without_none(kind):
@@ -166,11 +162,10 @@ class _Reader:
             return {self.read(of_key, k, (*path, k)): self.read(of_value, v, (*path, k)) for k, v in value.items()}
         return value
 
-    def _checked(self, kind: Any, value: Any, path: tuple[Step, ...]) -> Any:
-        base, *checks = get_args(kind)
+    def _checked(self, kind: Any, *checks: Check, value: Any, path: tuple[Step, ...]) -> Any:
         for check in checks:
             value = check.run(value) if check.before else value
-        value = self.read(base, value, path)
+        value = self.read(kind, value, path)
         for check in checks:
             value = value if check.before or value is NOTHING else check.run(value)
         return value
@@ -204,14 +199,8 @@ def _one_of(words: tuple[str, ...], value: Any) -> Any:
 
 
 def _expect(wanted: type, value: Any) -> None:
-    right = isinstance(value, wanted) and not isinstance(value, bool)  # to Python a bool is an int
-    if not right or (isinstance(value, str) and not _is_unicode(value)):
+    if not isinstance(value, wanted) or isinstance(value, bool):  # to Python a bool is an int
         raise Mistake(f"expected {_EXPECTED[wanted]}", _hint(wanted, value), found=value)
-
-
-def _is_unicode(text: str) -> bool:
-    """A byte of the command line that is no UTF-8 comes as half of a character."""
-    return not any("\ud800" <= char <= "\udfff" for char in text)
 
 
 def _hint(wanted: type, value: Any) -> str:
@@ -237,16 +226,10 @@ def describe(value: object) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, (int, float)):
-        return "the number " + _short(value)
+        return "the number " + ("a very large one" if isinstance(value, int) and abs(value) >= 10**15 else str(value))
     if isinstance(value, dict):
         return "keys and values"
     return "a list" if isinstance(value, list) else show(value)
-
-
-def _short(number: float) -> str:
-    if isinstance(number, int) and abs(number) >= 10**15:
-        return "a very large one"
-    return str(number)
 
 
 def show(value: object, limit: int = 40) -> str:

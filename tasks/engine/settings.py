@@ -44,12 +44,6 @@ def within(least: int, most: int | None = None) -> Check:
     return Check(check, {"minimum": least} if most is None else {"minimum": least, "maximum": most})
 
 
-def _not_empty(values: list[str]) -> list[str]:
-    if not values:
-        raise refuse("expected at least one, found none")
-    return values
-
-
 def _listed_once(values: Iterable[str]) -> None:
     seen: set[str] = set()
     for value in values:
@@ -58,14 +52,16 @@ def _listed_once(values: Iterable[str]) -> None:
         seen.add(value)
 
 
-def _unique(values: list[str]) -> list[str]:
+def _some(values: list[str]) -> list[str]:
+    if not values:
+        raise refuse("expected at least one, found none")
     _listed_once(values)
     return values
 
 
 Positive = Annotated[int, within(1)]
 Port = Annotated[int, within(1, 65535)]
-NOT_EMPTY = Check(_not_empty, {"minItems": 1})
+SOME = Check(_some, {"minItems": 1})
 
 # --- text ---------------------------------------------------------------------------------
 
@@ -473,7 +469,7 @@ class Timeouts(Model):
 class Site(Model):
     """What nginx serves."""
 
-    domains: Annotated[list[Annotated[str, Check(_domain)]], NOT_EMPTY, Check(_unique)] = setting(
+    domains: Annotated[list[Annotated[str, Check(_domain)]], SOME] = setting(
         "Names the site answers to; the health check asks for the first. Wildcards may follow."
     )
     path: Annotated[str, Check(_url_path)] = setting("URL path the application lives below, like /shop.", "/")
