@@ -130,10 +130,7 @@ class Bench:
 
     def picture(self, access: Access, verb: str) -> None:
         """Where the time goes."""
-        file = programs.OUT / f"{verb}-{access.rtt * 1000:.0f}ms"
-        spans = measure.timed(self.ours, access, file.with_suffix(".json"), verb)["spans"]
-        title = f"fab {verb}, {access.rtt * 1000:.0f} ms round trip"
-        report.waterfall(spans, title, file.with_suffix(".svg"))
+        measure.profiled(self.ours, access, programs.OUT / f"{verb}-{access.rtt * 1000:.0f}ms", verb)
 
     def first(self) -> None:
         """The deploy that makes the virtualenv."""

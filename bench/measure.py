@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from .application import Application
 from .peers import Command, Ours, Peer
 from .server import Access, Server
 
+FOLDER = ".fabrelease/profile"
 Samples = dict[str, list[float]]
 
 
@@ -91,7 +93,7 @@ def wire(ours: Ours, access: Access, work: Path) -> dict[str, Any]:
     assert access.line is not None
     ours.application.change()
     access.line.reset()
-    spans = timed(ours, access, work / "wire.json", "deploy")
+    profile = profiled(ours, access, work / "wire", "deploy")
     change, turns = ours.application.git_bytes("diff", "HEAD~1"), access.line.traffic.turns
     up, down = access.line.traffic.up, access.line.traffic.down
     access.line.reset()
@@ -100,14 +102,18 @@ def wire(ours: Ours, access: Access, work: Path) -> dict[str, Any]:
         "up": up,
         "down": down,
         "change_compressed": len(gzip.compress(change)),
-        "channels": spans["channels"],
+        "channels": profile["traffic"]["web"]["channels"],
         "round_trips": turns - access.line.traffic.turns,
         "connect_round_trips": access.line.traffic.turns,
         "connections": access.line.traffic.connections,
     }
 
 
-def timed(ours: Ours, access: Access, file: Path, *verb: str) -> dict[str, Any]:
-    """Run fab with a clock on its steps, and give what the clock wrote."""
-    ours.server.run(ours.timed(access, file, *verb))
-    return dict(json.loads(file.read_text()))
+def profiled(ours: Ours, access: Access, base: Path, *verb: str) -> dict[str, Any]:
+    """Run fab with --profile, put what that saved at *base*, and give it."""
+    saved = ours.project / FOLDER
+    shutil.rmtree(saved, ignore_errors=True)
+    ours.server.run(ours.command(access, *verb, "--profile"))
+    for path in saved.iterdir():
+        shutil.move(path, base.with_suffix(path.suffix))
+    return dict(json.loads(base.with_suffix(".json").read_text()))

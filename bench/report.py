@@ -10,8 +10,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-COLOURS = {"local": "#8da0cb", "git": "#66c2a5", "connect": "#fc8d62", "session": "#e78ac3", "call": "#a6d854"}
-
 
 @dataclass(frozen=True)
 class Figure:
@@ -96,64 +94,6 @@ def markdown(figures: list[Figure], series: dict[str, dict[str, list[float]]], a
         + ".",
     ]
     return "\n".join(lines) + "\n"
-
-
-def waterfall(spans: list[dict[str, Any]], title: str, file: Path) -> None:
-    """A picture of what was done when."""
-    from matplotlib import pyplot
-
-    whole = max(span["end"] for span in spans)
-    shown = [s for s in merge(spans) if s["kind"] != "whole"]
-    figure, axes = pyplot.subplots(figsize=(11, 1 + 0.26 * len(shown)))
-    for row, span in enumerate(shown):
-        width = span["end"] - span["start"]
-        axes.barh(row, width, left=span["start"], color=COLOURS[span["kind"]], height=0.8)
-        right = span["end"] + whole * 0.005
-        flip = right > whole * 0.85
-        axes.text(
-            span["start"] - whole * 0.005 if flip else right,
-            row,
-            f"{span['name']}  {width * 1000:.0f} ms",
-            va="center",
-            ha="right" if flip else "left",
-            fontsize=8,
-        )
-    axes.invert_yaxis()
-    axes.set_yticks([])
-    axes.set_xlim(0, whole * 1.02)
-    axes.set_xlabel("seconds since fab was started")
-    axes.set_title(title, loc="left")
-    axes.grid(axis="x", alpha=0.4)
-    axes.legend(
-        [pyplot.Rectangle((0, 0), 1, 1, color=colour) for colour in COLOURS.values()],
-        ["on this machine", "git on this machine", "connect", "session", "on the host, there and back"],
-        fontsize=8,
-        loc="upper right",
-    )
-    for side in ("top", "right", "left"):
-        axes.spines[side].set_visible(False)
-    figure.tight_layout()
-    figure.savefig(file)
-    pyplot.close(figure)
-
-
-def merge(spans: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """One bar for what follows on itself within 5 ms, such as eleven times git."""
-    merged: list[dict[str, Any]] = []
-    for span in spans:
-        last = merged[-1] if merged else None
-        together = last and last["kind"] == span["kind"] and span["kind"] in ("git", "local")
-        if last and together and span["start"] - last["end"] < 0.005 and _short(span) and _short(last, 0.06):
-            last["count"] += 1
-            last["end"] = span["end"]
-            last["name"] = f"{last['first']} and {last['count'] - 1} more"
-        else:
-            merged.append({**span, "count": 1, "first": span["name"]})
-    return merged
-
-
-def _short(span: dict[str, Any], seconds: float = 0.03) -> bool:
-    return bool(span["end"] - span["start"] < seconds)
 
 
 def write(out: Path, figures: list[Figure], series: dict[str, Any], about: dict[str, Any]) -> str:

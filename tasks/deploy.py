@@ -30,13 +30,13 @@ def deploy(c: Context, ref: str | None = None, force: bool = False) -> None:
     for host in where:
         local.check(host.settings)
     wanted = revision(where[0].settings, ref)
-    hosts.warm_up()
+    configuration.warm_up(where)
     hosts.each(where, lambda host: host.begin(f"deploy of {wanted.short}"), "looking")
     if not force and all(is_live(host, wanted) for host in where):
         for host in where:
             host.say("deploy", f"nothing to do: {wanted} is live already", "green")
         return
-    name = new_id(wanted)
+    name = new_id(wanted, where)
     try:
         hosts.each(where, lambda host: build(host, wanted, name), f"building {wanted}")
     except Error as error:

@@ -32,13 +32,21 @@ def push(c: Context, ref: str | None = None) -> None:
     for host in where:
         local.check(host.settings)
     wanted = revision(where[0].settings, ref)
-    name = new_id(wanted)
+    hosts.each(where, lambda host: host.begin(f"push of {wanted.short}"), "looking")
+    name = new_id(wanted, where)
     hosts.each(where, lambda host: _push(host, wanted, name), f"sending {wanted}")
 
 
-def new_id(wanted: Wanted) -> str:
-    """The id of a release made now: UTC time and short revision, the same on every host of a deploy."""
-    return time.strftime("%Y%m%dT%H%M%SZ", time.gmtime()) + f"-{wanted.short}"
+def new_id(wanted: Wanted, where: list[Host]) -> str:
+    """The id of a release made now: UTC time and short revision, the same on every host of a deploy.
+
+    Where a release of this second has it already, the next second that is free.
+    """
+    taken = {name for host in where for name in host.begin("push")["ids"]}
+    second = int(time.time())
+    while (name := time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(second)) + f"-{wanted.short}") in taken:
+        second += 1
+    return name
 
 
 @dataclass(frozen=True)
@@ -91,7 +99,6 @@ def _package(settings: Settings, package: str) -> Wanted:
 
 
 def _push(host: Host, wanted: Wanted, name: str) -> None:
-    host.begin(f"push of {wanted.short}")
     following, digest = host.next or {}, configuration.digest(host.settings)
     if following.get("pushed") and (following.get("commit"), following.get("digest")) == (wanted.commit, digest):
         host.say("push", f"nothing to do: {wanted} is next already", "green")

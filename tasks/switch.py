@@ -122,11 +122,9 @@ def _switch(host: Host, plan: cutover.Plan) -> Step:
 def _finish(host: Host, plan: cutover.Plan, facts: dict[str, str]) -> Step:
     def tell(done: cutover.Finished) -> None:
         if done["cut"]:
-            host.say(
-                "finish",
-                f"{done['old']} still had open requests after {done['drained']:.0f} s: they are cut",
-                "yellow",
-            )
+            requests = "1 request" if done["cut"] == 1 else f"{done['cut']} requests"
+            after = f"after {done['drained']:.0f} s (graceful_timeout)"
+            host.say("finish", f"{done['old']} still had {requests} open {after}: cut", "yellow")
         elif done["old"]:
             host.say("finish", f"{done['old']} answered all it had taken ({done['drained']:.1f} s) and stops")
 

@@ -9,7 +9,7 @@ import docker
 from docker.errors import ImageNotFound
 
 from tests.project import SETTINGS, Project
-from tests.target import Target
+from tests.target import Server, Target
 from tests.target.image import machine_lock
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -44,3 +44,10 @@ def make(image: str, tag: str, directory: Path) -> None:
             project.fab("-H", "prod", "setup", "push", "venv")
             server.exec(["sh", "-c", f"rm -rf /srv/{app}/releases/* /srv/{app}/next /srv/{app}/repo.git"])
         server.commit(tag)
+
+
+def set_up(server: Server, directory: Path) -> None:
+    """Run setup on a server of somebody's own, for the smallest application."""
+    project = Project(directory, "tinysite")
+    project.stage({"web1": server})
+    project.fab("-H", "prod", "setup")

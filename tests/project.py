@@ -7,7 +7,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 
 from tests.apps import Repository, make_repository
-from tests.target import Target
+from tests.target import Server
 
 SETTINGS: dict[str, dict[str, Any]] = {
     "djangosite": {
@@ -76,18 +76,18 @@ class Project:
         (self.path / "prod.env").write_text("SECRET_KEY=only-for-tests-0123456789\n")
         self.repository: Repository = make_repository(app, self.path / "app")
 
-    def stage(self, servers: dict[str, Target], name: str = "prod", **changes: Any) -> None:
+    def stage(self, servers: Mapping[str, Server], name: str = "prod", **changes: Any) -> None:
         """Write hosts/<name>.yml: the application's usual settings, merged with *changes* (None removes a key)."""
         settings = merge(copy.deepcopy(SETTINGS[self.app]), changes)
         settings["hosts"] = {host: self.entry(server) for host, server in servers.items()}
         (self.path / f"hosts/{name}.yml").write_text(yaml.safe_dump(settings, allow_unicode=True))
 
-    def entry(self, server: Target, user: str = "deploy") -> dict[str, Any]:
+    def entry(self, server: Server, user: str = "") -> dict[str, Any]:
         """The entry of a server under ``hosts:``."""
         return {
             "address": server.host,
             "port": server.ssh_port,
-            "user": user,
+            "user": user or server.user,
             "key": str(server.key_path),
             "known_hosts": str(server.known_hosts),
         }

@@ -168,7 +168,8 @@ class Ours(Peer):
                 "source": {"path": str(self.application.path)},
                 "web": {"app": "shop:app", "workers": 2},
                 "site": {"domains": [f"{self.program}.example.net"]},
-                "hosts": {f"web-{access.name}": self._entry(access)},
+                # One name on every way there: a file that names its host is the same then, as it is for a user.
+                "hosts": {"web": self._entry(access)},
             }
             (project / f"hosts/{access.name}.yml").write_text(yaml.safe_dump(settings))
         refused = {**settings, "hosts": {"refused": {"address": "127.0.0.1", "port": 1, "user": "deploy"}}}
@@ -192,11 +193,6 @@ class Ours(Peer):
     def command(self, access: Access, *verb: str) -> Command:
         """fab, for this server."""
         return Command([str(self.programs / "fab"), "-H", access.name, *verb], self.project)
-
-    def timed(self, access: Access, spans: Path, *verb: str) -> Command:
-        """The same, with the time of each step written to a file."""
-        argv = [str(self.programs / "python"), str(HERE.parent / "timed.py"), str(spans)]
-        return Command([*argv, "-H", access.name, *verb], self.project)
 
     def deploy(self, access: Access, revision: str) -> Command:
         return self.command(access, "deploy", "--ref", revision)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import importlib
 import itertools
 import json
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -13,6 +15,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+from . import profiling
 from .errors import HostError
 from .hosts import Host
 from .local import read_secrets
@@ -97,7 +100,8 @@ class Building:
 
     def render(self, template: str, **more: object) -> str:
         """Render one template for this host and release."""
-        return _renderer(self.host).render(template, **self._variables(), **more)
+        with profiling.span("local", f"render {template}"):
+            return _renderer(self.host).render(template, **self._variables(), **more)
 
     def directories(self) -> dict[str, list[tuple[str, str]]]:
         """The URL prefixes that nginx serves itself, with their directories: ``static`` and ``media``."""
@@ -247,3 +251,15 @@ def _renderer(host: Host) -> Renderer:
     from .rendering import Renderer
 
     return Renderer(host.settings.project / "templates", host.name)
+
+
+def warm_up(where: Sequence[Host]) -> None:
+    """Import and compile, while connections are opened, what is needed afterwards and takes its time."""
+
+    def work() -> None:
+        importlib.import_module("rich.console")
+        importlib.import_module("rich.text")
+        for host in where:
+            _renderer(host).compile()
+
+    threading.Thread(target=work, daemon=True).start()

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import socket
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import paramiko
 from fabric import Connection
 from paramiko.ssh_exception import NoValidConnectionsError
 
+from . import profiling
 from .errors import HostError
 
 if TYPE_CHECKING:
@@ -31,11 +33,13 @@ def open_connection(connection: Connection, settings: Settings) -> None:
     gateway = connection.gateway
     if isinstance(gateway, Connection):
         open_connection(gateway, settings)
-    _verify_host_keys(connection.client, settings)
-    _open(connection, settings)
+    with profiling.span("connect", "connect, log in", settings.host.name):
+        _verify_host_keys(connection.client, settings)
+        _open(connection, settings)
     transport = connection.transport
     assert transport is not None  # noqa: S101
     transport.set_keepalive(KEEPALIVE_SECONDS)
+    _count_channels(transport, profiling.traffic(settings.host.name))
 
 
 def known_hosts_file(settings: Settings) -> Path:
@@ -74,7 +78,7 @@ def _open(connection: Connection, settings: Settings) -> None:
     where = f"{connection.user}@{connection.host}:{connection.port}"
     try:
         if connection.gateway is None:
-            connection.connect_kwargs["sock"] = _prompt_socket(connection)
+            connection.connect_kwargs["sock"] = _prompt_socket(connection, profiling.traffic(name))
         connection.open()
     except paramiko.BadHostKeyException as error:
         raise HostError(
@@ -114,11 +118,46 @@ def _reason(error: BaseException) -> str:
     return str(getattr(error, "strerror", None) or error or type(error).__name__)
 
 
-def _prompt_socket(connection: Connection) -> socket.socket:
+def _prompt_socket(connection: Connection, traffic: profiling.Traffic) -> socket.socket:
     """A TCP connection that sends small packets at once (no Nagle): paramiko's own delays each of them."""
-    sock = socket.create_connection((connection.host, connection.port), connection.connect_timeout)
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    made = socket.create_connection((connection.host, connection.port), connection.connect_timeout)
+    made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    sock = _CountedSocket(fileno=made.detach())
+    sock.settimeout(connection.connect_timeout)
+    sock.traffic = traffic
     return sock
+
+
+class _CountedSocket(socket.socket):
+    """A socket that counts what goes through it, as far as paramiko uses it."""
+
+    traffic: profiling.Traffic
+    _asked = False
+
+    def send(self, data: Any, flags: int = 0) -> int:
+        count = super().send(data, flags)
+        self.traffic.up += count
+        self._asked = True
+        return count
+
+    def recv(self, size: int, flags: int = 0) -> bytes:
+        data = super().recv(size, flags)
+        self.traffic.down += len(data)
+        if self._asked:
+            self.traffic.turns += 1
+            self._asked = False
+        return data
+
+
+def _count_channels(transport: paramiko.Transport, traffic: profiling.Traffic) -> None:
+    open_channel = transport.open_channel
+
+    @functools.wraps(open_channel)
+    def counted(*args: Any, **kwargs: Any) -> paramiko.Channel:
+        traffic.channels += 1
+        return open_channel(*args, **kwargs)
+
+    transport.open_channel = counted  # type: ignore[method-assign]
 
 
 def _entry(connection: Connection) -> str:

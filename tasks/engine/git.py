@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from . import profiling
 from .errors import UsageError
 
 PIECE = 1 << 18
@@ -169,14 +170,15 @@ def _refuse_submodules(path: Path, tree: str) -> None:
 
 def _ask(path: Path, problem: str, *arguments: str, env: dict[str, str] | None = None, input: str = "") -> str:
     try:
-        done = subprocess.run(
-            ["git", *arguments],
-            cwd=path,
-            env=_environment(env),
-            input=input.encode(),
-            capture_output=True,
-            check=False,
-        )
+        with profiling.span("git", f"git {arguments[0]}"):
+            done = subprocess.run(
+                ["git", *arguments],
+                cwd=path,
+                env=_environment(env),
+                input=input.encode(),
+                capture_output=True,
+                check=False,
+            )
     except FileNotFoundError as error:
         what = f"{path} does not exist" if not path.exists() else "git is not installed here"
         raise UsageError(f"{what}; source.path is where the application's repository is") from error

@@ -5,9 +5,7 @@ from __future__ import annotations
 import atexit
 import gc
 import getpass
-import importlib
 import socket
-import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -17,7 +15,7 @@ import fabric
 from fabric import Connection
 from invoke.context import Context
 
-from . import planning, terminal
+from . import planning, profiling, terminal
 from .connecting import open_connection
 from .errors import Error, HostError, HostErrors, SettingsError, UsageError
 from .remote import entry, releases
@@ -29,7 +27,6 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 T = TypeVar("T")
 CONNECT_SECONDS = 10
-SLOW = ("rich.console", "rich.text", "jinja2")
 atexit.register(gc.freeze)  # nothing that is left at the end is worth collecting: saves a tenth of a second
 
 
@@ -130,11 +127,6 @@ class Host:
             self._entry = None
 
 
-def warm_up() -> None:
-    """Import, while connections are opened, what is needed afterwards and slow to import."""
-    threading.Thread(target=lambda: [importlib.import_module(name) for name in SLOW], daemon=True).start()
-
-
 def who() -> str:
     """The person and the machine a command was typed on."""
     return f"{getpass.getuser()}@{socket.gethostname()}"
@@ -152,7 +144,8 @@ def of(c: Context) -> list[Host]:
         by its address; or a Context where no -H was given, which means the default stage.
     :raises UsageError: nothing answers to that name, or the settings are wrong.
     """
-    found = list(_resolve(c))
+    with profiling.span("local", "read the stage"):
+        found = list(_resolve(c))
     if isinstance(c, Connection) and len(found) == 1 and c is not found[0].connection:
         _become(c, found[0])
     return found
@@ -174,7 +167,8 @@ def everywhere(c: Context) -> list[Host]:
 
     if isinstance(c, Connection):
         return of(c)
-    loaded = stages.load_stages(stages.find_project(Path.cwd()))
+    with profiling.span("local", "read the stages"):
+        loaded = stages.load_stages(stages.find_project(Path.cwd()))
     return [_host(c, settings) for stage in loaded.values() for settings in stage.hosts.values()]
 
 

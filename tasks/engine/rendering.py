@@ -1,5 +1,6 @@
 """Renders configuration files, the user's own templates before ours."""
 
+import contextlib
 from pathlib import Path
 from traceback import walk_tb
 
@@ -10,6 +11,7 @@ from jinja2 import (
     FileSystemLoader,
     PrefixLoader,
     StrictUndefined,
+    TemplateError,
     TemplateNotFound,
     TemplateSyntaxError,
     UndefinedError,
@@ -100,9 +102,20 @@ class Renderer:
             reason = str(error) if isinstance(error, Error) else f"{type(error).__name__}: {error}"
             raise TemplateProblem(path, line, reason) from error
 
+    def compile(self) -> None:
+        """Compile all templates beforehand; what is wrong with one is said when it is rendered."""
+        for name in self._environment.list_templates(filter_func=_is_own):
+            with contextlib.suppress(TemplateError, OSError, UnicodeError):
+                self._environment.get_template(name)
+
     def _not_found(self, error: TemplateNotFound) -> str:
         folders = ", ".join(str(folder) for folder in self._folders)
         return f"there is no template {error.name!r} in {folders}"
+
+
+def _is_own(name: str) -> bool:
+    """Whether a name is one that files are rendered from; those below PREFIX are only extended."""
+    return name.endswith(".j2") and not name.startswith(f"{PREFIX}/")
 
 
 def _place(error: Exception, name: str) -> tuple[str, int | None]:

@@ -23,6 +23,7 @@ from typing import Any, ParamSpec, TypeVar
 import paramiko
 from fabric import Connection
 
+from . import profiling
 from .errors import HostError, NoPython
 from .remote import wire
 
@@ -102,6 +103,7 @@ class Session:
         """
         data = steps[0].data
         with self._calling:
+            began = profiling.now()
             request = {"calls": [step.call for step in steps], "data": data is not None}
             self._write(wire.pack(wire.CALL, request))
             if data is not None:
@@ -109,7 +111,9 @@ class Session:
                     self._write(wire.pack(wire.DATA, piece))
                 self._write(wire.pack(wire.END))
             for step in steps:
-                step.then(self._answer())
+                answer = self._answer()
+                began = profiling.step(_label(step.call), self.name, began, answer["seconds"])
+                step.then(answer["value"])
 
     def close(self) -> None:
         """End the session; the host drops the lock and everything that runs for it."""
@@ -122,6 +126,10 @@ class Session:
         return not self._closed.is_set() and not self._channel.closed
 
     def _start(self) -> paramiko.Channel:
+        with profiling.span("connect", "start the session", self.name):
+            return self._start_agent()
+
+    def _start_agent(self) -> paramiko.Channel:
         channel = self._execute(f"sudo -n {_python()}")
         answer = _reads_until(channel, HAVE, NEED)
         if answer is None:
@@ -185,7 +193,7 @@ class Session:
                 raise self._lost()
             kind, body = frame
             if kind == wire.RESULT:
-                return json.loads(body)["value"]
+                return json.loads(body)
             if kind == wire.OUTPUT:
                 self.on_output(json.loads(body)["line"])
             elif kind == wire.FAILURE:
@@ -231,6 +239,11 @@ def _python() -> str:
     name = "agent-" + hashlib.sha256(shipped_sources()).hexdigest()[:16]
     code = f"NAME, HAVE, NEED = {name!r}, {HAVE!r}, {NEED!r}\n" + BOOTSTRAP.read_text().split('"""', 2)[2]
     return "python3 -I -X utf8 -c " + shlex.quote(code)
+
+
+def _label(call: wire.Call) -> str:
+    """A call's name for people: cutover.switch."""
+    return call["function"].rpartition(".")[2].replace(":", ".")
 
 
 def _receive(channel: paramiko.Channel, size: int) -> bytes:

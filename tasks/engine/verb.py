@@ -1,18 +1,41 @@
-"""What makes a function a command: Fabric's task, with types."""
+"""What makes a function a command: Fabric's task, with types, and with --profile."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import functools
+import inspect
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar, cast
 
 import fabric
 
+from . import profiling
+
 F = TypeVar("F", bound=Callable[..., Any])
+PROFILE = inspect.Parameter("profile", inspect.Parameter.KEYWORD_ONLY, default=False, annotation="bool")
+HELP = f"print what the time went to, and save it in {profiling.FOLDER}/"
 
 
-def verb(**options: Any) -> Callable[[F], F]:
+def verb(help: Mapping[str, str] | None = None) -> Callable[[F], F]:
     """Make a function a Fabric task; it still is called as the function it was.
 
-    :param options: those of ``fabric.task``, such as ``help``.
+    It takes ``profile=True``, too, and then tells where its time went; see profiling.py.
+
+    :param help: what each option of the command is for.
     """
-    return cast(Callable[[F], F], fabric.task(**options))
+
+    def decorate(function: F) -> F:
+        @functools.wraps(function)
+        def command(*args: Any, profile: bool = False, **kwargs: Any) -> Any:
+            if not profile:
+                return function(*args, **kwargs)
+            with profiling.recording(function.__name__):
+                return function(*args, **kwargs)
+
+        signature = inspect.signature(function)
+        command.__signature__ = signature.replace(  # type: ignore[attr-defined]
+            parameters=[*signature.parameters.values(), PROFILE]
+        )
+        return cast(F, fabric.task(help={**(help or {}), "profile": HELP})(command))
+
+    return decorate

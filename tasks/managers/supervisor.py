@@ -11,8 +11,10 @@ import contextlib
 import http.client
 import os
 import re
+import signal
 import time
 import xmlrpc.client
+from collections.abc import Iterable
 from typing import Any, TypedDict
 
 from ..engine.remote import process, releases, unix_http
@@ -125,23 +127,27 @@ def ensure_running() -> list[str]:
             time.sleep(0.1)
 
 
-def stop(names: list[str], timeout: float) -> None:
+def stop(names: list[str], timeout: float, at_once: bool = False) -> None:
     """Stop programs gracefully, all at once, and remove them.
 
     :param timeout: seconds until a program that does not stop is said; supervisor kills it by itself.
+    :param at_once: kill them, with all they started, instead of waiting for what they are doing.
     """
     with _server() as server:
-        there = [name for name in names if any(program["name"] == name for program in programs())]
-        for name in there:
+        there = {program["name"]: program["pid"] for program in programs() if program["name"] in names}
+        for name, pid in there.items():
             with contextlib.suppress(xmlrpc.client.Fault):
                 server.supervisor.stopProcessGroup(name, False)
+            if at_once and pid:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(pid, signal.SIGKILL)
         _wait_stopped(there, timeout)
         for name in there:
             with contextlib.suppress(xmlrpc.client.Fault):
                 server.supervisor.removeProcessGroup(name)
 
 
-def _wait_stopped(names: list[str], timeout: float) -> None:
+def _wait_stopped(names: Iterable[str], timeout: float) -> None:
     end = time.monotonic() + timeout
     while running := [p["name"] for p in programs() if p["name"] in names and p["state"] not in STOPPED]:
         if time.monotonic() > end:

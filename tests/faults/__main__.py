@@ -1,6 +1,6 @@
 """python -m tests.faults: every fault at every point of setup, deploy and rollback, written to docs/faults.md.
 
-Only servers in containers that it starts itself are broken.
+Servers in containers that it starts itself are broken, or one of your own that you name.
 """
 
 from __future__ import annotations
@@ -15,12 +15,13 @@ import tempfile
 import threading
 from collections import defaultdict
 from pathlib import Path
+from typing import TypeVar
 
 from tests.faults import harness
 from tests.faults.faults import FAULTS, Fault
 from tests.faults.harness import SCENARIOS, Outcome, Scenario
-from tests.prepared import ensure_prepared_image
-from tests.target import ensure_image
+from tests.prepared import ensure_prepared_image, set_up
+from tests.target import Target, ensure_image, staging
 
 REPORT = Path(__file__).parents[2] / "docs/faults.md"
 HEAD = """# What can die, and what comes of it
@@ -32,6 +33,12 @@ nginx's of one release, no request may have failed or got a mixture (where the m
 was killed, requests may fail for a moment), and `fab status` must tell what is there. Then the next `fab deploy`
 must succeed without any other command and leave nothing else behind: no process, socket, program, link, directory
 or lock. A cell tells which release was live after the fault, and at how many points.
+
+Run it again: `tox -e faults` (hours), or a part: `tox -e faults -- --scenario deploy --fault "nginx killed"`, or
+`--sample 20`; `--log FILE` lets a later run go on where one was ended. To break a server of your own that nobody needs
+meanwhile: `tox -e faults -- --server deploy@staging.example.net --key ~/.ssh/id_ed25519 --output faults.md`. Its user may use
+sudo without a password, and you have logged in there once; the sample application goes to `/srv/tinysite`. A server of
+your own is not filled up, and setup is broken in containers only.
 
 """
 
@@ -59,6 +66,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--servers", type=int, default=2, help="how many side by side (%(default)s)")
     parser.add_argument("--log", type=Path, help="append each outcome to this file, and skip what is in it already")
     parser.add_argument("--output", type=Path, default=REPORT, help="the file for the table (docs/faults.md)")
+    staging.add_options(parser)
     return parser.parse_args()
 
 
@@ -68,7 +76,15 @@ class Campaign:
     def __init__(self, directory: Path, options: argparse.Namespace) -> None:
         self.directory = directory
         self.options = options
-        self.image = ensure_prepared_image(ensure_image(), directory / "prepared")
+        self.own = staging.chosen(options, directory)
+        if self.own:
+            set_up(self.own, directory / "setup")
+        else:
+            self.image = ensure_prepared_image(ensure_image(), directory / "prepared")
+        # A server of somebody's own is not robbed of its packages, its memory or its disk; and there is only one.
+        self.scenarios = [s for s in named(SCENARIOS, options.scenario) if s.serves or not self.own]
+        self.faults = [f for f in named(FAULTS, options.fault) if f.anywhere or not self.own]
+        self.servers = 1 if self.own else options.servers
         self.outcomes = read_log(options.log)
         self._lock = threading.Lock()
         self._worlds = 0
@@ -81,7 +97,7 @@ class Campaign:
         groups: queue.Queue[list[tuple[str, str, str]]] = queue.Queue()
         for group in self._groups(todo):
             groups.put(group)
-        workers = [threading.Thread(target=self._work, args=(groups,)) for _ in range(self.options.servers)]
+        workers = [threading.Thread(target=self._work, args=(groups,)) for _ in range(self.servers)]
         for worker in workers:
             worker.start()
         for worker in workers:
@@ -92,17 +108,14 @@ class Campaign:
 
     def _all(self) -> list[tuple[str, str, str]]:
         found = []
-        for scenario in SCENARIOS:
-            if self.options.scenario and scenario.name not in self.options.scenario:
-                continue
+        for scenario in self.scenarios:
             world = self._world(scenario, None)
             try:
                 points = [point for point in harness.points_of(world, scenario) if self.options.point in point]
             finally:
                 world.close()
             print(f"{scenario.name}: {len(points)} points", flush=True)
-            faults = [fault for fault in FAULTS if not self.options.fault or fault.name in self.options.fault]
-            found += [(scenario.name, point, fault.name) for fault in faults for point in points]
+            found += [(scenario.name, point, fault.name) for fault in self.faults for point in points]
         return found
 
     def _groups(self, todo: list[tuple[str, str, str]]) -> list[list[tuple[str, str, str]]]:
@@ -117,7 +130,8 @@ class Campaign:
         with self._lock:
             self._worlds += 1
             number = self._worlds
-        return harness.make_world(self.image, self.directory / f"world{number}", scenario, fault)
+        server = self.own or Target.start(self.image)
+        return harness.make_world(server, self.directory / f"world{number}", scenario, fault)
 
     def _work(self, groups: queue.Queue[list[tuple[str, str, str]]]) -> None:
         while True:
@@ -157,6 +171,14 @@ class Campaign:
             if self.options.log:
                 with self.options.log.open("a") as file:
                     file.write(json.dumps(dataclasses.asdict(outcome)) + "\n")
+
+
+T = TypeVar("T", Scenario, Fault)
+
+
+def named(there: list[T], names: list[str] | None) -> list[T]:
+    """Those with one of the names; all where none is named."""
+    return [one for one in there if not names or one.name in names]
 
 
 def read_log(path: Path | None) -> list[Outcome]:

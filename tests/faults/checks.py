@@ -46,20 +46,25 @@ def site(world: World, allowed: set[str], patience: float) -> tuple[str, list[st
     return str(seen.pop()), []
 
 
-def status(world: World, is_right: bool) -> list[str]:
+def status(world: World, is_right: bool, is_over: bool = False) -> list[str]:
     """`fab status` tells what is there; while a service starts again, it may be asked more than once.
 
     :param is_right: whether the site answers as it should.
+    :param is_over: whether everything is put right again, so that there must be no problem.
     """
     for _ in range(STATUS_TRIES):
-        if not (wrong := _status(world, is_right)):
+        said = world.project.status()
+        wrong = _status(world, said, is_right)
+        if is_over and not said["ok"]:
+            wrong.append(f"status after the next deploy: {said['problems']}")
+        if not wrong:
             return []
         time.sleep(1)
     return wrong
 
 
-def _status(world: World, is_right: bool) -> list[str]:
-    said, there = world.project.status(), world.look()
+def _status(world: World, said: dict[str, Any], is_right: bool) -> list[str]:
+    there = world.look()
     current = Path(there["current"] or "").name or None
     wrong = []
     if ((said["current"] or {}).get("id")) != current:

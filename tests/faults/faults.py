@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from tests.faults import breakpoints
 from tests.faults.world import ROOT, World
+from tests.target import Target
 
 Fab = "subprocess.Popen[str]"
 FAB_SECONDS = 150  # within which a fab must have come to its end, however its server fell
@@ -20,11 +21,13 @@ class Fault:
 
     :ivar doing: a context: breaks at its beginning, mends at its end what no deploy could mend.
     :ivar may_miss: requests may stay unanswered for a moment.
+    :ivar anywhere: it can be done to any server, not only to a container.
     """
 
     name: str
     doing: Callable[[World, subprocess.Popen[str]], AbstractContextManager[None]]
     may_miss: bool = False
+    anywhere: bool = True
 
 
 @contextmanager
@@ -103,6 +106,7 @@ def small_disk(world: World) -> None:
 def no_more_processes(world: World, fab: subprocess.Popen[str]) -> Iterator[None]:
     """No process and no thread can be started in the whole server any more."""
     # Nothing can be started there once the limit is on, so what lets it go on runs already.
+    assert isinstance(world.server, Target)
     identity = str(world.server.container.id)
     command = ["docker", "exec", "--interactive", identity, "sh", "-c", f"echo; read x; : >{breakpoints.GO}"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as later:
@@ -131,6 +135,6 @@ FAULTS = [
     Fault("target killed, booted", target_killed, may_miss=True),
     Fault("supervisord killed", supervisord_killed, may_miss=True),
     Fault("nginx killed", nginx_killed, may_miss=True),
-    Fault("disk full", disk_full),
-    Fault("no more processes", no_more_processes),
+    Fault("disk full", disk_full, anywhere=False),
+    Fault("no more processes", no_more_processes, anywhere=False),
 ]

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from tests.faults import harness
 from tests.faults.faults import FAULTS
+from tests.target import Target
 
 SEED = int(os.environ["FAULTS_SEED"])
 RUNS = 6
@@ -16,7 +17,7 @@ RUNS = 6
 def test_some_faults_at_some_points_leave_nothing_broken_or_behind(prepared_image: str, tmp_path: Path) -> None:
     chance = random.Random(SEED)
     scenario = chance.choice([scenario for scenario in harness.SCENARIOS if scenario.serves])
-    world = harness.make_world(prepared_image, tmp_path / "project", scenario, None)
+    world = harness.make_world(Target.start(prepared_image), tmp_path / "project", scenario, None)
     try:
         points = harness.points_of(world, scenario)
         assert len(points) > 30

@@ -16,17 +16,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from tests.faults import breakpoints
 from tests.project import Project
-from tests.target import Target
+from tests.target import HOST, Server
 from tests.target.proxy import Proxy
 
 ROOT = "/srv/tinysite"
 LOCK = "/run/fabrelease/tinysite.lock"
-TAKE_LOCK = (
-    "import fcntl, os, sys\n"
-    "if os.path.exists(sys.argv[1]): fcntl.flock(open(sys.argv[1]), fcntl.LOCK_EX | fcntl.LOCK_NB)\n"
-)
+IS_FREE = f"[ ! -e {LOCK} ] || flock --shared --timeout 2 {LOCK} true"
+IS_REACHED = f"for i in $(seq 20); do if [ -e {breakpoints.REACHED} ]; then echo yes; exit; fi; sleep 0.05; done"
 TEMPORARY = r"\.[0-9]+\.[0-9]+(\.fabrelease-new)?$"  # how the names end that a rename takes away
 LOOK = (Path(__file__).parent / "look.py").read_text()
 
@@ -36,7 +36,7 @@ class World:
     which revision they are of.
     """
 
-    def __init__(self, server: Target, directory: Path) -> None:
+    def __init__(self, server: Server, directory: Path) -> None:
         self.server = server
         self.proxy = Proxy(server.host, server.ssh_port)
         self.project = Project(directory, "tinysite")
@@ -56,10 +56,11 @@ class World:
             keep_releases=2,
         )
         path, known = self.project.path / "hosts/prod.yml", self.project.path / "known_hosts"
-        text = path.read_text().replace(f"port: {self.server.ssh_port}", f"port: {self.proxy.port}")
-        path.write_text(text.replace(str(self.server.known_hosts), str(known)))
-        line = self.server.known_hosts.read_text()
-        known.write_text(line.replace(f":{self.server.ssh_port}", f":{self.proxy.port}"))
+        stage = yaml.safe_load(path.read_text())
+        stage["hosts"]["web1"] |= {"address": HOST, "port": self.proxy.port, "known_hosts": str(known)}
+        path.write_text(yaml.safe_dump(stage))
+        keys = [line.split(maxsplit=1)[1] for line in self.server.known_hosts.read_text().splitlines()]
+        known.write_text("".join(f"[{HOST}]:{self.proxy.port} {key}\n" for key in keys))
 
     def deploy(self, revision: str) -> None:
         """Deploy, without any fault."""
@@ -101,7 +102,7 @@ class World:
         """Whether fab came to its point; it may end before."""
         end = time.monotonic() + seconds
         while time.monotonic() < end:
-            if self.sh(f"if [ -e {breakpoints.REACHED} ]; then echo yes; fi"):
+            if self.sh(IS_REACHED):
                 return True
             if fab.poll() is not None:
                 return False
@@ -116,7 +117,7 @@ class World:
         wait_until(self.is_idle, seconds, "the lock is free")
 
     def is_idle(self) -> bool:
-        return self.server.exec(["python3", "-c", TAKE_LOCK, LOCK], check=False).returncode == 0
+        return self.server.exec(["sh", "-c", IS_FREE], check=False).returncode == 0
 
     def site(self) -> dict[str, str]:
         """What the site says of itself: which revision each part is of."""
@@ -132,7 +133,7 @@ class World:
         }
 
     def get(self, path: str) -> tuple[http.client.HTTPResponse, str]:
-        connection = http.client.HTTPConnection("127.0.0.1", self.server.http_port, timeout=10)
+        connection = http.client.HTTPConnection(self.server.host, self.server.http_port, timeout=10)
         with contextlib.closing(connection):
             connection.request("GET", path, headers={"Host": "demo.example.net", "Connection": "close"})
             answer = connection.getresponse()

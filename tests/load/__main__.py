@@ -1,6 +1,6 @@
 """python -m tests.load: hundreds of thousands of requests during deploys and rollbacks, every answer checked.
 
-Asks only servers on 127.0.0.1 that it starts itself, and writes the figures to docs/load.md.
+Asks servers on 127.0.0.1 that it starts itself, or one of your own that you name, and writes the figures down.
 """
 
 from __future__ import annotations
@@ -12,13 +12,14 @@ import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 
 from tests.load import campaign
 from tests.load.campaign import KINDS, Result
-from tests.prepared import ensure_prepared_image
-from tests.target import Target, ensure_image
+from tests.prepared import ensure_prepared_image, set_up
+from tests.target import Target, ensure_image, staging
 
 REPORT = Path(__file__).parents[2] / "docs/load.md"
 MOST_REQUESTS = 5_000_000
@@ -37,7 +38,9 @@ FOOT = """
 "Failed" counts lost requests, wrong answers, answers of a release that was no longer live, and answered POSTs that
 were not executed. {requests:,} requests and {cutovers} cutovers in {minutes:.0f} minutes, on {machine}.
 
-Run it again: `tox -e load`, or `tox -e load -- --requests 20000 --cutovers 8` for a shorter one.
+Run it again: `tox -e load`, or `tox -e load -- --requests 20000 --cutovers 8` for a shorter one. To ask a server of your
+own that nobody needs meanwhile: `tox -e load -- --server deploy@staging.example.net --key ~/.ssh/id_ed25519 --output load.md`.
+Its user may use sudo without a password, and you have logged in there once; the sample application goes to `/srv/tinysite`.
 """
 
 
@@ -47,9 +50,9 @@ def main() -> int:
     count = len(KINDS)
     began, results = time.monotonic(), []
     with tempfile.TemporaryDirectory() as directory:
-        image = ensure_prepared_image(ensure_image(), Path(directory) / "prepared")
+        start = server_maker(options, Path(directory))
         for number, kind in enumerate(KINDS):
-            with Target.start(image) as server:
+            with start() as server:
                 result = campaign.run(
                     server,
                     Path(directory) / f"kind{number}",
@@ -66,6 +69,15 @@ def main() -> int:
     return 0 if all(result.is_clean for result in results) else 1
 
 
+def server_maker(options: argparse.Namespace, directory: Path) -> Callable[[], Target | staging.Staging]:
+    """What gives a prepared server: a fresh one each time, or always the one that was named."""
+    if own := staging.chosen(options, directory):
+        set_up(own, directory / "setup")
+        return lambda: own
+    image = ensure_prepared_image(ensure_image(), directory / "prepared")
+    return lambda: Target.start(image)
+
+
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.load", description=__doc__)
     parser.add_argument(
@@ -74,6 +86,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--cutovers", type=int, default=52, help="at least so many, over all kinds (%(default)s)")
     parser.add_argument("--minutes", type=float, default=60, help="give up after so long (%(default)s)")
     parser.add_argument("--output", type=Path, default=REPORT, help="the file for the figures (docs/load.md)")
+    staging.add_options(parser)
     options = parser.parse_args()
     if not 0 < options.requests <= MOST_REQUESTS or options.cutovers < len(KINDS):
         parser.error(f"expected up to {MOST_REQUESTS} requests and at least {len(KINDS)} cutovers")

@@ -11,7 +11,7 @@ from typing import Any
 
 from tests.load.client import Load
 from tests.project import Project
-from tests.target import Target
+from tests.target import Server
 
 EXECUTED = "/srv/tinysite/shared/data/executed"
 
@@ -58,7 +58,7 @@ class Result:
         return not (self.failures or self.twice or self.never)
 
 
-def run(server: Target, directory: Path, kind: Kind, requests: int, cutovers: int, deadline: float) -> Result:
+def run(server: Server, directory: Path, kind: Kind, requests: int, cutovers: int, deadline: float) -> Result:
     """Ask at least so many times during so many cutovers.
 
     :param server: a prepared one.
@@ -69,7 +69,7 @@ def run(server: Target, directory: Path, kind: Kind, requests: int, cutovers: in
     project.stage({"web1": server}, **kind.settings())
     project.fab("-H", "prod", "deploy", "--ref", "one")
     took: list[float] = []
-    with Load(server.http_port, live(server), label=secrets.token_hex(4)) as load:
+    with Load((server.host, server.http_port), live(server), label=secrets.token_hex(4)) as load:
         for number in range(cutovers):
             load.wait(requests * number // cutovers, deadline)
             began = time.monotonic()
@@ -101,7 +101,7 @@ def cut_over(project: Project, number: int) -> None:
         project.fab("-H", "prod", "deploy", "--ref", "two")
 
 
-def live(server: Target) -> str:
+def live(server: Server) -> str:
     """The release that `current` points to."""
     return Path(server.exec(["readlink", "/srv/tinysite/current"]).stdout.decode().strip()).name
 

@@ -71,15 +71,15 @@ class Sequence:
 class Load:
     """Some clients side by side, in a thread of their own, until they are told to stop.
 
-    :param port: nginx's, on this machine.
+    :param address: nginx's, host and port.
     :param live: the release that is live now.
     :param clients: how many ask at the same time; half of them connect anew for each request.
     :param slow: the share of requests that take long.
     :param label: makes keys of this load differ from those of any other.
     """
 
-    def __init__(self, port: int, live: str, *, clients: int = 12, slow: float = 0.005, label: str = "") -> None:
-        self.port = port
+    def __init__(self, address: tuple[str, int], live: str, *, clients: int = 12, slow: float = 0.005, label: str = "") -> None:
+        self.address = address
         self.sequence = Sequence(live)
         self.clients = clients
         self.slow = slow
@@ -129,7 +129,7 @@ class Load:
             sent, newest = time.monotonic(), self.sequence.newest
             try:
                 if connection is None:
-                    connection = await Connection.open(self.port)
+                    connection = await Connection.open(self.address)
                 answer = await asyncio.wait_for(connection.ask(path, body, keep), PATIENCE)
                 self._check(key, body, answer, newest)
                 self.done[kind] += 1
@@ -172,8 +172,8 @@ class Connection:
         self.writer = writer
 
     @classmethod
-    async def open(cls, port: int) -> Connection:
-        return cls(*await asyncio.open_connection("127.0.0.1", port))
+    async def open(cls, address: tuple[str, int]) -> Connection:
+        return cls(*await asyncio.open_connection(*address))
 
     async def ask(self, path: str, body: bytes | None, keep: bool) -> Answer:
         """Send one request and read its answer.

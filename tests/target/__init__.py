@@ -15,8 +15,9 @@ import socket
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Protocol
 
 import docker
 import fabric
@@ -37,7 +38,28 @@ HOST = "127.0.0.1"
 OWNER = "fabrelease-test"  # label: the process a container or an image belongs to
 ASKER_PASSWORD = "asker-password"  # what sudo asks the user `asker` for
 
-__all__ = ["ASKER_PASSWORD", "HOST", "OWNER", "Target", "ensure_engine", "ensure_image", "remove_leftovers"]
+__all__ = ["ASKER_PASSWORD", "HOST", "OWNER", "Server", "Target", "ensure_engine", "ensure_image", "remove_leftovers"]
+
+
+class Server(Protocol):
+    """What a project deploys to and a campaign loads or breaks: a Target, or a server of somebody's own."""
+
+    host: str
+    user: str
+    ssh_port: int
+    http_port: int
+    key_path: Path
+    known_hosts: Path
+
+    def exec(
+        self, argv: Sequence[str], user: str = "root", input: bytes = b"", check: bool = True
+    ) -> subprocess.CompletedProcess[bytes]: ...
+
+    def kill(self) -> None: ...
+
+    def boot(self) -> None: ...
+
+    def remove(self) -> None: ...
 
 
 class Target:

@@ -126,7 +126,9 @@ def _serve(request: dict[str, Any]) -> None:
     _data_open = request["data"]
     try:
         for call in request["calls"]:
-            send(wire.RESULT, {"value": run(call)})
+            began = time.monotonic()
+            value = run(call)
+            send(wire.RESULT, {"value": value, "seconds": time.monotonic() - began})
     except Failed as failed:
         failure = {"message": failed.message, "hint": failed.hint, "needs_person": failed.needs_person}
         send(wire.FAILURE, failure)

@@ -30,7 +30,8 @@ class Plan(TypedDict):
     """What a cutover needs to know; the same for every phase on one host.
 
     ``address`` is what the new release's server binds, ``processes`` names its background processes,
-    ``ask`` is put to the application itself, ``ask_site`` to nginx on ``port``. ``stop`` is in seconds.
+    ``ask`` is put to the application itself, ``ask_site`` to nginx on ``port``. Requests that are running may take
+    ``drain`` seconds more; whoever has to stop has done so within ``stop`` seconds.
     """
 
     app: str
@@ -43,6 +44,7 @@ class Plan(TypedDict):
     ask: probe.Question
     ask_site: probe.Question
     port: int
+    drain: float
     stop: float
     keep: int
 
@@ -56,11 +58,11 @@ class Switched(TypedDict):
 
 
 class Finished(TypedDict):
-    """``drained`` is in seconds; ``cut`` says that requests were still open when the time was up."""
+    """``drained`` is in seconds; ``cut`` is how many requests were still open when the time was up."""
 
     old: str | None
     drained: float
-    cut: bool
+    cut: int
 
 
 def manager_of(plan: Plan) -> Any:
@@ -161,7 +163,7 @@ def back(plan: Plan, reason: str) -> None:
             releases.link(root, "current", old)
         if changed:
             nginx.reload()
-        _drain(plan["address"], plan["stop"])
+        _drain(plan["address"], plan["drain"])
     _start_processes_of(plan, old)
     abandon(plan, reason)
 
@@ -182,17 +184,20 @@ def finish(plan: Plan, facts: dict[str, Any]) -> Finished:
     if releases.linked(root, "next") == plan["release"]:
         releases.unlink(f"{root}/next")
     began, old = time.monotonic(), release.get("came_after")
-    quiet = old is None or _drain(releases.read(root, old).get("address") or "", plan["stop"])
+    cut = 0 if old is None else _drain(releases.read(root, old).get("address") or "", plan["drain"])
     lock.finishing(plan["app"])
-    agent.afterwards(lambda: _retire_others(plan))
-    return {"old": old, "drained": time.monotonic() - began, "cut": not quiet}
+    agent.afterwards(lambda: _retire_others(plan, bool(cut)))
+    return {"old": old, "drained": time.monotonic() - began, "cut": cut}
 
 
-def _retire_others(plan: Plan) -> None:
-    """Stop every program of the application that is not the live release's, and prune."""
+def _retire_others(plan: Plan, cut: bool) -> None:
+    """Stop every program of the application that is not the live release's, and prune.
+
+    :param cut: do not wait for the requests that still run: they had their time.
+    """
     manager = manager_of(plan)
     others = [program["name"] for program in manager.of_app(plan["app"]) if not _belongs(program["name"], plan)]
-    manager.stop(others, plan["stop"] + 5)
+    manager.stop(others, plan["stop"] + 5, cut)
     manager.settle(plan["app"])
     _kill_orphans(plan)
     releases.prune(plan["root"], plan["keep"])
@@ -369,20 +374,15 @@ def _ask_site(plan: Plan) -> probe.Answer:
     )
 
 
-def _drain(address: str, patience: float) -> bool:
+def _drain(address: str, patience: float) -> int:
     """Wait until nothing waits at a listening socket and nobody is connected to it any more.
 
-    :returns: False where the time was up before.
+    :returns: how many requests were left when the time was up.
     """
     end = time.monotonic() + patience
-    while waiting(address):
-        if time.monotonic() > end:
-            agent.output(
-                f"the old release still has {waiting(address)} open requests after {patience:g} seconds: they are cut"
-            )
-            return False
+    while (left := waiting(address)) and time.monotonic() < end:
         time.sleep(PAUSE)
-    return True
+    return left
 
 
 def waiting(address: str) -> int:

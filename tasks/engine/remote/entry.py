@@ -22,13 +22,15 @@ class Facts(TypedDict):
 class Entry(TypedDict):
     """What a session starts with.
 
-    ``addresses`` are what the other releases' servers bind, ``cleared`` says what an earlier deploy had left.
+    ``ids`` are the releases that are there, ``addresses`` what the other releases' servers bind, ``cleared`` says
+    what an earlier deploy had left.
     """
 
     facts: Facts
     known: list[str]
     current: releases.Release | None
     next: releases.Release | None
+    ids: list[str]
     addresses: list[str]
     live: bool
     cleared: list[str]
@@ -58,13 +60,14 @@ def begin(plan: cutover.Plan, who: str, what: str) -> Entry:
     lock.take(plan["app"], root, who, what)
     cleared = cutover.clear(plan)
     current, following = releases.linked(root, "current"), releases.linked(root, "next")
-    others = [name for name in releases.ids(root) if name != following]
+    ids = releases.ids(root)
     return {
         "facts": facts(),
         "known": source.known(root),
         "current": releases.read(root, current) if current else None,
         "next": releases.read(root, following) if following else None,
-        "addresses": [releases.read(root, name).get("address", "") for name in others],
+        "ids": ids,
+        "addresses": [releases.read(root, name).get("address", "") for name in ids if name != following],
         "live": current is not None and cutover.runs(plan, current),
         "cleared": cleared,
     }

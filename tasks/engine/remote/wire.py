@@ -2,7 +2,7 @@
 
 A frame is one letter, four bytes of length (big endian) and that many bytes. The control machine sends
 calls, the data that belongs to a call, and a heartbeat every few seconds; the host sends output lines,
-one result or one failure a call, and echoes the heartbeats.
+one result (with the seconds it took) or one failure a call, and echoes the heartbeats.
 """
 
 from __future__ import annotations
