@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
+from dataclasses import asdict
 
 from invoke.context import Context
 
@@ -131,7 +132,7 @@ def _finish(host: Host, plan: cutover.Plan, facts: dict[str, str]) -> Step:
 
 
 def _run_hooks(host: Host, plan: cutover.Plan, kind: str) -> None:
-    commands = [hook.model_dump() for hook in getattr(host.settings.hooks, kind)]
+    commands = [asdict(hook) for hook in getattr(host.settings.hooks, kind)]
     if not commands:
         return
     try:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import tarfile
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +42,7 @@ def steps(host: Host) -> list[Step]:
         "wheel": _send_wheels(host, wheel),
         "packages": [*python.packages, *planning.server_of(settings).REQUIREMENTS],
     }
-    build = [hook.model_dump() for hook in settings.hooks.build]
+    build = [asdict(hook) for hook in settings.hooks.build]
 
     def tell(made: dict[str, Any]) -> None:
         how = "reused" if made["reused"] else f"made with {made['installer']}"
@@ -79,6 +79,8 @@ def _send_wheels(host: Host, place: str | None) -> str | None:
 
 
 def _archive(wheels: list[Path]) -> Iterator[bytes]:
+    import tarfile  # here: most commands send no wheels
+
     for wheel in wheels:
         member = tarfile.TarInfo(wheel.name)
         member.size = wheel.stat().st_size

@@ -9,7 +9,7 @@ import itertools
 import json
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from types import SimpleNamespace
@@ -236,7 +236,7 @@ def _facts(host: Host) -> SimpleNamespace:
 
 def digest(settings: Settings) -> str:
     """The hash of everything beside the revision that decides what a deploy puts on a host."""
-    content = hashlib.sha256(json.dumps(settings.model_dump(mode="json"), sort_keys=True).encode())
+    content = hashlib.sha256(json.dumps(asdict(settings), sort_keys=True, default=str).encode())
     local = [settings.secrets, *settings.shared.files.values()]
     places = [TEMPLATES, settings.project / "templates"]
     paths = [settings.local(path) for path in local if path]

@@ -8,11 +8,13 @@ writes hosts/schema.json and docs/settings.md; the tests fail when they are out 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import MISSING, Field, fields
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal, get_args, get_origin
 
-from .settings import LOADER_FIELDS, Hook, Host, Settings
+from .checking import Check, Model, is_model, is_required, model_in, without_none
+from .settings import HOST_KEYS, LOADER_FIELDS, Hook, Host, Settings
 
 ROOT = Path(__file__).parents[2]
 SCHEMA_FILE = ROOT / "hosts" / "schema.json"
@@ -25,16 +27,12 @@ Schema = dict[str, Any]
 
 def schema() -> Schema:
     """The JSON Schema of a stage file. No key is required: files add to one another."""
-    whole = _tidy(Settings.model_json_schema(ref_template="#/$defs/{model}"))
-    definitions = whole["$defs"]
-    del definitions["Host"]
-    definitions["Hook"] = {"anyOf": [{"type": "string"}, definitions["Hook"]]}
-    hosts_own = _tidy(Host.model_json_schema())["properties"]
-    del hosts_own["name"]
-    settings = {key: value for key, value in whole["properties"].items() if key not in LOADER_FIELDS}
+    models: Schema = {}
+    settings = {key: field for key, field in _properties(Settings, models).items() if key not in LOADER_FIELDS}
+    hosts_own = {key: field for key, field in _properties(Host, models).items() if key in HOST_KEYS}
     one_host = {**hosts_own, **settings, **hosts_own}  # a host's user logs in
-    del one_host["default_stage"]
-    definitions["HostEntry"] = {
+    del models["Host"], one_host["default_stage"]
+    models["HostEntry"] = {
         "description": "How to reach this host, and any setting that differs on it.",
         "type": ["object", "null"],
         "properties": one_host,
@@ -51,26 +49,56 @@ def schema() -> Schema:
         "type": "object",
         "properties": settings,
         "additionalProperties": False,
-        "$defs": definitions,
+        "$defs": models,
     }
 
 
-def _tidy(schema: Any) -> Any:
-    """Without what pydantic adds for programs: titles, and what only a merged whole must have."""
-    if isinstance(schema, list):
-        return [_tidy(item) for item in schema]
-    if not isinstance(schema, dict):
-        return schema
-    dropped = {"title", "required", "propertyNames"}
-    if "$ref" in schema or schema.get("default") is None:
-        dropped.add("default")
-    if schema.get("additionalProperties") is True:  # says nothing, and not every pydantic says it
-        dropped.add("additionalProperties")
+def _properties(model: type[Model], models: Schema) -> Schema:
     return {
-        key: {name: _tidy(field) for name, field in value.items()} if key in ("properties", "$defs") else _tidy(value)
-        for key, value in schema.items()
-        if key not in dropped
+        info.name: {"description": info.metadata["meaning"], **_type(info.type, models), **_with_default(info)}
+        for info in fields(model)
     }
+
+
+def _with_default(info: Field[Any]) -> Schema:
+    default = info.metadata["default"]
+    return {} if default is None or default is MISSING or isinstance(default, Model) else {"default": default}
+
+
+_SIMPLE = {str: {"type": "string"}, int: {"type": "integer"}}
+
+
+def _type(kind: Any, models: Schema) -> Schema:
+    """The schema of a type; the models that are in it are put into `models`."""
+    origin, parts = get_origin(kind) or kind, get_args(kind)
+    if origin is Annotated:
+        return _checked(_type(parts[0], models), parts[1:])
+    if inner := without_none(kind):
+        return {"anyOf": [_type(inner, models), {"type": "null"}]}
+    if is_model(kind):
+        models[kind.__name__] = {
+            "description": kind.__doc__,
+            "type": "object",
+            "properties": _properties(kind, models),
+            "additionalProperties": False,
+        }
+        return {"$ref": f"#/$defs/{kind.__name__}"}
+    if origin is Literal:
+        return {"type": "string", "enum": list(parts)}
+    if origin is dict:
+        return {"type": "object", "additionalProperties": _type(parts[1], models)}
+    if origin is list:
+        return {"type": "array", "items": _type(parts[0], models)}
+    return dict(_SIMPLE.get(kind, {}))
+
+
+def _checked(schema: Schema, checks: Iterable[Check]) -> Schema:
+    for check in checks:
+        if not check.before:
+            schema = {**schema, **check.schema}
+        elif check.schema:
+            schema = {"anyOf": [schema, check.schema]}
+    return schema
 
 
 _INTRODUCTION = """\
@@ -118,14 +146,12 @@ def _rows(properties: Schema, definitions: Schema, prefix: str) -> Iterator[Row]
     for name, field in properties.items():
         key = prefix + name
         section = field.get("$ref", "").rpartition("/")[2]
-        described = field if "description" in field else definitions[section]
         default = "required" if key in REQUIRED else "" if section else _default(field)
-        yield f"`{key}`", "section" if section else _kind(field), default, described["description"]
+        yield f"`{key}`", "section" if section else _kind(field), default, field["description"]
         if section:
             yield from _rows(definitions[section]["properties"], definitions, f"{key}.")
         if section == "Hooks":
-            hook = definitions["Hook"]["anyOf"][1]
-            yield from _rows(hook["properties"], definitions, HOOK_PREFIX)
+            yield from _rows(definitions["Hook"]["properties"], definitions, HOOK_PREFIX)
 
 
 def _host_rows(whole: Schema) -> Iterator[Row]:
@@ -136,16 +162,17 @@ def _host_rows(whole: Schema) -> Iterator[Row]:
         "required",
         hosts["description"] + " Also takes any setting above, for one host.",
     )
-    own = {key: value for key, value in whole["$defs"]["HostEntry"]["properties"].items() if key in Host.model_fields}
+    own = {key: value for key, value in whole["$defs"]["HostEntry"]["properties"].items() if key in HOST_KEYS}
     yield from _rows(own, whole["$defs"], "hosts.<name>.")
 
 
-def _required(model: Any, prefix: str = "") -> Iterator[str]:
-    for name, info in model.model_fields.items():
-        if info.is_required() and name not in LOADER_FIELDS:
-            yield prefix + name
-        if hasattr(info.annotation, "model_fields") and name not in LOADER_FIELDS:
-            yield from _required(info.annotation, f"{prefix}{name}.")
+def _required(model: type[Model], prefix: str = "") -> Iterator[str]:
+    for info in fields(model):
+        if info.name not in LOADER_FIELDS:
+            if is_required(info):
+                yield prefix + info.name
+            if section := model_in(info.type):
+                yield from _required(section, f"{prefix}{info.name}.")
 
 
 REQUIRED = frozenset([*_required(Settings), *_required(Hook, HOOK_PREFIX)])
@@ -156,8 +183,6 @@ _KINDS = {"string": "text", "integer": "whole number", "array": "list", "object"
 def _kind(field: Schema) -> str:
     if "enum" in field:
         return " or ".join(f"`{choice}`" for choice in field["enum"])
-    if "const" in field:
-        return f"`{field['const']}`"
     kinds = [_kind(choice) for choice in field.get("anyOf", ())] or [_KINDS[field["type"]]]
     return " or ".join(kind for kind in kinds if kind)
 

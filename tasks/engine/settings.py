@@ -5,26 +5,17 @@ the reference page are all made from the fields and their descriptions. Types
 are strict: `"2"` is no number and `true` is no number either.
 """
 
-from __future__ import annotations
-
+# No `from __future__ import annotations` here: the types are read from the fields.
 import ipaddress
 import math
 import posixpath
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    WithJsonSchema,
-    model_validator,
-)
-from pydantic_core import PydanticCustomError
+from .checking import Check, Model, describe, names, refuse, setting, show
 
 # What exists. A new manager or server is added here and nowhere else in the settings.
 Manager: TypeAlias = Literal["supervisor"]
@@ -37,10 +28,40 @@ LONGEST_SOCKET = "releases/20261121T104500Z-1234567890/run/web.sock"
 GUNICORN_TIMEOUT = 30  # seconds; gunicorn's own default
 
 
-def refuse(message: str, hint: str = "", at: tuple[str, ...] = ()) -> PydanticCustomError:
-    """An error in plain words. `at` names the key when a check looks at several."""
-    return PydanticCustomError("refused", "{message}", {"message": message, "hint": hint, "at": at})
+# --- numbers and lists --------------------------------------------------------------------
 
+
+def within(least: int, most: int | None = None) -> Check:
+    """From `least` to `most`, both included."""
+
+    def check(value: int) -> int:
+        if value < least:
+            raise refuse(f"expected {least} or more, found {describe(value)}")
+        if most is not None and value > most:
+            raise refuse(f"expected {most} or less, found {describe(value)}")
+        return value
+
+    return Check(check, {"minimum": least} if most is None else {"minimum": least, "maximum": most})
+
+
+def _listed_once(values: Iterable[str]) -> None:
+    seen: set[str] = set()
+    for value in values:
+        if value in seen:
+            raise refuse(f"{show(value)} is listed twice")
+        seen.add(value)
+
+
+def _some(values: list[str]) -> list[str]:
+    if not values:
+        raise refuse("expected at least one, found none")
+    _listed_once(values)
+    return values
+
+
+Positive = Annotated[int, within(1)]
+Port = Annotated[int, within(1, 65535)]
+SOME = Check(_some, {"minItems": 1})
 
 # --- text ---------------------------------------------------------------------------------
 
@@ -59,26 +80,18 @@ def _one_line(value: str) -> str:
     return value
 
 
-def _like(pattern: str, expected: str, hint: str = "") -> AfterValidator:
-    compiled = re.compile(pattern, re.ASCII)
-
+def _like(pattern: str, expected: str, hint: str = "", *, private: bool = False) -> Check:
     def check(value: str) -> str:
-        if not compiled.fullmatch(value):
-            raise refuse(f"expected {expected}, found {show(value)}", hint)
+        if not re.fullmatch(pattern, value, re.ASCII):  # compiled when it is needed
+            raise refuse(f"expected {expected}" + ("" if private else f", found {show(value)}"), hint)
         return value
 
-    return AfterValidator(check)
+    return Check(check)
 
 
-def show(value: object, limit: int = 40) -> str:
-    """A value for a message: quoted, on one line, not too long."""
-    text = '"' + str(value).encode("unicode_escape").decode("ascii").replace('"', '\\"') + '"'
-    return text if len(text) <= limit else text[: limit - 2] + '…"'
-
-
-FreeText = Annotated[str, AfterValidator(_no_nul)]
-Command = Annotated[str, AfterValidator(_one_line)]
-LocalPath = Annotated[str, AfterValidator(_one_line)]
+FreeText = Annotated[str, Check(_no_nul)]
+Command = Annotated[str, Check(_one_line)]
+LocalPath = Annotated[str, Check(_one_line)]
 
 _NAME = _like(
     r"[a-z_][a-z0-9_-]{0,30}",
@@ -104,8 +117,12 @@ def _not_reserved(value: str) -> str:
 
 EnvName = Annotated[
     str,
-    _like(r"[A-Za-z_][A-Za-z0-9_]*", "a variable name of letters, digits and _, that starts with no digit"),
-    AfterValidator(_not_reserved),
+    _like(
+        r"[A-Za-z_][A-Za-z0-9_]*",
+        "a variable name of letters, digits and _, that starts with no digit",
+        private=True,  # by a slip a secret can be a key
+    ),
+    Check(_not_reserved),
 ]
 HeaderName = Annotated[str, _like(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", "the name of an HTTP header")]
 ServerSetting = Annotated[
@@ -125,14 +142,12 @@ WebApp = Annotated[
     ),
 ]
 PythonVersion = Annotated[str, _like(r"3\.[0-9]+(\.[0-9]+)?", 'a version of Python, like "3.11"')]
-Requirement = Annotated[
-    str,
-    _like(
-        r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?(\[[A-Za-z0-9._, -]+\])?\s?"
-        r"(\s?(===?|~=|!=|<=?|>=?)\s?[A-Za-z0-9._*+!-]+(\s?,(?=.)|$))*",
-        'a requirement, like "flasktodo==1.2"',
-    ),
-]
+_REQUIREMENT = _like(
+    r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?(\[[A-Za-z0-9._, -]+\])?\s?"
+    r"(\s?(===?|~=|!=|<=?|>=?)\s?[A-Za-z0-9._*+!-]+(\s?,(?=.)|$))*",
+    'a requirement, like "flasktodo==1.2"',
+)
+Requirement = Annotated[str, _REQUIREMENT]
 
 
 def _header_value(value: str) -> str:
@@ -143,7 +158,7 @@ def _header_value(value: str) -> str:
     return value
 
 
-HeaderValue = Annotated[str, AfterValidator(_header_value)]
+HeaderValue = Annotated[str, Check(_header_value)]
 
 
 def _revision(value: str) -> str:
@@ -167,7 +182,7 @@ def _git_url(value: str) -> str:
 def _package(value: str) -> str:
     if value.endswith(".whl"):
         return _one_line(value)
-    return _checked_requirement(value)
+    return str(_REQUIREMENT.run(value))
 
 
 # --- paths --------------------------------------------------------------------------------
@@ -186,7 +201,7 @@ def _inside(value: str) -> str:
     return path
 
 
-RelativePath = Annotated[str, AfterValidator(_inside)]
+RelativePath = Annotated[str, Check(_inside)]
 
 
 def _static_target(value: str) -> str:
@@ -199,10 +214,8 @@ def _static_target(value: str) -> str:
 
 
 # What cannot be an application's root: these, and everything that belongs to the system.
-_SHARED_TOP = re.compile(r"/|/(home|srv|opt|mnt|media|usr/local)|/var(/(www|lib|local|opt|cache|spool))?")
-_SYSTEM = re.compile(
-    r"/(tmp|etc|s?bin|lib(32|64)?|root|run|proc|sys|dev|boot|usr(?!/local/)|var/(tmp|run|lock|log))(/.*)?"
-)
+_SHARED_TOP = r"/|/(home|srv|opt|mnt|media|usr/local)|/var(/(www|lib|local|opt|cache|spool))?"
+_SYSTEM = r"/(tmp|etc|s?bin|lib(32|64)?|root|run|proc|sys|dev|boot|usr(?!/local/)|var/(tmp|run|lock|log))(/.*)?"
 
 
 def _root(value: str) -> str:
@@ -212,7 +225,7 @@ def _root(value: str) -> str:
         raise refuse(f"only letters, digits, space and . _ / @ + - are allowed, found {show(value)}")
     if any(part != part.strip() or part.startswith("-") for part in value.split("/")):
         raise refuse("no part of the path may start with - or begin or end with a space")
-    if _SHARED_TOP.fullmatch(value) or _SYSTEM.fullmatch(value):
+    if re.fullmatch(f"{_SHARED_TOP}|{_SYSTEM}", value):
         raise refuse(f"{value} belongs to the system", "a directory of the application's own, like /srv/myapp")
     longest = len(f"{value}/{LONGEST_SOCKET}")
     if longest > SOCKET_PATH_MAX:
@@ -242,7 +255,7 @@ def _url_prefix(value: str) -> str:
     return value
 
 
-UrlPrefix = Annotated[str, AfterValidator(_url_prefix)]
+UrlPrefix = Annotated[str, Check(_url_prefix)]
 
 
 def _health_path(value: str) -> str:
@@ -253,7 +266,7 @@ def _health_path(value: str) -> str:
 
 # --- names on the network -----------------------------------------------------------------
 
-_LABEL = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?", re.ASCII)
+_LABEL = r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
 
 
 def _is_ip(value: str) -> bool:
@@ -266,7 +279,7 @@ def _is_ip(value: str) -> bool:
 
 def _is_dns_name(value: str) -> bool:
     labels = value.split(".")
-    return len(value) <= 253 and all(map(_LABEL.fullmatch, labels)) and not labels[-1].isdigit()
+    return len(value) <= 253 and all(re.fullmatch(_LABEL, label) for label in labels) and not labels[-1].isdigit()
 
 
 def _domain(value: str) -> str:
@@ -338,7 +351,7 @@ def _plain_key(key: Any) -> str:
     return _no_nul(key)
 
 
-PlainValue = Annotated[Any, AfterValidator(_plain_value)]
+PlainValue = Annotated[Any, Check(_plain_value)]
 
 
 def _server_settings(settings: dict[str, Any]) -> dict[str, Any]:
@@ -352,178 +365,133 @@ def _server_settings(settings: dict[str, Any]) -> dict[str, Any]:
 # --- models -------------------------------------------------------------------------------
 
 
-def _listed_once(values: Iterable[str]) -> None:
-    seen: set[str] = set()
-    for value in values:
-        if value in seen:
-            raise refuse(f"{show(value)} is listed twice")
-        seen.add(value)
-
-
-def _unique(values: list[str]) -> list[str]:
-    _listed_once(values)
-    return values
-
-
-class Model(BaseModel):
-    """Frozen and strict, and closed: an unknown key is an error."""
-
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
-
-
+@dataclass(frozen=True, kw_only=True)
 class Host(Model):
     """One server of a stage."""
 
-    name: HostName = Field(description="The host's short name: its key below `hosts`.")
-    address: Address = Field(
-        default_factory=lambda data: str(data.get("name", "")),
-        description="Host name, IP address or ssh_config alias. Default: the host's short name.",
+    name: HostName = setting("The host's short name: its key below `hosts`.")
+    address: Address = setting(
+        "Host name, IP address or ssh_config alias. Default: the host's short name.",
+        derived=lambda data: str(data.get("name", "")),
     )
-    user: LoginUser | None = Field(
-        default=None, description="Who logs in over SSH. Default: as ssh_config or Fabric says."
-    )
-    port: Annotated[int, Field(ge=1, le=65535)] | None = Field(
-        default=None, description="SSH port. Default: as ssh_config says."
-    )
-    key: LocalPath | None = Field(default=None, description="Local path of the private key to log in with.")
-    known_hosts: LocalPath | None = Field(
-        default=None,
-        description="Local path of a known_hosts file to check this host's key with. Default: your own.",
+    user: LoginUser | None = setting("Who logs in over SSH. Default: as ssh_config or Fabric says.", None)
+    port: Port | None = setting("SSH port. Default: as ssh_config says.", None)
+    key: LocalPath | None = setting("Local path of the private key to log in with.", None)
+    known_hosts: LocalPath | None = setting(
+        "Local path of a known_hosts file to check this host's key with. Default: your own.", None
     )
 
 
+SOURCES = ("path", "git", "package")
+
+
+def _the_project_by_default(source: Any) -> Any:
+    unsaid = isinstance(source, dict) and all(source.get(kind) is None for kind in SOURCES)
+    return {**source, "path": "."} if unsaid else source
+
+
+@dataclass(frozen=True, kw_only=True)
 class Source(Model):
     """Where the application comes from: one of path, git and package."""
 
-    path: LocalPath | None = Field(
-        default=None,
-        description="Local git repository. Default, without git and package: the project.",
-        json_schema_extra={"default": "."},
+    path: LocalPath | None = setting(
+        "Local git repository. Default, without git and package: the project.", None, shown="."
     )
-    git: Annotated[str, AfterValidator(_git_url)] | None = Field(
-        default=None, description="URL of a git repository to deploy from, instead of a local one."
+    git: Annotated[str, Check(_git_url)] | None = setting(
+        "URL of a git repository to deploy from, instead of a local one.", None
     )
-    package: Annotated[str, AfterValidator(_package)] | None = Field(
-        default=None,
-        description="Package to install instead: a requirement like flasktodo==1.2, or a local wheel.",
+    package: Annotated[str, Check(_package)] | None = setting(
+        "Package to install instead: a requirement like flasktodo==1.2, or a local wheel.", None
     )
-    ref: Annotated[str, AfterValidator(_revision)] = Field(
-        default="HEAD",
-        description="Branch, tag or commit. HEAD: what is checked out; with git, the default branch.",
+    ref: Annotated[str, Check(_revision)] = setting(
+        "Branch, tag or commit. HEAD: what is checked out; with git, the default branch.", "HEAD"
     )
 
-    @model_validator(mode="before")
-    @classmethod
-    def _the_project_by_default(cls, data: Any) -> Any:
-        if isinstance(data, dict) and all(data.get(kind) is None for kind in ("path", "git", "package")):
-            return {**data, "path": "."}
-        return data
-
-    @model_validator(mode="after")
-    def _one_kind(self) -> Source:
-        kinds = [kind for kind in ("path", "git", "package") if getattr(self, kind) is not None]
+    def check(self, given: Collection[str]) -> None:
+        kinds = [kind for kind in SOURCES if getattr(self, kind) is not None]
         if len(kinds) > 1:
             raise refuse(
                 f"expected one of path, git and package, found {' and '.join(kinds)}",
                 f"a stage drops what all.yml sets with null, as in {kinds[0]}: null",
             )
-        if self.package is not None and "ref" in self.model_fields_set:
+        if self.package is not None and "ref" in given:
             raise refuse("a package has no ref", "name its version in package, as in flasktodo==1.2", at=("ref",))
-        return self
 
 
+@dataclass(frozen=True, kw_only=True)
 class Python(Model):
     """The interpreter and what is installed into the virtualenv."""
 
-    version: PythonVersion | None = Field(
-        default=None,
-        description='Version of Python, in quotes, like "3.11". Default: the python3 of the host.',
+    version: PythonVersion | None = setting(
+        'Version of Python, in quotes, like "3.11". Default: the python3 of the host.', None
     )
-    requirements: RelativePath = Field(
-        default="auto",
-        description="The file of requirements in the source. auto: uv.lock, pylock.toml, requirements.txt "
+    requirements: RelativePath = setting(
+        "The file of requirements in the source. auto: uv.lock, pylock.toml, requirements.txt "
         "or pyproject.toml, the first that is there.",
+        "auto",
     )
-    installer: Literal["auto", "uv", "pip"] = Field(
-        default="auto", description="What installs the requirements. auto: uv where it can be had, else pip."
+    installer: Literal["auto", "uv", "pip"] = setting(
+        "What installs the requirements. auto: uv where it can be had, else pip.", "auto"
     )
-    wheelhouse: LocalPath | None = Field(
-        default=None,
-        description="Local directory of wheels to install from, when hosts cannot reach a package index.",
+    wheelhouse: LocalPath | None = setting(
+        "Local directory of wheels to install from, when hosts cannot reach a package index.", None
     )
-    packages: list[Requirement] = Field(
-        default=[], description="Further requirements to install, like [psycopg, sentry-sdk>=2]."
-    )
+    packages: list[Requirement] = setting("Further requirements to install, like [psycopg, sentry-sdk>=2].", [])
 
 
+@dataclass(frozen=True, kw_only=True)
 class Web(Model):
     """The server that runs the application."""
 
-    app: WebApp = Field(description='WSGI or ASGI callable, like "mysite.wsgi:application".')
-    server: Server = Field(default="gunicorn", description="Program that runs the application.")
-    workers: int = Field(default=2, ge=1, description="Number of worker processes.")
-    settings: Annotated[dict[ServerSetting, PlainValue], AfterValidator(_server_settings)] = Field(
-        default={},
-        description="Any of the server's own settings, under its own names, checked by the server itself.",
+    app: WebApp = setting('WSGI or ASGI callable, like "mysite.wsgi:application".')
+    server: Server = setting("Program that runs the application.", "gunicorn")
+    workers: Positive = setting("Number of worker processes.", 2)
+    settings: Annotated[dict[ServerSetting, PlainValue], Check(_server_settings)] = setting(
+        "Any of the server's own settings, under its own names, checked by the server itself.", {}
     )
-    bind: Annotated[str, AfterValidator(_bind)] = Field(
-        default="socket",
-        description="socket: a unix socket in each release. Or an address and port like 127.0.0.1:8004, "
+    bind: Annotated[str, Check(_bind)] = setting(
+        "socket: a unix socket in each release. Or an address and port like 127.0.0.1:8004, "
         "from which on each release takes a port of its own.",
+        "socket",
     )
 
 
+@dataclass(frozen=True, kw_only=True)
 class Timeouts(Model):
     """How long nginx waits for the application, in seconds."""
 
-    connect: int = Field(default=10, ge=1, description="Seconds to wait for a connection to the application.")
-    read: int = Field(
-        default=60,
-        ge=1,
-        description="Seconds between two reads; must be above the server's own timeout (gunicorn: 30).",
-    )
-    send: int = Field(default=60, ge=1, description="Seconds between two writes of the request.")
+    connect: Positive = setting("Seconds to wait for a connection to the application.", 10)
+    read: Positive = setting("Seconds between two reads; must be above the server's own timeout (gunicorn: 30).", 60)
+    send: Positive = setting("Seconds between two writes of the request.", 60)
 
 
+@dataclass(frozen=True, kw_only=True)
 class Site(Model):
     """What nginx serves."""
 
-    domains: Annotated[
-        list[Annotated[str, AfterValidator(_domain)]], Field(min_length=1), AfterValidator(_unique)
-    ] = Field(description="Names the site answers to; the health check asks for the first. Wildcards may follow.")
-    path: Annotated[str, AfterValidator(_url_path)] = Field(
-        default="/", description="URL path the application lives below, like /shop."
+    domains: Annotated[list[Annotated[str, Check(_domain)]], SOME] = setting(
+        "Names the site answers to; the health check asks for the first. Wildcards may follow."
     )
-    port: int = Field(default=80, ge=1, le=65535, description="Port nginx listens on.")
-    static: dict[UrlPrefix, Annotated[str, AfterValidator(_static_target)]] = Field(
-        default={},
-        description="URL prefix: directory in the release; module:directory for one in an installed package.",
+    path: Annotated[str, Check(_url_path)] = setting("URL path the application lives below, like /shop.", "/")
+    port: Port = setting("Port nginx listens on.", 80)
+    static: dict[UrlPrefix, Annotated[str, Check(_static_target)]] = setting(
+        "URL prefix: directory in the release; module:directory for one in an installed package.", {}
     )
-    media: dict[UrlPrefix, RelativePath] = Field(
-        default={}, description="URL prefix: directory in shared, served by nginx."
-    )
-    headers: dict[HeaderName, HeaderValue] = Field(default={}, description="Further response headers.")
-    timeouts: Timeouts = Field(default=Timeouts(), description="How long nginx waits for the application.")
-    client_max_body_size: Size = Field(
-        default="1m", description="Largest request body that is accepted (nginx's own setting)."
-    )
-    keepalive_timeout: int = Field(
-        default=75, ge=0, description="Seconds nginx keeps a client's idle connection open."
-    )
-    upstream_keepalive: int = Field(
-        default=0,
-        ge=0,
-        description="Idle connections to the application each nginx worker keeps open. 0: none.",
+    media: dict[UrlPrefix, RelativePath] = setting("URL prefix: directory in shared, served by nginx.", {})
+    headers: dict[HeaderName, HeaderValue] = setting("Further response headers.", {})
+    timeouts: Timeouts = setting("How long nginx waits for the application.", Timeouts())
+    client_max_body_size: Size = setting("Largest request body that is accepted (nginx's own setting).", "1m")
+    keepalive_timeout: Annotated[int, within(0)] = setting("Seconds nginx keeps a client's idle connection open.", 75)
+    upstream_keepalive: Annotated[int, within(0)] = setting(
+        "Idle connections to the application each nginx worker keeps open. 0: none.", 0
     )
 
-    @model_validator(mode="after")
-    def _each_url_once(self) -> Site:
+    def check(self, given: Collection[str]) -> None:
         if self.domains[0].startswith("*."):
             raise refuse("the first domain may not be a wildcard: the health check asks for it", at=("domains",))
         for prefix in self.media:
             if prefix in self.static:
                 raise refuse(f"{prefix} is in static already", at=("media", prefix))
-        return self
 
 
 def _shared_files(value: Any) -> Any:
@@ -532,6 +500,9 @@ def _shared_files(value: Any) -> Any:
         _listed_once(posixpath.normpath(name) for name in value)  # ./a and a are one file
         return dict.fromkeys(value) if isinstance(value, list) else value
     return value
+
+
+A_PLAIN_LIST = Check(_shared_files, {"type": "array", "items": {"type": "string"}}, before=True)
 
 
 def _no_nesting(paths: Iterable[str]) -> None:
@@ -543,64 +514,54 @@ def _no_nesting(paths: Iterable[str]) -> None:
                 raise refuse(f"{show(inner)} lies inside {show(outer)}, which is shared as a whole")
 
 
+@dataclass(frozen=True, kw_only=True)
 class Shared(Model):
     """What outlives releases: kept in shared/ on the host and linked into public/."""
 
-    dirs: list[RelativePath] = Field(default=[], description="Directories, like [media].")
-    files: Annotated[
-        dict[RelativePath, LocalPath | None],
-        BeforeValidator(_shared_files),
-        WithJsonSchema(
-            {
-                "anyOf": [
-                    {"type": "object", "additionalProperties": {"type": ["string", "null"]}},
-                    {"type": "array", "items": {"type": "string"}},
-                ]
-            }
-        ),
-    ] = Field(
-        default={},
-        description="File: the local path it is put there from, the first time and when it changed. "
+    dirs: list[RelativePath] = setting("Directories, like [media].", [])
+    files: Annotated[dict[RelativePath, LocalPath | None], A_PLAIN_LIST] = setting(
+        "File: the local path it is put there from, the first time and when it changed. "
         "A plain list: from the release, the first time only.",
+        {},
     )
 
-    @model_validator(mode="after")
-    def _apart(self) -> Shared:
+    def check(self, given: Collection[str]) -> None:
         _no_nesting([*self.dirs, *self.files])
-        return self
 
 
+@dataclass(frozen=True, kw_only=True)
 class Hook(Model):
     """One command of a hook."""
 
-    run: Command = Field(description="Shell command, run in the release with its virtualenv and environment.")
-    timeout: int = Field(default=600, ge=1, description="Seconds until the command is ended and counts as failed.")
-
-    @model_validator(mode="before")
-    @classmethod
-    def _a_command_alone(cls, data: Any) -> Any:
-        return {"run": data} if isinstance(data, str) else data
+    run: Command = setting("Shell command, run in the release with its virtualenv and environment.")
+    timeout: Positive = setting("Seconds until the command is ended and counts as failed.", 600)
 
 
+def _a_command_alone(hook: Any) -> Any:
+    return {"run": hook} if isinstance(hook, str) else hook
+
+
+Commands = list[Annotated[Hook, Check(_a_command_alone, {"type": "string"}, before=True)]]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Hooks(Model):
     """Commands run at points of a deploy. One that fails ends the deploy."""
 
-    build: list[Hook] = Field(default=[], description="Once the virtualenv is ready.")
-    before_switch: list[Hook] = Field(
-        default=[],
-        description="Before traffic goes to the new release, like python manage.py migrate --noinput.",
+    build: Commands = setting("Once the virtualenv is ready.", [])
+    before_switch: Commands = setting(
+        "Before traffic goes to the new release, like python manage.py migrate --noinput.", []
     )
-    after_switch: list[Hook] = Field(default=[], description="Once the new release serves.")
+    after_switch: Commands = setting("Once the new release serves.", [])
 
 
+@dataclass(frozen=True, kw_only=True)
 class Health(Model):
     """What proves a release healthy."""
 
-    path: Annotated[str, AfterValidator(_health_path)] = Field(
-        default="/", description="Path as the application sees it."
-    )
-    status: int = Field(default=200, ge=100, le=599, description="HTTP status it must answer with.")
-    timeout: int = Field(default=30, ge=1, description="Seconds it has to answer so.")
+    path: Annotated[str, Check(_health_path)] = setting("Path as the application sees it.", "/")
+    status: Annotated[int, within(100, 599)] = setting("HTTP status it must answer with.", 200)
+    timeout: Positive = setting("Seconds it has to answer so.", 30)
 
 
 def _app(data: dict[str, Any]) -> str:
@@ -625,61 +586,53 @@ def _no_web_process(processes: dict[str, str]) -> dict[str, str]:
     return processes
 
 
+@dataclass(frozen=True, kw_only=True)
 class Settings(Model):
     """Every setting of one host, merged from all.yml, the stage, the host's entry and the command line."""
 
-    app: Name = Field(description="The application's name: names the directory, the unix user and the programs.")
-    layout: Literal["standard", "seed"] = Field(
-        default="standard", description="Default of root: below /srv (standard) or below /var/www (seed)."
+    app: Name = setting("The application's name: names the directory, the unix user and the programs.")
+    layout: Literal["standard", "seed"] = setting(
+        "Default of root: below /srv (standard) or below /var/www (seed).", "standard"
     )
-    root: Annotated[str, AfterValidator(_root)] = Field(
-        default_factory=_default_root,
-        description="The application's directory on the host. With layout: seed, /var/www/<app>.",
-        json_schema_extra={"default": "/srv/<app>"},
+    root: Annotated[str, Check(_root)] = setting(
+        "The application's directory on the host. With layout: seed, /var/www/<app>.",
+        derived=_default_root,
+        shown="/srv/<app>",
     )
-    user: Annotated[Name, AfterValidator(_not_root)] = Field(
-        default_factory=_app,
-        description="Unix user the application runs as; it cannot write code or configuration.",
-        json_schema_extra={"default": "<app>"},
+    user: Annotated[Name, Check(_not_root)] = setting(
+        "Unix user the application runs as; it cannot write code or configuration.", derived=_app, shown="<app>"
     )
-    source: Source = Field(default=Source(), description="Where the application comes from.")
-    python: Python = Field(default=Python(), description="The interpreter and the virtualenv.")
-    web: Web = Field(description="The server that runs the application.")
-    processes: Annotated[dict[ProcessName, Command], AfterValidator(_no_web_process)] = Field(
-        default={},
-        description="Background processes: name and command, run in the release with its virtualenv.",
+    source: Annotated[Source, Check(_the_project_by_default, before=True)] = setting(
+        "Where the application comes from.", Source(path=".")
     )
-    manager: Manager = Field(
-        default="supervisor", description="Program that keeps the server and the processes running."
+    python: Python = setting("The interpreter and the virtualenv.", Python())
+    web: Web = setting("The server that runs the application.")
+    processes: Annotated[dict[ProcessName, Command], Check(_no_web_process)] = setting(
+        "Background processes: name and command, run in the release with its virtualenv.", {}
     )
-    site: Site = Field(description="What nginx serves.")
-    env: dict[EnvName, FreeText] = Field(
-        default={},
-        description="Environment of the application. Values are text: put numbers, yes and no in quotes.",
+    manager: Manager = setting("Program that keeps the server and the processes running.", "supervisor")
+    site: Site = setting("What nginx serves.")
+    env: dict[EnvName, FreeText] = setting(
+        "Environment of the application. Values are text: put numbers, yes and no in quotes.", {}
     )
-    secrets: LocalPath | None = Field(
-        default=None,
-        description="Local file of NAME=value lines for the environment; never in a command line or a log.",
+    secrets: LocalPath | None = setting(
+        "Local file of NAME=value lines for the environment; never in a command line or a log.", None
     )
-    shared: Shared = Field(default=Shared(), description="Directories and files that outlive releases.")
-    hooks: Hooks = Field(default=Hooks(), description="Commands run at points of a deploy.")
-    health: Health = Field(default=Health(), description="What proves a release healthy.")
-    keep_releases: int = Field(default=5, ge=1, description="Good releases kept on the host.")
-    host_keys: Literal["strict", "accept-new"] = Field(
-        default="strict",
-        description="Unknown SSH host keys: refuse them or remember them. Changed ones never pass.",
+    shared: Shared = setting("Directories and files that outlive releases.", Shared())
+    hooks: Hooks = setting("Commands run at points of a deploy.", Hooks())
+    health: Health = setting("What proves a release healthy.", Health())
+    keep_releases: Positive = setting("Good releases kept on the host.", 5)
+    host_keys: Literal["strict", "accept-new"] = setting(
+        "Unknown SSH host keys: refuse them or remember them. Changed ones never pass.", "strict"
     )
-    default_stage: str | None = Field(
-        default=None, description="Stage that deploy and rollback use without -H. Only in all.yml."
-    )
+    default_stage: str | None = setting("Stage that deploy and rollback use without -H. Only in all.yml.", None)
 
     # Filled in by the loader; no keys of a stage file.
-    host: Host = Field(description="The host these settings are for.")
-    stage: HostName = Field(description="The stage's name.")
-    project: Path = Field(description="Local directory that holds hosts/.")
+    host: Host = setting("The host these settings are for.")
+    stage: HostName = setting("The stage's name.")
+    project: Path = setting("Local directory that holds hosts/.")
 
-    @model_validator(mode="after")
-    def _nginx_outwaits_the_server(self) -> Settings:
+    def check(self, given: Collection[str]) -> None:
         timeout = self.web.settings.get("timeout", GUNICORN_TIMEOUT)
         read = self.site.timeouts.read
         if isinstance(timeout, (int, float)) and read <= timeout:
@@ -689,19 +642,11 @@ class Settings(Model):
                 "else nginx gives up on requests that are still being worked on",
                 at=("site", "timeouts", "read"),
             )
-        return self
 
     def local(self, path: str) -> Path:
         """A local path from the settings: `~` expanded, a relative one taken from the project."""
         return self.project / Path(path).expanduser()
 
 
-def _checker(annotated: Any) -> Callable[[str], str]:
-    validator = annotated.__metadata__[0]
-    return validator.func  # type: ignore[no-any-return]
-
-
-_checked_requirement = _checker(Requirement)
-
 LOADER_FIELDS = frozenset({"host", "stage", "project"})
-HOST_KEYS = frozenset(Host.model_fields) - {"name"}
+HOST_KEYS = frozenset(names(Host)) - {"name"}

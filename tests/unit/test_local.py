@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from .examples import example_settings
 
 
 def settings(project: Path, **more: object) -> Settings:
-    return example_settings(**more).model_copy(update={"project": project})
+    return replace(example_settings(**more), project=project)
 
 
 @pytest.mark.parametrize(

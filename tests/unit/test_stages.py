@@ -10,6 +10,7 @@ import sys
 import tempfile
 from collections.abc import Callable
 from copy import deepcopy
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 from fabrelease.tasks.engine import schema, stages
+from fabrelease.tasks.engine.checking import model_in, names
 from fabrelease.tasks.engine.errors import SettingsError, UsageError
 from fabrelease.tasks.engine.settings import HOST_KEYS, LOADER_FIELDS, Hook, Settings
 from fabrelease.tasks.engine.yamltree import from_plain, merge
@@ -398,12 +400,8 @@ def test_secrets_are_not_in_messages(project: Project, text: str) -> None:
 # --- any input ----------------------------------------------------------------------------
 
 KNOWN = sorted(
-    {name for model in (Settings, Hook) for name in model.model_fields}
-    | {
-        name
-        for field in Settings.model_fields.values()
-        for name in getattr(field.annotation, "model_fields", {})
-    }
+    {name for model in (Settings, Hook) for name in names(model)}
+    | {name for field in fields(Settings) if (model := model_in(field.type)) for name in names(model)}
     | HOST_KEYS
     | {"hosts", "<<", "timeout", "bind"}
 )
@@ -785,12 +783,12 @@ EXAMPLE = REPOSITORY / "hosts" / "example.yml"
 
 def model_keys(model: Any, prefix: str = "") -> set[str]:
     keys: set[str] = set()
-    for name, field in model.model_fields.items():
-        if prefix == "" and name in LOADER_FIELDS:
+    for field in fields(model):
+        if prefix == "" and field.name in LOADER_FIELDS:
             continue
-        keys.add(prefix + name)
-        if hasattr(field.annotation, "model_fields"):
-            keys |= model_keys(field.annotation, f"{prefix}{name}.")
+        keys.add(prefix + field.name)
+        if section := model_in(field.type):
+            keys |= model_keys(section, f"{prefix}{field.name}.")
     return keys
 
 
@@ -817,14 +815,14 @@ def test_the_example_shows_every_setting_and_no_other() -> None:
     assert example_keys(data, known) == known
     assert set(hosts["web1"]) == HOST_KEYS
     hook = next(item for item in data["hooks"]["before_switch"] if isinstance(item, dict))
-    assert set(hook) == set(Hook.model_fields)
+    assert set(hook) == set(names(Hook))
 
 
 def test_what_the_example_shows_as_a_default_is_the_default() -> None:
     shown = stages.load_stage(REPOSITORY, "example").hosts["web2"]
     for name in ("layout", "source", "manager", "health", "keep_releases", "host_keys"):
-        assert getattr(shown, name) == Settings.model_fields[name].get_default(), name
-    assert shown.site.timeouts == type(shown.site).model_fields["timeouts"].get_default()
+        assert getattr(shown, name) == getattr(Settings, name), name  # a dataclass keeps defaults on the class
+    assert shown.site.timeouts == type(shown.site).timeouts
     assert (shown.root, shown.user) == ("/srv/flasktodo", "flasktodo")
 
 
@@ -879,7 +877,7 @@ def test_the_reference_is_current() -> None:
 def test_the_reference_has_a_row_with_a_meaning_for_every_setting() -> None:
     rows = re.findall(r"^\| `(\S+)` \|.*\| (.+) \|$", schema.reference(), re.MULTILINE)
     hosts = {f"hosts.<name>.{key}" for key in HOST_KEYS} | {"hosts"}
-    hooks = {f"{schema.HOOK_PREFIX}{key}" for key in Hook.model_fields}
+    hooks = {f"{schema.HOOK_PREFIX}{key}" for key in names(Hook)}
     assert {key for key, _ in rows} == model_keys(Settings) | hosts | hooks
     assert all(len(meaning) > 10 for _, meaning in rows)
 
@@ -910,7 +908,7 @@ def test_the_schema_refuses_what_the_models_refuse(wrong: dict[str, Any]) -> Non
 
 
 def test_the_tasks_alone_import_nothing_that_is_slow_to_import() -> None:
-    slow = {"pydantic", "jinja2", "rich", "http.client"}
+    slow = {"fabrelease.tasks.engine.settings", "jinja2", "rich", "http.client"}
     code = f"import sys, fabrelease.tasks; print({slow}.isdisjoint(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "True"
