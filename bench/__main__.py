@@ -140,6 +140,10 @@ class Bench:
         samples = measure.first(self.kinds, self.server, application, self.options.runs)
         self.series[f"first, {count} packages"] = samples
         self.figures.append(report.against_peers(f"first deploy, {count} packages", samples, "first", 0.5))
+        once_more = Ours(self.server, application, self.ours.programs, "-first-profiled")
+        self.server.shell("rm -rf /home/deploy/.cache")
+        once_more.prepare()
+        measure.profiled(once_more, self.server.accesses[0], programs.OUT / "first-deploy", "deploy")
 
 
 def find_programs(wanted: list[str]) -> list[tuple[type[Peer], Path]]:

@@ -27,8 +27,11 @@ autostart=false
 autorestart=true
 """
 INDEX = """\
-[program:index]
-command=/usr/bin/python3 -m http.server --bind 127.0.0.1 --directory /srv/bench/index 8999
+server {
+    listen 127.0.0.1:8999;
+    root /srv/bench/index;
+    autoindex on;
+}
 """
 MAKE_INDEX = """
 python3 -m venv /srv/bench/downloader
@@ -41,8 +44,7 @@ for wheel in os.listdir("/srv/bench/wheels"):
     os.makedirs(place, exist_ok=True)
     os.rename(f"/srv/bench/wheels/{wheel}", f"{place}/{wheel}")
 PYTHON
-supervisorctl reread
-supervisorctl add index
+systemctl reload nginx
 printf '\\n[global]\\nindex-url = http://127.0.0.1:8999/\\n' >/etc/pip.conf
 printf '\\n[[index]]\\nurl = "http://127.0.0.1:8999/"\\ndefault = true\\n' >>/etc/uv/uv.toml
 ls /srv/bench/index | wc -l
@@ -122,7 +124,7 @@ class Server:
 
         Gives the number of distributions in it. From then on pip and uv know no other index.
         """
-        self.target.exec(["tee", "/etc/supervisor/conf.d/index.conf"], input=INDEX.encode())
+        self.target.exec(["tee", "/etc/nginx/conf.d/index.conf"], input=INDEX.encode())
         done = self.target.exec(["sh", "-euc", MAKE_INDEX], input=requirements.encode())
         return int(done.stdout.split()[-1])
 
