@@ -68,7 +68,6 @@ def first(kinds: list[tuple[type[Peer], Path]], server: Server, application: App
             peer.prepare()
             add(samples, f"{peer.name} first", deploy(peer, access, str(application.changes)))
             server.shell(f"supervisorctl stop all >/dev/null; rm -rf {peer.root}/env {peer.root}/envs")
-            server.shell("supervisorctl start index >/dev/null")
     return samples
 
 
