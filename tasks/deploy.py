@@ -10,7 +10,7 @@ from invoke.context import Context
 from .engine import configuration, hosts, local
 from .engine.errors import Error, HostError
 from .engine.hosts import Host
-from .engine.remote import releases
+from .engine.remote import environment
 from .engine.verb import verb
 from .push import Wanted, new_id, revision
 from .push import steps as push_steps
@@ -58,7 +58,7 @@ def _summary(where: list[Host], wanted: Wanted, seconds: float) -> None:
 
 def _give_up(host: Host, name: str, reason: str) -> None:
     with contextlib.suppress(HostError):  # the first failure is what is told
-        host.call(releases.give_up, host.settings.root, name, reason, host.settings.keep_releases)
+        host.call(environment.give_up, host.settings.root, name, reason, host.settings.keep_releases)
 
 
 def build(host: Host, wanted: Wanted, name: str) -> None:

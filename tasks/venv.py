@@ -25,7 +25,7 @@ def venv(c: Context) -> None:
 
 def _venv(host: Host) -> None:
     host.begin("venv")
-    host.run(steps(host))
+    host.run([*steps(host), Step(reference(environment.compiled))])
 
 
 def steps(host: Host) -> list[Step]:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.apps import Repository
-from tests.integration.support import sh
+from tests.integration.support import settle, sh
 from tests.project import Project
 from tests.target import Target
 
@@ -94,3 +94,22 @@ def test_a_python_that_is_not_there_is_said(shared_server: Target, tmp_path: Pat
     project.stage({"web1": shared_server}, python={"version": "3.99"})
     said = project.fab("-H", "prod", "push", "venv", status=1).stderr
     assert "there is no Python 3.99 on the host (there is: python3.11)" in said
+
+
+@pytest.mark.parametrize("verbs", [["push", "venv"], ["deploy"]], ids=" ".join)
+def test_an_environment_is_compiled_and_what_was_left_of_that_is_made_up_for(
+    verbs: list[str], shared_server: Target, tmp_path: Path
+) -> None:
+    project = Project(tmp_path / "project", "tinysite")
+    # A package of its own each time: an environment that another test made is compiled already.
+    packages = [f"iniconfig=={'2.1.0' if 'deploy' in verbs else '1.1.1'}"]
+    project.stage({"web1": shared_server}, python={"packages": packages})
+    project.fab("-H", "prod", *verbs)
+    settle(shared_server)
+    env = sh(shared_server, "readlink -f /srv/tinysite/next/env || readlink -f /srv/tinysite/env").split()[0]
+    compiled = f"find {env}/lib -user root -path '*/iniconfig/__pycache__/*.pyc' | wc -l"
+    assert int(sh(shared_server, compiled)) >= 1
+    sh(shared_server, f"find {env} -name '*.pyc' -delete; rm {env}/.compiled")
+    project.fab("-H", "prod", "push", "--ref", "one", "venv")
+    assert int(sh(shared_server, compiled)) >= 1
+    assert sh(shared_server, f"ls {env}/.compiled").strip()

@@ -16,7 +16,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypedDict
 
-from . import agent, lock, nginx, probe, process, releases, source
+from . import agent, environment, lock, nginx, probe, process, releases, source
 from .failure import Failed, describe
 
 PAUSE = 0.02
@@ -200,6 +200,7 @@ def _retire_others(plan: Plan, cut: bool) -> None:
     manager.stop(others, plan["stop"] + 5, cut)
     manager.settle(plan["app"])
     _kill_orphans(plan)
+    environment.compiled()
     releases.prune(plan["root"], plan["keep"])
     source.tidy(plan["root"])
 

@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 import tarfile
+import threading
 from typing import Any, TypedDict
 
 from . import agent, process, releases
@@ -18,6 +19,7 @@ from .failure import Failed
 UV_PLACES = ("/usr/local/bin/uv", "/usr/bin/uv", "/opt/fabrelease/uv/bin/uv")
 DETECTED = ("uv.lock", "pylock.toml", "requirements.txt", "pyproject.toml")
 MARK = ".fabrelease.json"  # written last: an environment without it is unfinished and made anew
+COMPILED = ".compiled"  # written once all of it is compiled
 INCLUDE = re.compile(r"(?:-r|--requirement|-c|--constraint)[ =]?\s*(\S+)")
 LOCAL = re.compile(r"(?:(?:-e|--editable)\b|\.{0,2}/|\.$|\.\[|file:)")
 
@@ -97,17 +99,55 @@ def receive_wheels(root: str, digest: str) -> None:
 def ensure(root: str, user: str, name: str, spec: Spec) -> dict[str, Any]:
     """Link a release's ``env`` to an environment that holds what *spec* and the release's files ask for.
 
+    Its compilation to byte code goes on when this returns: see compiled().
+
     :returns: ``name``, ``reused``, ``packages`` (a number), ``installer``, ``source`` (the file that was read).
     :raises Failed: nothing to build with, or the requirements cannot be installed.
     """
     release = releases.directory(root, name)
     made = _ensure(root, user, spec, f"{release}/public", name)
+    path = f"{root}/envs/{made['name']}"
+    if not os.path.exists(f"{path}/{COMPILED}"):
+        _start_compiling(path, find_python(spec["python"]))
     link, target = f"{release}/env", f"../../envs/{made['name']}"
     if not os.path.islink(link) or os.readlink(link) != target:
         releases.replace_link(link, target)
     wheels = [digest for digest in (spec["wheelhouse"], spec["wheel"]) if digest]
     releases.update(root, name, environment=made["name"], wheels=wheels)
     return made
+
+
+_compiling: threading.Thread | None = None
+
+
+def _start_compiling(path: str, python: str) -> None:
+    """Compile an environment beside what follows.
+
+    The interpreter is not the environment's own: that would run code of packages, as root.
+    """
+    global _compiling
+
+    def work() -> None:
+        with contextlib.suppress(OSError):  # no room: the next deploy goes on with it
+            done = process.run(["nice", python, "-I", "-S", "-m", "compileall", "-q", "-j", "0", f"{path}/lib"])
+            if done.status in (0, 1):  # 1: a package ships files that no Python 3 can compile
+                releases.write_atomically(f"{path}/{COMPILED}", b"")
+
+    _compiling = threading.Thread(target=work, daemon=True)
+    _compiling.start()
+
+
+def compiled() -> None:
+    """Wait until the environment is compiled: without that each process would compile what it imports."""
+    if _compiling is not None:
+        _compiling.join()
+
+
+def give_up(root: str, name: str, reason: str, keep: int) -> None:
+    """Leave an unfinished release alone; see releases.give_up."""
+    process.kill_all()
+    compiled()
+    releases.give_up(root, name, reason, keep)
 
 
 def _ensure(root: str, user: str, spec: Spec, public: str, name: str) -> dict[str, Any]:
@@ -260,6 +300,7 @@ class _Build:
             "--no-input",
             "install",
             "--quiet",
+            "--no-compile",
         ]
         if self.source and self.source.endswith(".toml"):
             if dependencies := self._dependencies():
@@ -302,7 +343,6 @@ class _Build:
     def _run(self, argv: list[str], hint: str = "") -> None:
         env = {
             "UV_PROJECT_ENVIRONMENT": self.path,
-            "UV_COMPILE_BYTECODE": "1",
             "UV_PYTHON_DOWNLOADS": "never",
             "UV_NO_PROGRESS": "1",
             "VIRTUAL_ENV": self.path,

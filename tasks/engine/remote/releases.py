@@ -349,7 +349,7 @@ def prune(root: str, keep: int) -> list[str]:
     bad = [name for name in ids(root) if name not in good]
     kept = {linked(root, "current"), linked(root, "next"), back(root), *good[-keep:], *bad[-1:]}
     removed = [name for name in ids(root) if name not in kept]
-    for name in removed:  # out of sight first: half a release is none
+    for name in removed:
         os.rename(directory(root, name), f"{root}/releases/.{name}")
     staying = [read(root, name) for name in ids(root)]
     _remove(f"{root}/envs", {str(release.get("environment")) for release in staying})
@@ -361,8 +361,11 @@ def prune(root: str, keep: int) -> list[str]:
 def _remove(folder: str, kept: set[str]) -> None:
     """Remove the directories in a folder that are not among those to keep."""
     for path in _entries(folder):
-        if os.path.basename(path) not in kept:
-            shutil.rmtree(path, ignore_errors=True)
+        name = os.path.basename(path)
+        if name not in kept:
+            hidden = f"{folder}/.{name.lstrip('.')}"  # out of sight first: nobody takes half of it for the whole
+            os.rename(path, hidden)
+            shutil.rmtree(hidden, ignore_errors=True)
 
 
 def _entries(path: str) -> list[str]:
