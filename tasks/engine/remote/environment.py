@@ -9,7 +9,6 @@ import json
 import os
 import re
 import shutil
-import tarfile
 import threading
 from typing import Any, TypedDict
 
@@ -82,6 +81,8 @@ def has_wheels(root: str, digest: str) -> bool:
 
 def receive_wheels(root: str, digest: str) -> None:
     """Unpack a tar archive of wheels, which comes as the call's data, into a directory named by its digest."""
+    import tarfile  # here: most deploys bring no wheels
+
     path, temporary = f"{root}/wheels/{digest}", releases.temporary(f"{root}/wheels/{digest}")
     os.makedirs(temporary)
     archive = f"{temporary}.tar"
