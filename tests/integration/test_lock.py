@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.project import FAB, Project
+from tests.project import FAB, SETTINGS, Project
 from tests.target import Target
 from tests.target.proxy import Proxy
 
@@ -54,9 +54,9 @@ def wait_until(is_so: Callable[[], bool], seconds: float) -> float:
     return time.monotonic() - began
 
 
-def is_free(server: Target) -> bool:
+def is_free(server: Target, lock: str = LOCK) -> bool:
     """Whether somebody could take the lock this moment."""
-    return server.exec(["python3", "-c", HOLD, LOCK], check=False).returncode == 0
+    return server.exec(["python3", "-c", HOLD, lock], check=False).returncode == 0
 
 
 def test_of_ten_deploys_at_the_same_moment_one_wins_and_nine_say_who_since_when_and_what_for(
@@ -128,6 +128,31 @@ def test_the_lock_is_free_soon_after_its_holder_is_gone(
             assert took < 5
     site.fab("-H", "prod", "deploy", "--ref", "two", "--force")
     assert site.status()["ok"]
+
+
+def test_the_lock_is_free_soon_where_a_release_that_still_starts_has_to_be_stopped(
+    shared_server: Target, tmp_path: Path
+) -> None:
+    project = Project(tmp_path / "project", "flasktodo")
+    env = {**SETTINGS["flasktodo"].get("env", {}), "SHOW_START_SECONDS": "120"}
+    project.stage({"web1": shared_server}, env=env, health={"timeout": 120})
+    project.fab("-H", "prod", "deploy", "--ref", "two")
+    live = starting(shared_server)
+    lock = "/run/fabrelease/flasktodo.lock"
+    with (
+        Proxy("127.0.0.1", shared_server.ssh_port) as proxy,
+        through(project, shared_server, proxy),
+        project.fab_running("-H", "prod", "deploy", "--ref", "slow-start") as holder,
+    ):
+        # gunicorn does not end a worker that imports the application before it has done so.
+        wait_until(lambda: starting(shared_server).count(b"flasktodo-2") == 2, 60)
+        drop_without_a_word(holder, proxy)
+        wait_until(lambda: is_free(shared_server, lock), FREE_AFTER)
+    assert starting(shared_server).split()[0] == live.split()[0]
+
+
+def starting(server: Target) -> bytes:
+    return server.exec(["supervisorctl", "status"], check=False).stdout
 
 
 @contextlib.contextmanager

@@ -101,7 +101,7 @@ def abandon(plan: Plan, reason: str) -> None:
     if releases.linked(plan["root"], "current") == plan["release"]:
         return
     with contextlib.suppress(Failed):
-        manager.stop([_web(plan)], plan["stop"])
+        manager.stop([_web(plan)], plan["stop"], at_once=True)  # it answers nobody who would have to be waited for
     with contextlib.suppress(Failed):
         manager.settle(plan["app"])
     releases.mark_bad(plan["root"], plan["release"], reason)
@@ -197,7 +197,7 @@ def _retire_others(plan: Plan, cut: bool) -> None:
     """
     manager = manager_of(plan)
     others = [program["name"] for program in manager.of_app(plan["app"]) if not _belongs(program["name"], plan)]
-    manager.stop(others, plan["stop"] + 5, cut)
+    manager.stop(others, plan["stop"] + 5, at_once=cut)
     manager.settle(plan["app"])
     _kill_orphans(plan)
     environment.compiled()

@@ -6,10 +6,13 @@ import contextlib
 import grp
 import os
 import pwd
+import select
 import socket
 import time
 from collections.abc import Iterator
 from typing import TypedDict
+
+from . import agent
 
 BODY_LINES = 5
 BODY_BYTES = 2000
@@ -80,6 +83,7 @@ def ask(address: str, user: str | None, question: Question, timeout: float) -> A
         for name, value in headers.items():
             connection.putheader(name, value)
         connection.endheaders()
+        _wait_for_answer(connection.sock, began + timeout)
         response = connection.getresponse()
         body = response.read(BODY_BYTES).decode(errors="replace").splitlines()[:BODY_LINES]
         return {"status": response.status, "error": "", "body": body, "seconds": time.monotonic() - began}
@@ -89,6 +93,16 @@ def ask(address: str, user: str | None, question: Question, timeout: float) -> A
         return _nothing(f"{getattr(error, 'strerror', None) or error or type(error).__name__}", began)
     finally:
         connection.close()
+
+
+def _wait_for_answer(sock: socket.socket, end: float) -> None:
+    """Wait for its first byte; not any longer when the deployer is gone, since nothing may hold the lock then.
+
+    :raises TimeoutError: it did not come.
+    """
+    while not select.select([sock], [], [], 0.2)[0]:
+        if agent.is_ending() or time.monotonic() > end:
+            raise TimeoutError
 
 
 def _nothing(error: str, began: float) -> Answer:
