@@ -102,6 +102,16 @@ def run(world: World, scenario: Scenario, point: str, fault: Fault) -> Outcome |
 
     After violations the world is not to be used any more.
     """
+    outcome = _run(world, scenario, point, fault)
+    if outcome is None and scenario.serves:
+        # Some points are passed at every other cutover only: after two more, this one is another than the last.
+        for _ in range(2):
+            world.deploy(next_revision(world))
+        outcome = _run(world, scenario, point, fault)
+    return outcome
+
+
+def _run(world: World, scenario: Scenario, point: str, fault: Fault) -> Outcome | None:
     began = time.monotonic()
     before, wanted = OTHER[next_revision(world)], next_revision(world)
     outcome = Outcome(scenario.name, point, fault.name)

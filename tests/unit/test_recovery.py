@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from fabrelease.tasks.engine.remote import releases
+from fabrelease.tasks.engine.remote import prepare, releases
+from fabrelease.tasks.engine.remote.failure import Failed
 
 ONE, TWO, THREE = "20260101T000000Z-1111111", "20260102T000000Z-2222222", "20260103T000000Z-3333333"
 
@@ -37,6 +38,7 @@ def test_names_that_a_rename_never_reached_go_and_no_others(root: str) -> None:
         releases.temporary(f"{root}/{name}")
         for name in (
             "current",
+            ".fabrelease",
             "shared/config.py",
             f"releases/{ONE}/release.json",
             f"releases/{ONE}/config/nginx.conf",
@@ -59,3 +61,14 @@ def test_an_event_after_a_line_that_was_cut_off_is_not_lost(root: str) -> None:
     releases.remember(root, TWO)
     releases.remember(root, THREE)
     assert [event["current"] for event in releases.history(root)] == [ONE, TWO, THREE]
+
+
+def test_a_root_that_a_setup_was_about_to_claim_is_claimed_by_the_next_and_nobody_elses(root: str) -> None:
+    mine = Path(root, "mine")
+    mine.mkdir()
+    Path(releases.temporary(f"{mine}/.fabrelease")).write_text("{")
+    assert prepare.claim("shop", str(mine)) == [f"directory {mine}"]
+    assert prepare.claim("shop", str(mine)) == []
+    for app, path in (("other", mine), ("shop", Path(root))):
+        with pytest.raises(Failed, match="nothing was touched"):
+            prepare.claim(app, str(path))

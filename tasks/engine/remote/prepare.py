@@ -145,7 +145,7 @@ def claim(app: str, root: str) -> list[str]:
             f"{root} belongs to the application {owner}; nothing was touched",
             "Choose another root in the settings.",
         )
-    if os.listdir(root):
+    if _is_in_use(root):
         raise Failed(
             f"{root} exists and was not made by fabrelease; nothing was touched",
             "Choose another root in the settings, or move it away by hand.",
@@ -160,6 +160,11 @@ def _owner(root: str) -> str | None:
     return None
 
 
+def _is_in_use(root: str) -> bool:
+    """Whether somebody has files there; a setup of ours may have died when it was about to claim it."""
+    return any(not name.endswith(releases.TEMPORARY) for name in os.listdir(root))
+
+
 def check_ready(app: str, root: str, user: str) -> None:
     """Whether setup was run here for this application.
 
@@ -168,7 +173,7 @@ def check_ready(app: str, root: str, user: str) -> None:
     hint = "Prepare the host first: fab setup"
     if _owner(root) != app:
         owner = _owner(root)
-        if owner is None and os.path.isdir(root) and os.listdir(root):
+        if owner is None and os.path.isdir(root) and _is_in_use(root):
             raise Failed(
                 f"{root} exists and was not made by fabrelease; nothing was touched",
                 "Choose another root in the settings.",

@@ -74,7 +74,7 @@ def clear_temporary(root: str, *beginnings: str) -> list[str]:
     :returns: their paths.
     """
     own = ("", "/shared", "/envs/*", "/wheels", "/releases/*", "/releases/*/config")
-    patterns = [f"{glob.escape(root)}{folder}/*{TEMPORARY}" for folder in own]
+    patterns = [f"{glob.escape(root)}{folder}/{name}{TEMPORARY}" for folder in own for name in ("*", ".*")]
     patterns += [f"{glob.escape(beginning)}.*{TEMPORARY}" for beginning in beginnings]
     found = [path for pattern in patterns for path in glob.glob(pattern)]
     for path in found:
