@@ -23,6 +23,7 @@ VARYING = re.compile(r"\d{8}T\d{6}Z-[A-Za-z0-9.]+|\b[0-9a-f]{16,}\b|\b\d{3,}(\.\
 _passed: set[str] = set()
 _wanted = ""
 _call = ""
+_is_finishing = False
 
 
 def install(agent: ModuleType) -> None:
@@ -33,6 +34,7 @@ def install(agent: ModuleType) -> None:
             _wanted = file.read()
     agent.run = _around_call(agent.run)  # type: ignore[attr-defined]
     agent.end = _without_stop(agent.end)  # type: ignore[attr-defined]
+    agent.afterwards = _finishing(agent.afterwards)  # type: ignore[attr-defined]
     from fabrelease.tasks.engine.remote import nginx, process, releases
     from fabrelease.tasks.managers import supervisor
 
@@ -76,14 +78,27 @@ def _around_action(function: Any, name: str) -> Any:
 
 
 def _without_stop(end: Any) -> Any:
-    """What an agent does when its deployer is gone is a reaction to a fault: no points are passed there."""
+    """What an agent does when its deployer is gone is a reaction to a fault: no points are passed there.
+
+    Unless the deployer has its answer and went away satisfied.
+    """
 
     @functools.wraps(end)
     def watched() -> None:
         global _wanted
-        if not os.path.exists(REACHED):
+        if not os.path.exists(REACHED) and not _is_finishing:
             _wanted = ""
         end()
+
+    return watched
+
+
+def _finishing(afterwards: Any) -> Any:
+    @functools.wraps(afterwards)
+    def watched(duty: Any) -> None:
+        global _is_finishing
+        _is_finishing = True
+        afterwards(duty)
 
     return watched
 

@@ -99,12 +99,13 @@ class World:
         self.sh(f"rm -f {names}")
 
     def wait_for_point(self, fab: subprocess.Popen[str], seconds: float = 90) -> bool:
-        """Whether fab came to its point; it may end before."""
+        """Whether fab came to its point, or what it left to be done on the server; both may end before."""
         end = time.monotonic() + seconds
         while time.monotonic() < end:
+            is_over = fab.poll() is not None and self.is_idle()
             if self.sh(IS_REACHED):
                 return True
-            if fab.poll() is not None:
+            if is_over:
                 return False
         raise TimeoutError("fab neither came to its point nor to its end")
 
