@@ -54,4 +54,4 @@ def _ensure_python(host: Host) -> None:
 
 def _logrotate(host: Host) -> files.File:
     text = configuration.render_alone(host, "logrotate.conf.j2")
-    return files.entry(f"/etc/logrotate.d/fabrelease-{host.settings.app}", text)
+    return files.entry(prepare.rotation(host.settings.app), text)

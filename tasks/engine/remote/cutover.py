@@ -16,7 +16,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypedDict
 
-from . import agent, environment, lock, nginx, probe, process, releases, source
+from . import agent, environment, lock, nginx, prepare, probe, process, releases, source
 from .failure import Failed, describe
 
 PAUSE = 0.02
@@ -226,6 +226,7 @@ def clear(plan: Plan) -> list[str]:
     cleared += [f"killed left-over process {pid}" for pid in _kill_orphans(plan)]
     folders = [manager.folder(), *(os.path.dirname(path) for path in nginx.place(plan["app"]) if path)]
     own = [f"{folder}/{plan['app']}" for folder in folders]  # another application may be in the middle of its own
+    own.append(prepare.rotation(plan["app"]))
     cleared += [f"removed {path}" for path in releases.clear_temporary(root, *own)]
     cleared += [f"removed the unfinished release {name}" for name in releases.clear_unfinished(root)]
     cleared += _bring_up(_plan_of(plan, current)) if current else []

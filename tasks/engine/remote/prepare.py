@@ -139,6 +139,7 @@ def claim(app: str, root: str) -> list[str]:
         raise Failed(f"{root} is not a directory; nothing was touched", "Choose another root in the settings.")
     owner = _owner(root)
     if owner == app:
+        releases.clear_temporary(root, rotation(app))  # an earlier setup may have died
         return []
     if owner is not None:
         raise Failed(
@@ -152,6 +153,11 @@ def claim(app: str, root: str) -> list[str]:
         )
     releases.write_atomically(f"{root}/{MARK}", json.dumps({"app": app}).encode() + b"\n")
     return [f"directory {root}"]
+
+
+def rotation(app: str) -> str:
+    """The file that tells logrotate of an application's logs."""
+    return f"/etc/logrotate.d/fabrelease-{app}"
 
 
 def _owner(root: str) -> str | None:
