@@ -135,7 +135,8 @@ def test_the_lock_is_free_soon_where_a_release_that_still_starts_has_to_be_stopp
 ) -> None:
     project = Project(tmp_path / "project", "flasktodo")
     env = {**SETTINGS["flasktodo"].get("env", {}), "SHOW_START_SECONDS": "120"}
-    project.stage({"web1": shared_server}, env=env, health={"timeout": 120})
+    site = {"domains": ["todo.example.net"]}
+    project.stage({"web1": shared_server}, env=env, health={"timeout": 120}, site=site)
     project.fab("-H", "prod", "deploy", "--ref", "two")
     live = starting(shared_server)
     lock = "/run/fabrelease/flasktodo.lock"
