@@ -22,7 +22,6 @@ supervisorctl update >/dev/null || true
 systemctl reload-or-restart nginx
 userdel tinysite 2>/dev/null || true
 systemctl disable --quiet nginx 2>/dev/null
-dpkg --purge logrotate >/dev/null
 """
 
 
@@ -46,18 +45,20 @@ class Scenario:
     """A command to break.
 
     :ivar command: fab's arguments, made from the revision to deploy.
-    :ivar prepare: brings the server to where the command has everything to do.
+    :ivar prepare: brings the server to where the command comes to a point; all of them, where none is given.
     """
 
     name: str
     command: Callable[[str], list[str]]
-    prepare: Callable[[World], object] = lambda world: None
+    prepare: Callable[[World, str], object] = lambda world, point: None
     serves: bool = True
 
 
-def undo_setup(world: World) -> None:
-    """Take away what setup made, apart from large packages."""
+def undo_setup(world: World, point: str) -> None:
+    """Take away what setup made, apart from large packages; a small one where packages are what is broken."""
     world.sh(UNDO_SETUP)
+    if not point or "packages" in point:
+        world.sh("dpkg --purge logrotate >/dev/null")
 
 
 SCENARIOS = [
@@ -83,7 +84,7 @@ def points_of(world: World, scenario: Scenario) -> list[str]:
     """Every point that the command passes, in order, from a run that is not disturbed."""
     revision = next_revision(world)
     world.stage(revision)
-    scenario.prepare(world)
+    scenario.prepare(world, "")
     with world.stopped_at("", *scenario.command(revision)) as fab:
         said, _ = fab.communicate(timeout=300)
     if fab.returncode:
@@ -116,7 +117,7 @@ def _run(world: World, scenario: Scenario, point: str, fault: Fault) -> Outcome 
     before, wanted = OTHER[next_revision(world)], next_revision(world)
     outcome = Outcome(scenario.name, point, fault.name)
     world.stage(wanted)
-    scenario.prepare(world)
+    scenario.prepare(world, point)
     try:
         with world.stopped_at(point, *scenario.command(wanted)) as fab:
             if not world.wait_for_point(fab):
