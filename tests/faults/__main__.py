@@ -32,7 +32,8 @@ the site must answer with the old or the new release, with code, static file, th
 nginx's of one release, no request may have failed or got a mixture (where the machine, supervisord or nginx itself
 was killed, requests may fail for a moment), and `fab status` must tell what is there. Then the next `fab deploy`
 must succeed without any other command and leave nothing else behind: no process, socket, program, link, directory
-or lock. A cell tells which release was live after the fault, and at how many points.
+or lock. A cell tells which release was live after the fault, and at how many points. Nothing is live while setup runs:
+there "mended" says that the next setup and deploy put everything right, and the setup after them found nothing to do.
 
 Run it again: `tox -e faults` (hours), or a part: `tox -e faults -- --scenario deploy --fault "nginx killed"`, or
 `--sample 20`; `--log FILE` lets a later run go on where one was ended. To break a server of your own that nobody needs
@@ -50,7 +51,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as directory:
         campaign = Campaign(Path(directory), options)
         campaign.run(random.Random(seed), options.sample)
-    write(campaign.outcomes, options.output)
+    write(campaign.outcomes, campaign.points, options.output)
     broken = [outcome for outcome in campaign.outcomes if outcome.violations]
     print(f"{len(campaign.outcomes)} runs, {len(broken)} with violations", flush=True)
     return 1 if broken or not campaign.outcomes else 0
@@ -86,6 +87,7 @@ class Campaign:
         self.faults = [f for f in named(FAULTS, options.fault) if f.anywhere or not self.own]
         self.servers = 1 if self.own else options.servers
         self.outcomes = read_log(options.log)
+        self.points: list[tuple[str, str]] = []  # scenario and point, in the order in which they are passed
         self._lock = threading.Lock()
         self._worlds = 0
 
@@ -115,6 +117,7 @@ class Campaign:
             finally:
                 world.close()
             print(f"{scenario.name}: {len(points)} points", flush=True)
+            self.points += [(scenario.name, point) for point in points]
             found += [(scenario.name, point, fault.name) for fault in self.faults for point in points]
         return found
 
@@ -189,8 +192,13 @@ def read_log(path: Path | None) -> list[Outcome]:
     return [outcome for outcome in outcomes if not outcome.violations]
 
 
-def write(outcomes: list[Outcome], path: Path) -> None:
-    """The table: a row for each step and before, during or after it, a column for each fault."""
+def write(outcomes: list[Outcome], order: list[tuple[str, str]], path: Path) -> None:
+    """The table: a row for each step and before, during or after it, a column for each fault.
+
+    :param order: scenarios and points; those that are not in it come last.
+    """
+    places = {one: place for place, one in enumerate(order)}
+    outcomes = sorted(outcomes, key=lambda one: places.get((one.scenario, one.point), len(places)))
     text = [HEAD]
     names = [fault.name for fault in FAULTS]
     for scenario in SCENARIOS:
