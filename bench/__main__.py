@@ -141,7 +141,7 @@ class Bench:
         self.series[f"first, {count} packages"] = samples
         self.figures.append(report.against_peers(f"first deploy, {count} packages", samples, "first", 0.5))
         once_more = Ours(self.server, application, self.ours.programs, "-first-profiled")
-        self.server.shell("rm -rf /home/deploy/.cache")
+        self.server.forget_cache(once_more.program)
         once_more.prepare()
         measure.profiled(once_more, self.server.accesses[0], programs.OUT / "first-deploy", "deploy")
 

@@ -63,11 +63,11 @@ def first(kinds: list[tuple[type[Peer], Path]], server: Server, application: App
     for run in range(runs):
         say(f"first deploys, run {run + 1} of {runs}")
         for kind, programs in kinds:
-            server.shell("rm -rf /home/deploy/.cache")
             peer = kind(server, application, programs, f"-first{run}")
+            server.forget_cache(peer.program)
             peer.prepare()
             add(samples, f"{peer.name} first", deploy(peer, access, str(application.changes)))
-            server.shell(f"supervisorctl stop all >/dev/null; rm -rf {peer.root}/env {peer.root}/envs")
+            server.shell("supervisorctl stop all >/dev/null")
     return samples
 
 
