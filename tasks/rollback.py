@@ -15,8 +15,7 @@ from .switch import cut_over
 def rollback(c: Context, to: str | None = None) -> None:
     """Main: go back to the good release before, by the same cutover; twice goes back two."""
     where = hosts.of(c)
-    for host in where:
-        host.begin("rollback")
+    hosts.each(where, lambda host: host.begin("rollback"), "looking")
     plans = hosts.each(where, lambda host: _plan(host, to), "looking for the way back")
     cut_over(where, dict(zip((host.name for host in where), plans, strict=True)), what="rollback")
 

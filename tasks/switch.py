@@ -20,8 +20,7 @@ from .engine.verb import verb
 def switch(c: Context) -> None:
     """Step 6: start the next release beside the old, prove it healthy, switch, drain and stop the old."""
     where = hosts.of(c)
-    for host in where:
-        host.begin("switch")
+    each(where, lambda host: host.begin("switch"), "looking")
     if all(host.live and not host.next for host in where):
         for host in where:
             host.say("switch", f"nothing to do: {host.live['id']} is live, and there is no next release", "green")
@@ -76,13 +75,14 @@ def _plan(host: Host) -> cutover.Plan:
 
 
 Phase = Callable[[Host, cutover.Plan], Step]
+Undo = Callable[[cutover.Plan, str], None]
 
 
 def _all_or_none(
     where: list[Host],
     plans: dict[str, cutover.Plan],
     phase: Phase,
-    undo: Callable[[cutover.Plan, str], None],
+    undo: Undo,
     what: str,
 ) -> None:
     """Do a phase everywhere; where one host fails, undo it on the others."""
@@ -95,11 +95,17 @@ def _all_or_none(
     try:
         each(where, run, what)
     except Error as error:
-        for host in done:
-            with contextlib.suppress(HostError):
-                host.call(undo, plans[host.name], f"another host failed: {str(error).splitlines()[0]}")
-                host.say("switch", "undone, the old release is live: another host failed", "yellow")
+        reason = f"another host failed: {str(error).splitlines()[0]}"
+        if done:
+            each(done, lambda host: _undo(host, plans[host.name], undo, reason), "undoing")
         raise
+
+
+def _undo(host: Host, plan: cutover.Plan, undo: Undo, reason: str) -> None:
+    with contextlib.suppress(HostError):  # the first failure is what is told
+        host.call(undo, plan, reason)
+        live = f"{host.live['id']} is live" if host.live else "nothing is live, as before"
+        host.say("switch", f"undone, {live}: another host failed", "yellow")
 
 
 def _start(host: Host, plan: cutover.Plan) -> Step:

@@ -51,6 +51,16 @@ def ship(c):
 """
 
 
+TEAPOT = """\
+{% extends "fabrelease/nginx/site.conf.j2" %}
+{% block application %}
+    location / {
+        return 418;
+    }
+{% endblock %}
+"""
+
+
 @pytest.fixture(scope="module")
 def site(shared_server: Target, tmp_path_factory: pytest.TempPathFactory) -> Project:
     """A project whose revision one is live on the shared server."""
@@ -197,3 +207,21 @@ def test_on_two_hosts_a_deploy_is_all_or_none(site: Project, shared_server: Targ
     # One host of the stage, by its own name.
     site.fab("-H", "web2", "deploy", "--ref", "two")
     assert (revision(shared_server), revision(server)) == ("one", "two")
+
+
+def test_where_the_site_of_one_host_answers_wrongly_the_other_is_switched_back(
+    site: Project, shared_server: Target, server: Target
+) -> None:
+    site.stage({"web1": shared_server, "web2": server}, "both")
+    site.fab("-H", "both", "deploy", "--ref", "one", "--force")
+    live = current(shared_server, ROOT)
+    own = site.path / "templates/web2/nginx/site.conf.j2"
+    own.parent.mkdir(parents=True)
+    own.write_text(TEAPOT)
+    with unharmed(shared_server), unharmed(server):
+        said = site.fab("-H", "both", "deploy", "--ref", "two", status=1).stderr
+    shutil.rmtree(site.path / "templates")
+    assert "web2: the site does not answer through nginx: GET / answered 418, not 200" in said
+    assert f"Switched back: {live} is live." in said
+    line = next(line for line in said.splitlines() if "undone" in line)
+    assert line.split() == ["web1", "switch", *f"undone, {live} is live: another host failed".split()]
