@@ -60,27 +60,15 @@ SETTINGS: dict[str, dict[str, Any]] = {
 FABFILE = "from fabrelease.tasks import ns\n"
 
 
-class Project:
-    """A directory with a fabfile, stage files and, in app/, an application's repository.
+class Directory:
+    """A directory that fab is run in.
 
-    :param directory: where; it is made.
-    :param app: which of the applications under tests/apps.
+    :param path: where; it is made.
     """
 
-    def __init__(self, directory: Path, app: str = "djangosite") -> None:
-        self.path = directory
-        self.app = app
+    def __init__(self, path: Path) -> None:
+        self.path = path
         self.path.mkdir(parents=True, exist_ok=True)
-        (self.path / "hosts").mkdir()
-        (self.path / "fabfile.py").write_text(FABFILE)
-        (self.path / "prod.env").write_text("SECRET_KEY=only-for-tests-0123456789\n")
-        self.repository: Repository = make_repository(app, self.path / "app")
-
-    def stage(self, servers: Mapping[str, Server], name: str = "prod", **changes: Any) -> None:
-        """Write hosts/<name>.yml: the application's usual settings, merged with *changes* (None removes a key)."""
-        settings = merge(copy.deepcopy(SETTINGS[self.app]), changes)
-        settings["hosts"] = {host: self.entry(server) for host, server in servers.items()}
-        (self.path / f"hosts/{name}.yml").write_text(yaml.safe_dump(settings, allow_unicode=True))
 
     def entry(self, server: Server, user: str = "") -> dict[str, Any]:
         """The entry of a server under ``hosts:``."""
@@ -134,6 +122,28 @@ class Project:
         """What ``fab status --json`` says of the first host, whether all is well or not."""
         done = self.fab("-H", host, "status", "--json", status=None)
         return dict(json.loads(done.stdout)["hosts"][0])
+
+
+class Project(Directory):
+    """A directory with a fabfile, stage files and, in app/, an application's repository.
+
+    :param directory: where; it is made.
+    :param app: which of the applications under tests/apps.
+    """
+
+    def __init__(self, directory: Path, app: str = "djangosite") -> None:
+        super().__init__(directory)
+        self.app = app
+        (self.path / "hosts").mkdir()
+        (self.path / "fabfile.py").write_text(FABFILE)
+        (self.path / "prod.env").write_text("SECRET_KEY=only-for-tests-0123456789\n")
+        self.repository: Repository = make_repository(app, self.path / "app")
+
+    def stage(self, servers: Mapping[str, Server], name: str = "prod", **changes: Any) -> None:
+        """Write hosts/<name>.yml: the application's usual settings, merged with *changes* (None removes a key)."""
+        settings = merge(copy.deepcopy(SETTINGS[self.app]), changes)
+        settings["hosts"] = {host: self.entry(server) for host, server in servers.items()}
+        (self.path / f"hosts/{name}.yml").write_text(yaml.safe_dump(settings, allow_unicode=True))
 
 
 FAB = [sys.executable, "-m", "fabric"]

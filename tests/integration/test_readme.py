@@ -1,0 +1,114 @@
+"""The README's way from a project to a live site, walked as it is written; what it shows is what is printed."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import yaml
+
+from tests.apps import git_environment
+from tests.integration.support import ask
+from tests.project import Directory
+from tests.target import Target
+
+README = (Path(__file__).parents[2] / "README.md").read_text()
+WALK = README.split("### 4. ", 1)[1].split("\n## ", 1)[0]
+VIEW = """\
+from django.http import HttpResponse
+
+
+def greet(request):
+    return HttpResponse("{greeting}")
+"""
+URLS = """
+from . import views
+urlpatterns += [path("", views.greet)]
+"""
+
+
+def block(language: str, beginning: str) -> str:
+    """The one block of the README that begins so."""
+    (found,) = re.findall(rf"```{language}\n({re.escape(beginning)}.*?)```", README, re.DOTALL)
+    return str(found)
+
+
+def commands() -> Iterator[tuple[list[str], list[str]]]:
+    """Each command that the walk shows, with the lines it shows of what that prints."""
+    words: list[str] = []
+    shown: list[str] = []
+    for line in re.findall(r"^    (.*)", WALK, re.MULTILINE):
+        if line.startswith("$ fab "):
+            if words:
+                yield words, shown
+            words, shown = line.split()[2:], []
+        else:
+            shown.append(line)
+    yield words, shown
+
+
+def anyhow(line: str) -> str:
+    """A line without what is another each time: ids, revisions, people, numbers and the width of columns."""
+    line = re.sub(r"\S+@\S+", "WHO", line)
+    line = re.sub(r"\d{8}T\d{6}Z-[0-9a-f]{7}", "RELEASE", line)
+    line = re.sub(r"\b[0-9a-f]{7}\b", "REVISION", line)
+    line = re.sub(r"\d+(\.\d+)?( bytes| kB)?", "N", line)
+    return " ".join(line.split())
+
+
+def first_missing(shown: list[str], printed: list[str]) -> str | None:
+    """The first line that is shown and was not printed after the one before it; at a … some are left out."""
+    rest = iter([anyhow(line) for line in printed])
+    return next((line for line in shown if line != "…" and anyhow(line) not in rest), None)
+
+
+def commit(project: Directory, subject: str) -> None:
+    for argv in (["add", "--all"], ["commit", "--quiet", "--message", subject]):
+        subprocess.run(["git", *argv], cwd=project.path, env=git_environment(), check=True)
+
+
+def make_project(directory: Path, server: Target) -> Directory:
+    """What `django-admin startproject` makes, with what the README says to put into it."""
+    project = Directory(directory)
+    for argv in (
+        ["uv", "tool", "run", "--quiet", "--from", "django", "django-admin", "startproject", "mysite", "."],
+        ["git", "init", "--quiet", "--initial-branch=main"],
+    ):
+        subprocess.run(argv, cwd=directory, env=git_environment(), check=True)
+    greet(project, "Hello")
+    for name, more in (("urls", URLS), ("settings", block("python", "import os\n"))):
+        with (directory / f"mysite/{name}.py").open("a") as file:
+            file.write(more)
+    stage = yaml.safe_load(block("yaml", "app: mysite"))
+    stage["hosts"]["web1"] = project.entry(server)
+    (directory / "hosts").mkdir()
+    (directory / "hosts/prod.yml").write_text(yaml.safe_dump(stage))
+    (directory / "fabfile.py").write_text("from fabrelease.tasks import ns\n")
+    (directory / "prod.env").write_text("SECRET_KEY=only-for-tests-0123456789\n")
+    (directory / ".gitignore").write_text("prod.env\n__pycache__/\n")
+    (directory / "requirements.txt").write_text("django\n")
+    commit(project, "Read settings from the environment")
+    return project
+
+
+def greet(project: Directory, greeting: str) -> None:
+    (project.path / "mysite/views.py").write_text(VIEW.format(greeting=greeting))
+
+
+def test_the_way_of_the_readme_leads_to_a_live_site(bare_server: Target, tmp_path: Path) -> None:
+    project = make_project(tmp_path / "mysite", bare_server)
+    deploys, greetings = 0, []
+    for words, shown in commands():
+        if words[-1] == "deploy":
+            deploys += 1
+            if deploys == 2:
+                greet(project, "Hello, world")
+                commit(project, "Greet the world")
+        done = project.fab(*words)
+        printed = [*done.stderr.splitlines(), *done.stdout.splitlines()]
+        assert first_missing(shown, printed) is None, "\n".join(printed)
+        greetings.append(ask(bare_server, host="www.example.net").body)
+    assert all("Welcome to nginx!" in page for page in greetings[:2])
+    assert greetings[2:] == ["Hello", "Hello, world", "Hello, world", "Hello, world", "Hello"]
