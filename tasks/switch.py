@@ -55,12 +55,13 @@ def cut_over(where: list[Host], plans: dict[str, cutover.Plan], what: str) -> No
         host, plan = where[0], plans[where[0].name]
         each(
             where,
-            lambda host: host.run([_start(host, plan), _switch(host, plan), _finish(host, plan, facts)]),
+            lambda host: host.run([_start(host, plan), _switch(host, plan, False), _finish(host, plan, facts)]),
             "switching",
         )
     else:
         _all_or_none(where, plans, _start, cutover.abandon, "starting beside the old release")
         _all_or_none(where, plans, _switch, cutover.back, "switching")
+        _all_or_none(where, plans, _stay, cutover.back, "asking whether all have switched")
         each(where, lambda host: host.run([_finish(host, plans[host.name], facts)]), "letting the old release finish")
     for host in where:
         host.forget()
@@ -117,12 +118,16 @@ def _start(host: Host, plan: cutover.Plan) -> Step:
     return Step(reference(cutover.start, plan), tell)
 
 
-def _switch(host: Host, plan: cutover.Plan) -> Step:
+def _switch(host: Host, plan: cutover.Plan, among_others: bool = True) -> Step:
     def tell(done: cutover.Switched) -> None:
         answer = f"the site answers {done['answer']} in {done['seconds'] * 1000:.0f} ms"
         host.say("switch", f"{plan['release']} is live: {answer}", "green")
 
-    return Step(reference(cutover.switch, plan), tell)
+    return Step(reference(cutover.switch, plan, among_others), tell)
+
+
+def _stay(host: Host, plan: cutover.Plan) -> Step:
+    return Step(reference(cutover.stay, plan))
 
 
 def _finish(host: Host, plan: cutover.Plan, facts: dict[str, str]) -> Step:

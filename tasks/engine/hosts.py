@@ -46,10 +46,14 @@ class Host:
 
     @property
     def session(self) -> Session:
-        """The session, started when it is first needed and again when it was lost."""
-        if self._session is None or not self.is_open:
+        """The session, started when it is first needed.
+
+        :raises HostError: it was lost, and with it the lock, so that a command must not go on in another.
+        """
+        if self._session is not None and not self.is_open:
+            raise self._session.lost()
+        if self._session is None:
             open_connection(self.connection, self.settings)
-            self._entry = None
             self._session = Session(self.name, self.connection, lambda line: terminal.output(self.name, line))
         return self._session
 
@@ -217,6 +221,8 @@ def _host(c: Context, settings: Settings, connection: Connection | None = None) 
     """The host of these settings, on the connection it has already or else on this one."""
     key = (settings.project, settings.stage, settings.host.name)
     host = _hosts.get(key)
+    if host is not None and not host.is_open:
+        host.close()  # one that was lost does not come back: this command has a session and a lock of its own
     if host is None or (connection is not None and not host.is_open):
         host = _hosts[key] = Host(settings, connection or _connection(c, settings))
     host.settings = settings

@@ -120,6 +120,15 @@ class Session:
         self._closed.set()
         self._channel.close()
 
+    def lost(self) -> HostError:
+        """Give the session up for lost; what to tell the person."""
+        self._closed.set()
+        return HostError(
+            self.name,
+            "the connection was lost while a step ran; the host ends the step and drops the lock by itself",
+            "See what is live: fab status; then run the command again: it clears away what was left.",
+        )
+
     @property
     def is_open(self) -> bool:
         """Whether calls can be made."""
@@ -181,16 +190,16 @@ class Session:
                 for start in range(0, len(data), PIECE):
                     self._channel.sendall(data[start : start + PIECE])
         except (OSError, paramiko.SSHException) as error:
-            raise self._lost() from error
+            raise self.lost() from error
 
     def _answer(self) -> Any:
         while True:
             try:
                 frame = wire.read_by(functools.partial(_receive, self._channel))
             except (OSError, paramiko.SSHException) as error:
-                raise self._lost() from error
+                raise self.lost() from error
             if frame is None:
-                raise self._lost()
+                raise self.lost()
             kind, body = frame
             if kind == wire.RESULT:
                 return json.loads(body)
@@ -205,14 +214,6 @@ class Session:
                     "this is a fault in fabrelease, nothing you did:\n" + json.loads(body)["traceback"],
                     "Please report it with the lines above.",
                 )
-
-    def _lost(self) -> HostError:
-        self._closed.set()
-        return HostError(
-            self.name,
-            "the connection was lost while a step ran; the host ends the step and drops the lock by itself",
-            "See what is live: fab status; then run the command again: it clears away what was left.",
-        )
 
     def _beat(self) -> None:
         while not self._closed.wait(wire.HEARTBEAT_SECONDS):

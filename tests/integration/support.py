@@ -10,7 +10,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from tests.project import Project
 from tests.target import Target
+from tests.target.proxy import Proxy
 
 DOMAIN = "demo.example.net"
 T = TypeVar("T")
@@ -156,3 +158,16 @@ def running(server: Target, *argv: str) -> Iterator[None]:
         yield
     finally:
         server.exec(["systemctl", "stop", unit], check=False)
+
+
+@contextmanager
+def through(project: Project, server: Target, proxy: Proxy) -> Iterator[None]:
+    """Let the project's stage reach its server through a proxy."""
+    path = project.path / "hosts/prod.yml"
+    before, known = path.read_text(), server.known_hosts.read_text()
+    path.write_text(before.replace(f"port: {server.ssh_port}", f"port: {proxy.port}"))
+    server.known_hosts.write_text(known + known.replace(f":{server.ssh_port} ", f":{proxy.port} "))
+    try:
+        yield
+    finally:
+        path.write_text(before)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.integration.support import through
 from tests.project import FAB, SETTINGS, Project
 from tests.target import Target
 from tests.target.proxy import Proxy
@@ -154,19 +155,6 @@ def test_the_lock_is_free_soon_where_a_release_that_still_starts_has_to_be_stopp
 
 def starting(server: Target) -> bytes:
     return server.exec(["supervisorctl", "status"], check=False).stdout
-
-
-@contextlib.contextmanager
-def through(project: Project, server: Target, proxy: Proxy) -> Iterator[None]:
-    """Let the project's stage reach its server through a proxy."""
-    path = project.path / "hosts/prod.yml"
-    before, known = path.read_text(), server.known_hosts.read_text()
-    path.write_text(before.replace(f"port: {server.ssh_port}", f"port: {proxy.port}"))
-    server.known_hosts.write_text(known + known.replace(f":{server.ssh_port} ", f":{proxy.port} "))
-    try:
-        yield
-    finally:
-        path.write_text(before)
 
 
 def test_somebody_who_looks_at_the_lock_does_not_stop_a_deploy(site: Project, shared_server: Target) -> None:

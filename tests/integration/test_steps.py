@@ -1,4 +1,4 @@
-"""Each step alone, in one line, in somebody's own fabfile, and on two hosts side by side."""
+"""Each step alone, in one line, and in somebody's own fabfile."""
 
 from __future__ import annotations
 
@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
-from tests.integration.support import current, revision, settle, sh, tree, unharmed
+from tests.integration.support import revision, settle, sh, tree, unharmed
 from tests.project import Project
 from tests.target import Target
 
@@ -48,16 +47,6 @@ def ship(c):
     push(connection, ref="one")
     print("shipping to", connection.run("hostname", hide=True).stdout.strip())
     venv(connection); gunicorn(connection); supervisor(connection); nginx(connection); switch(connection)
-"""
-
-
-TEAPOT = """\
-{% extends "fabrelease/nginx/site.conf.j2" %}
-{% block application %}
-    location / {
-        return 418;
-    }
-{% endblock %}
 """
 
 
@@ -181,47 +170,3 @@ def test_the_wheel_brings_templates_and_no_package_called_tasks(installed: Path)
     assert len(wanted) > 40
     assert {str(path.relative_to(REPOSITORY)) for path in wanted} <= set(there)
     assert {"tasks/py.typed", "hosts/example.yml", "hosts/schema.json"} <= set(there)
-
-
-def test_on_two_hosts_a_deploy_is_all_or_none(site: Project, shared_server: Target, server: Target) -> None:
-    servers = {"web1": shared_server, "web2": server}
-    site.stage(servers, "both")
-    site.fab("-H", "both", "deploy", "--ref", "one", "--force")
-    # A release has the same id on every host of a deploy.
-    assert current(shared_server, ROOT) == current(server, ROOT)
-    assert (revision(shared_server), revision(server)) == ("one", "one")
-    path = site.path / "hosts/both.yml"
-    whole = path.read_text()
-    settings = yaml.safe_load(whole)
-    settings["hosts"]["web2"]["health"] = {"status": 418, "timeout": 3}
-    path.write_text(yaml.safe_dump(settings))
-    with unharmed(shared_server), unharmed(server):
-        done = site.fab("-H", "both", "deploy", "--ref", "two", status=1)
-    assert "web2: the new release did not become healthy within 3 seconds" in done.stderr
-    assert "GET / answered 200, not 418" in done.stderr
-    path.write_text(whole)
-    site.fab("-H", "both", "deploy", "--ref", "two")
-    assert (revision(shared_server), revision(server)) == ("two", "two")
-    site.fab("-H", "both", "rollback")
-    assert (revision(shared_server), revision(server)) == ("one", "one")
-    # One host of the stage, by its own name.
-    site.fab("-H", "web2", "deploy", "--ref", "two")
-    assert (revision(shared_server), revision(server)) == ("one", "two")
-
-
-def test_where_the_site_of_one_host_answers_wrongly_the_other_is_switched_back(
-    site: Project, shared_server: Target, server: Target
-) -> None:
-    site.stage({"web1": shared_server, "web2": server}, "both")
-    site.fab("-H", "both", "deploy", "--ref", "one", "--force")
-    live = current(shared_server, ROOT)
-    own = site.path / "templates/web2/nginx/site.conf.j2"
-    own.parent.mkdir(parents=True)
-    own.write_text(TEAPOT)
-    with unharmed(shared_server), unharmed(server):
-        said = site.fab("-H", "both", "deploy", "--ref", "two", status=1).stderr
-    shutil.rmtree(site.path / "templates")
-    assert "web2: the site does not answer through nginx: GET / answered 418, not 200" in said
-    assert f"Switched back: {live} is live." in said
-    line = next(line for line in said.splitlines() if "undone" in line)
-    assert line.split() == ["web1", "switch", *f"undone, {live} is live: another host failed".split()]

@@ -1,7 +1,9 @@
 """The cutover: the new release beside the old, probed, switched to by one rename, the old one drained.
 
 Each function is one phase, so that several hosts can wait for each other between two of them:
-start, switch, finish; abandon and back are the ways out. Nothing is kept in memory from one to the next.
+start, switch, stay, finish; abandon and back are the ways out. Nothing is kept in memory from one to the next.
+Among several hosts it is a two-phase commit that presumes abort (Mohan, Lindsay, Obermarck 1986): who has not heard
+that all have switched goes back.
 """
 
 from __future__ import annotations
@@ -110,9 +112,10 @@ def abandon(plan: Plan, reason: str) -> None:
 
 
 @agent.uninterrupted()
-def switch(plan: Plan) -> Switched:
+def switch(plan: Plan, among_others: bool) -> Switched:
     """Point ``current`` at the new release, with its background processes, and ask it through nginx.
 
+    :param among_others: other hosts switch, too; go back where the deployer dies before it says stay().
     :raises Failed: the site does not answer rightly, and everything was switched back.
     """
     old = releases.linked(plan["root"], "current")
@@ -124,8 +127,16 @@ def switch(plan: Plan) -> Switched:
         back(plan, str(error))
         hint = error.hint if isinstance(error, Failed) else ""
         raise Failed(f"{describe(error)}\n  {_went_back(old)}", hint) from error
-    agent.if_abandoned(lambda: finish(plan, {"what": f"deploy, finished alone: {GONE}"}))
+    if among_others:
+        agent.if_abandoned(lambda: back(plan, GONE))
+    else:
+        stay(plan)
     return {"old": old, "answer": plan["ask_site"]["status"], "seconds": answer["seconds"]}
+
+
+def stay(plan: Plan) -> None:
+    """Every host has switched: from here on there is no way back, and whoever is left alone finishes alone."""
+    agent.if_abandoned(lambda: finish(plan, {"what": f"deploy, finished alone: {GONE}"}))
 
 
 def _switch(plan: Plan, old: str | None) -> None:
