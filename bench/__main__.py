@@ -183,7 +183,7 @@ def main(argv: list[str]) -> int:
         for part in PARTS:
             if part in options.only:
                 getattr(bench, part)()
-                # After each part: whatever ends a run of half an hour, what was measured is there.
+                # After each part: whatever ends a long run, what was measured is there.
                 table = bench.write(about)
     print(table)
     return 0
