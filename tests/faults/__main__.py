@@ -35,7 +35,7 @@ must succeed without any other command and leave nothing else behind: no process
 or lock. A cell tells which release was live after the fault, and at how many points. Nothing is live while setup runs:
 there "mended" says that the next setup and deploy put everything right, and the setup after them found nothing to do.
 
-Run it again: `tox -e faults` (hours), or a part: `tox -e faults -- --scenario deploy --fault "nginx killed"`, or
+Run it again: `tox -e faults` (an hour or two), or a part: `tox -e faults -- --scenario deploy --fault "nginx killed"`, or
 `--sample 20`; `--log FILE` lets a later run go on where one was ended. To break a server of your own that nobody needs
 meanwhile: `tox -e faults -- --server deploy@staging.example.net --key ~/.ssh/id_ed25519 --output faults.md`. Its user may use
 sudo without a password, and you have logged in there once; the sample application goes to `/srv/tinysite`. A server of
