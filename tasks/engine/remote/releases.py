@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import glob
 import json
 import os
@@ -143,6 +142,8 @@ def write_atomically(
 
 def flush_all(path: str) -> None:
     """Write everything of the file system that holds *path* to the disk (syncfs)."""
+    import ctypes  # not needed, and slow to import, on the control machine
+
     handle = os.open(path, os.O_RDONLY)
     try:
         if ctypes.CDLL(None, use_errno=True).syncfs(handle) != 0:
