@@ -51,6 +51,7 @@ def commands() -> Iterator[tuple[list[str], list[str]]]:
 
 def anyhow(line: str) -> str:
     """A line without what is another each time: ids, revisions, people, numbers and the width of columns."""
+    line = line.replace("STARTING", "RUNNING")  # which it becomes after a second
     line = re.sub(r"\S+@\S+", "WHO", line)
     line = re.sub(r"\d{8}T\d{6}Z-[0-9a-f]{7}", "RELEASE", line)
     line = re.sub(r"\b[0-9a-f]{7}\b", "REVISION", line)
