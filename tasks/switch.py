@@ -61,7 +61,7 @@ def cut_over(where: list[Host], plans: dict[str, cutover.Plan], what: str) -> No
     else:
         _all_or_none(where, plans, _start, cutover.abandon, "starting beside the old release")
         _all_or_none(where, plans, _switch, cutover.back, "switching")
-        _all_or_none(where, plans, _stay, cutover.back, "asking whether all have switched")
+        _all_or_none(where, plans, _stay, cutover.back, "telling each host that all have switched")
         each(where, lambda host: host.run([_finish(host, plans[host.name], facts)]), "letting the old release finish")
     for host in where:
         host.forget()
@@ -97,8 +97,7 @@ def _all_or_none(
         each(where, run, what)
     except Error as error:
         reason = f"another host failed: {str(error).splitlines()[0]}"
-        if done:
-            each(done, lambda host: _undo(host, plans[host.name], undo, reason), "undoing")
+        each(done, lambda host: _undo(host, plans[host.name], undo, reason), "undoing")
         raise
 
 

@@ -61,7 +61,7 @@ FABFILE = "from fabrelease.tasks import ns\n"
 
 
 class Directory:
-    """A directory that fab is run in.
+    """A directory with a fabfile, that fab is run in.
 
     :param path: where; it is made.
     """
@@ -69,6 +69,9 @@ class Directory:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.path.mkdir(parents=True, exist_ok=True)
+        (self.path / "hosts").mkdir()
+        (self.path / "fabfile.py").write_text(FABFILE)
+        (self.path / "prod.env").write_text("SECRET_KEY=only-for-tests-0123456789\n")
 
     def entry(self, server: Server, user: str = "") -> dict[str, Any]:
         """The entry of a server under ``hosts:``."""
@@ -125,7 +128,7 @@ class Directory:
 
 
 class Project(Directory):
-    """A directory with a fabfile, stage files and, in app/, an application's repository.
+    """One with stage files and, in app/, an application's repository.
 
     :param directory: where; it is made.
     :param app: which of the applications under tests/apps.
@@ -134,9 +137,6 @@ class Project(Directory):
     def __init__(self, directory: Path, app: str = "djangosite") -> None:
         super().__init__(directory)
         self.app = app
-        (self.path / "hosts").mkdir()
-        (self.path / "fabfile.py").write_text(FABFILE)
-        (self.path / "prod.env").write_text("SECRET_KEY=only-for-tests-0123456789\n")
         self.repository: Repository = make_repository(app, self.path / "app")
 
     def stage(self, servers: Mapping[str, Server], name: str = "prod", **changes: Any) -> None:

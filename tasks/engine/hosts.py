@@ -245,8 +245,8 @@ def each(hosts: list[Host], function: Callable[[Host], T], what: str = "") -> li
     :raises HostError, HostErrors: some failed; the others came to their end.
     """
     with terminal.working(f"{what}: {', '.join(host.name for host in hosts)}" if what else ""):
-        if len(hosts) == 1:
-            return [function(hosts[0])]
+        if len(hosts) < 2:
+            return [function(host) for host in hosts]
         with ThreadPoolExecutor(len(hosts)) as pool:
             futures = [pool.submit(function, host) for host in hosts]
     failed = [error for error in (future.exception() for future in futures) if error is not None]

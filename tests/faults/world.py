@@ -72,31 +72,9 @@ class World:
         """Run shell text on the server, past SSH."""
         return self.server.exec(["sh", "-c", script]).stdout.decode()
 
-    @contextmanager
-    def stopped_at(self, point: str, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+    def stopped_at(self, point: str, *arguments: str) -> contextlib.AbstractContextManager[subprocess.Popen[str]]:
         """fab, which stops on the server when it comes to a point, until go()."""
-        self.forget_points()
-        self.server.exec(["sh", "-c", f"cat >{breakpoints.WANTED}"], input=point.encode())
-        with subprocess.Popen(
-            [sys.executable, "-m", "tests.faults.fab", "-H", "prod", *arguments],
-            cwd=self.project.path,
-            env=self.environment(),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        ) as fab:
-            try:
-                yield fab
-            finally:
-                fab.kill()
-
-    def environment(self) -> dict[str, str]:
-        return {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
-
-    def forget_points(self) -> None:
-        names = " ".join((breakpoints.WANTED, breakpoints.TRACE, breakpoints.REACHED, breakpoints.GO))
-        self.sh(f"rm -f {names}")
+        return stopped_at(self.server, self.project, point, *arguments)
 
     def wait_for_point(self, fab: subprocess.Popen[str], seconds: float = 90) -> bool:
         """Whether fab came to its point, or what it left to be done on the server; both may end before."""
@@ -152,6 +130,26 @@ class World:
     def look(self) -> dict[str, Any]:
         """What is on the server: links, processes, programs, sockets, names of files."""
         return dict(json.loads(self.server.exec(["python3", "-", ROOT], input=LOOK.encode()).stdout))
+
+
+@contextmanager
+def stopped_at(server: Server, project: Project, point: str, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+    """fab, which stops on a server when it comes to a point there, until breakpoints.GO is made."""
+    names = " ".join((breakpoints.WANTED, breakpoints.TRACE, breakpoints.REACHED, breakpoints.GO))
+    server.exec(["sh", "-c", f"rm -f {names}; cat >{breakpoints.WANTED}"], input=point.encode())
+    with subprocess.Popen(
+        [sys.executable, "-m", "tests.faults.fab", "-H", "prod", *arguments],
+        cwd=project.path,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as fab:
+        try:
+            yield fab
+        finally:
+            fab.kill()
 
 
 class Asker:

@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
 
 from tests.faults import breakpoints
+from tests.faults.world import IS_REACHED, ROOT, stopped_at
 from tests.integration.support import current, revision, settle, sh, through, unharmed, wait_for
 from tests.project import Project
 from tests.target import Target
 from tests.target.proxy import Proxy
 
-REPOSITORY = Path(__file__).parents[2]
-ROOT = "/srv/tinysite"
 # A site that answers 418 as long as a file is there.
 TEAPOT = """\
 {% extends "fabrelease/nginx/site.conf.j2" %}
@@ -89,6 +84,10 @@ def test_where_the_release_of_one_host_does_not_start_nothing_is_switched(
         path.write_text(whole)
     assert "web2: the new release did not become healthy within 3 seconds" in said
     assert "GET / answered 200, not 418" in said
+    # One host of the stage, by its own name.
+    site.fab("-H", "web2", "deploy", "--ref", "two")
+    assert (revision(shared_server), revision(other)) == ("one", "two")
+    site.fab("-H", "web2", "rollback")
 
 
 def test_where_the_site_of_one_host_answers_wrongly_the_other_is_switched_back(
@@ -139,13 +138,8 @@ def test_a_host_that_is_lost_when_it_has_switched_goes_back_and_so_does_the_othe
 def test_a_deployer_killed_when_all_know_that_all_have_switched_leaves_the_new_release_on_both(
     site: Project, shared_server: Target, other: Target
 ) -> None:
-    sh(shared_server, f"printf 'before cutover.finish' >{breakpoints.WANTED}")
-    with subprocess.Popen(
-        [sys.executable, "-m", "tests.faults.fab", "-H", "prod", "deploy", "--ref", "two"],
-        cwd=site.path,
-        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
-    ) as deployer:
-        stopped = wait_for(lambda: not shared_server.exec(["test", "-e", breakpoints.REACHED], check=False).returncode)
+    with stopped_at(shared_server, site, "before cutover.finish", "deploy", "--ref", "two") as deployer:
+        stopped = wait_for(lambda: shared_server.exec(["sh", "-c", IS_REACHED]).stdout)
         deployer.kill()
     sh(shared_server, f"touch {breakpoints.GO}")
     assert stopped

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import yaml
 
-from tests.apps import git_environment
+from tests.apps import Repository
 from tests.integration.support import ask
 from tests.project import Directory
 from tests.target import Target
@@ -66,28 +66,24 @@ def first_missing(shown: list[str], printed: list[str]) -> str | None:
 
 
 def commit(project: Directory, subject: str) -> None:
-    for argv in (["add", "--all"], ["commit", "--quiet", "--message", subject]):
-        subprocess.run(["git", *argv], cwd=project.path, env=git_environment(), check=True)
+    repository = Repository("mysite", project.path, {})
+    repository.git("init", "--quiet", "--initial-branch=main")  # the second time it changes nothing
+    repository.git("add", "--all")
+    repository.git("commit", "--quiet", "--message", subject)
 
 
 def make_project(directory: Path, server: Target) -> Directory:
     """What `django-admin startproject` makes, with what the README says to put into it."""
     project = Directory(directory)
-    for argv in (
-        ["uv", "tool", "run", "--quiet", "--from", "django", "django-admin", "startproject", "mysite", "."],
-        ["git", "init", "--quiet", "--initial-branch=main"],
-    ):
-        subprocess.run(argv, cwd=directory, env=git_environment(), check=True)
+    start = ["uv", "tool", "run", "--quiet", "--from", "django", "django-admin", "startproject", "mysite", "."]
+    subprocess.run(start, cwd=directory, check=True)
     greet(project, "Hello")
     for name, more in (("urls", URLS), ("settings", block("python", "import os\n"))):
         with (directory / f"mysite/{name}.py").open("a") as file:
             file.write(more)
     stage = yaml.safe_load(block("yaml", "app: mysite"))
     stage["hosts"]["web1"] = project.entry(server)
-    (directory / "hosts").mkdir()
     (directory / "hosts/prod.yml").write_text(yaml.safe_dump(stage))
-    (directory / "fabfile.py").write_text("from fabrelease.tasks import ns\n")
-    (directory / "prod.env").write_text("SECRET_KEY=only-for-tests-0123456789\n")
     (directory / ".gitignore").write_text("prod.env\n__pycache__/\n")
     (directory / "requirements.txt").write_text("django\n")
     commit(project, "Read settings from the environment")
