@@ -1,0 +1,232 @@
+"""Trees of files that somebody else wrote, walked by root without ever following a link.
+
+Every step is relative to an open directory (openat and its like), opened with O_NOFOLLOW: whatever the owner
+swaps for a link meanwhile, nothing outside the tree is read, changed or removed. Nothing here recurses, and
+depth, descriptors and time are bounded.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+import time
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+from .failure import Failed
+
+DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+DEEPEST = 200  # directories within each other; each costs a descriptor while it is walked
+REMOVE_SECONDS = 120
+LOOSE = 0o7022  # what nobody may keep on sealed code: setuid, setgid, sticky, writing for group and others
+PIECE = 1 << 20
+
+
+class Entry(NamedTuple):
+    """What stands in a directory of a tree: ``path`` is relative to the tree's top, for messages."""
+
+    folder: int
+    name: str
+    path: str
+    info: os.stat_result
+
+
+def remove(path: str) -> bool:
+    """Remove whatever stands at a path, however deep; the directory that holds it must be root's.
+
+    It is out of sight at once, under a hidden name, so that nobody takes half of it for the whole.
+
+    :returns: whether it is gone; what could not be cleared stays under its hidden name.
+    """
+    folder, name = os.path.split(path)
+    parent = os.open(folder, DIRECTORY)
+    try:
+        return _remove(parent, _hide(parent, name))
+    except FileNotFoundError:
+        return True
+    except OSError:  # another file system is mounted there, or the disk fails
+        return False
+    finally:
+        os.close(parent)
+
+
+def _hide(parent: int, name: str) -> str:
+    if name.startswith("."):
+        return name
+    hidden = f".{name}.{time.monotonic_ns()}"
+    os.rename(name, hidden, src_dir_fd=parent, dst_dir_fd=parent)
+    return hidden
+
+
+def _remove(parent: int, name: str) -> bool:
+    if not stat.S_ISDIR(os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode):
+        os.unlink(name, dir_fd=parent)
+        return True
+    end = time.monotonic() + REMOVE_SECONDS
+    with opened(parent, name) as top:
+        while _flatten(top):  # each pass clears one level and brings up the next: depth costs nothing
+            if time.monotonic() > end:
+                return False
+    os.rmdir(name, dir_fd=parent)
+    return True
+
+
+def _flatten(top: int) -> bool:
+    """Remove the files of a directory and of those in it, and hoist what these hold; whether there was any."""
+    found = False
+    with os.scandir(top) as entries:
+        for number, entry in enumerate(entries):
+            found = True
+            if entry.is_dir(follow_symlinks=False):
+                with opened(top, entry.name) as folder:
+                    _hoist(folder, top, number)
+                os.rmdir(entry.name, dir_fd=top)
+            else:
+                os.unlink(entry.name, dir_fd=top)
+    return found
+
+
+def _hoist(folder: int, top: int, number: int) -> None:
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                # A number that no name of a pass before can have: nothing is ever renamed onto something else.
+                hoisted = f".{number}.{time.monotonic_ns()}"
+                os.rename(entry.name, hoisted, src_dir_fd=folder, dst_dir_fd=top)
+            else:
+                os.unlink(entry.name, dir_fd=folder)
+
+
+def give(path: str, uid: int, gid: int) -> None:
+    """Make a user the owner of a tree that root made; what its links point to stays as it is.
+
+    :raises Failed: it is deeper than DEEPEST.
+    """
+    with _top(path) as top:
+        mode = stat.S_IMODE(os.fstat(top).st_mode)
+        os.fchmod(top, 0o700)  # until all of it is given, its new owner does not get in to swap anything
+        for entry in walk(top):
+            os.chown(entry.name, uid, gid, dir_fd=entry.folder, follow_symlinks=False)
+        os.fchown(top, uid, gid)
+        os.fchmod(top, mode)
+
+
+def seal(path: str) -> None:
+    """Give a tree to root: nobody else may write in it any more, and nothing in it runs with another's rights.
+
+    No process may be left that has a file of it open for writing; end those before. A file that has another
+    name elsewhere becomes one of its own, so that what stands under the other name keeps its owner and mode.
+
+    :raises Failed: it is deeper than DEEPEST.
+    """
+    with _top(path) as top:
+        _seal(top)
+        for entry in walk(top, _seal):
+            if stat.S_ISREG(entry.info.st_mode):
+                _seal_file(entry)
+            elif not stat.S_ISDIR(entry.info.st_mode):
+                os.chown(entry.name, 0, 0, dir_fd=entry.folder, follow_symlinks=False)
+
+
+def _seal(handle: int) -> None:
+    info = os.fstat(handle)
+    if (info.st_uid, info.st_gid) != (0, 0):
+        os.fchown(handle, 0, 0)
+    if info.st_mode & LOOSE:
+        os.fchmod(handle, stat.S_IMODE(info.st_mode) & ~LOOSE)
+
+
+def _seal_file(entry: Entry) -> None:
+    with opened(entry.folder, entry.name, FILE) as handle:
+        if os.fstat(handle).st_nlink > 1:
+            _copy_over(handle, entry)
+        else:
+            _seal(handle)
+
+
+def _copy_over(handle: int, entry: Entry) -> None:
+    """Put a copy of its own in the place of a name that a file shares with others."""
+    info = os.fstat(handle)
+    made = f".{time.monotonic_ns()}"
+    with opened(entry.folder, made, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600) as copy:
+        while piece := os.read(handle, PIECE):
+            while piece:
+                piece = piece[os.write(copy, piece) :]
+        os.fchmod(copy, stat.S_IMODE(info.st_mode) & ~LOOSE)
+        os.utime(copy, ns=(info.st_atime_ns, info.st_mtime_ns))
+    os.rename(made, entry.name, src_dir_fd=entry.folder, dst_dir_fd=entry.folder)
+
+
+def links_out(path: str) -> list[str]:
+    """The links of a tree that lead out of it, relative to its top."""
+    found = []
+    with _top(path) as top:
+        for entry in walk(top):
+            if stat.S_ISLNK(entry.info.st_mode):
+                target = os.readlink(entry.name, dir_fd=entry.folder)
+                place = os.path.normpath(os.path.join(os.path.dirname(entry.path), target))
+                if os.path.isabs(place) or place.split("/")[0] == "..":
+                    found.append(entry.path)
+    return found
+
+
+def walk(top: int, enter: Callable[[int], object] | None = None) -> Iterator[Entry]:
+    """Everything below an open directory, each directory before what it holds.
+
+    :param enter: called with the descriptor of each directory before it is read.
+    :raises Failed: it is deeper than DEEPEST.
+    """
+    stack = [_Level(os.dup(top), "")]
+    try:
+        while stack:
+            level = stack[-1]
+            entry = next(level.entries, None)
+            if entry is None:
+                stack.pop().close()
+                continue
+            path = f"{level.path}{entry.name}"
+            info = os.stat(entry.name, dir_fd=level.handle, follow_symlinks=False)
+            yield Entry(level.handle, entry.name, path, info)
+            if stat.S_ISDIR(info.st_mode):
+                if len(stack) > DEEPEST:
+                    raise Failed(f"{path[:60]}… is more than {DEEPEST} directories deep", "No program needs that.")
+                handle = os.open(entry.name, DIRECTORY, dir_fd=level.handle)
+                if enter is not None:
+                    enter(handle)
+                stack.append(_Level(handle, f"{path}/"))
+    finally:
+        while stack:
+            stack.pop().close()
+
+
+class _Level:
+    """A directory that is being walked."""
+
+    def __init__(self, handle: int, path: str) -> None:
+        self.handle, self.path = handle, path
+        self.entries = os.scandir(handle)
+
+    def close(self) -> None:
+        self.entries.close()
+        os.close(self.handle)
+
+
+@contextlib.contextmanager
+def opened(folder: int, name: str, flags: int = DIRECTORY, mode: int = 0o777) -> Iterator[int]:
+    """A descriptor relative to an open directory, closed afterwards."""
+    handle = os.open(name, flags, mode, dir_fd=folder)
+    try:
+        yield handle
+    finally:
+        os.close(handle)
+
+
+@contextlib.contextmanager
+def _top(path: str) -> Iterator[int]:
+    handle = os.open(path, DIRECTORY)
+    try:
+        yield handle
+    finally:
+        os.close(handle)

@@ -1,0 +1,110 @@
+"""Trees that somebody else wrote: removed, given and sealed without following a link, however deep."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from fabrelease.tasks.engine.remote import tree
+from fabrelease.tasks.engine.remote.failure import Failed
+
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+SOMEBODY = 4242
+
+
+def deep(path: Path, levels: int) -> None:
+    """Directories within each other, deeper than a path can be long."""
+    path.mkdir()
+    handle = os.open(path, os.O_RDONLY)
+    for _ in range(levels):
+        os.mkdir("d", dir_fd=handle)
+        below = os.open("d", os.O_RDONLY, dir_fd=handle)
+        os.close(handle)
+        handle = below
+    os.close(handle)
+
+
+@pytest.mark.parametrize("levels", [1500, 5000])
+def test_a_deep_tree_is_removed(tmp_path: Path, levels: int) -> None:
+    deep(tmp_path / "release", levels)
+    assert tree.remove(str(tmp_path / "release"))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_links_point_to_stays(tmp_path: Path) -> None:
+    kept = tmp_path / "kept"
+    kept.mkdir()
+    (kept / "file").write_text("precious")
+    release = tmp_path / "release"
+    (release / "a/b").mkdir(parents=True)
+    (release / "a/b/out").symlink_to(kept)
+    (release / "file").symlink_to(kept / "file")
+    os.mkfifo(release / "a/pipe")
+    assert tree.remove(str(release))
+    assert (kept / "file").read_text() == "precious"
+    (tmp_path / "link").symlink_to(kept)
+    assert tree.remove(str(tmp_path / "link"))
+    assert [path.name for path in tmp_path.iterdir()] == ["kept"]
+
+
+def test_what_is_not_there_is_gone(tmp_path: Path) -> None:
+    assert tree.remove(str(tmp_path / "nothing"))
+    assert tree.remove(str(tmp_path / ".nothing"))
+
+
+def test_links_that_lead_out_are_found(tmp_path: Path) -> None:
+    (tmp_path / "lib/sub").mkdir(parents=True)
+    (tmp_path / "lib64").symlink_to("lib")
+    (tmp_path / "lib/sub/up").symlink_to("../../lib")
+    (tmp_path / "lib/sub/out").symlink_to("../../../etc")
+    (tmp_path / "python").symlink_to("/usr/bin/python3")
+    assert sorted(tree.links_out(str(tmp_path))) == ["lib/sub/out", "python"]
+
+
+@as_root
+def test_a_sealed_tree_is_root_s_and_nobody_else_writes_in_it(tmp_path: Path) -> None:
+    top = tmp_path / "env"
+    (top / "bin").mkdir(parents=True)
+    for name, mode in (("open", 0o666), ("setuid", 0o4755), ("group", 0o2775), ("plain", 0o644)):
+        (top / "bin" / name).write_text(name)
+        (top / "bin" / name).chmod(mode)
+    outside = tmp_path / "outside"
+    outside.write_text("outside")
+    outside.chmod(0o666)
+    os.chown(outside, SOMEBODY, SOMEBODY)
+    (top / "link").symlink_to(outside)
+    os.mkfifo(top / "pipe")
+    top.chmod(0o777)
+    tree.give(str(top), SOMEBODY, SOMEBODY)
+    assert (top.stat().st_uid, stat.S_IMODE(top.stat().st_mode)) == (SOMEBODY, 0o777)
+    assert (top / "bin/plain").stat().st_uid == SOMEBODY
+    tree.seal(str(top))
+    for path in [top, *top.rglob("*")]:
+        info = path.lstat()
+        assert (info.st_uid, info.st_gid) == (0, 0), path
+        assert path.is_symlink() or path.name == "pipe" or not info.st_mode & tree.LOOSE, path
+    assert (outside.stat().st_uid, stat.S_IMODE(outside.stat().st_mode)) == (SOMEBODY, 0o666)
+
+
+@as_root
+def test_a_file_with_another_name_elsewhere_becomes_one_of_its_own(tmp_path: Path) -> None:
+    top, outside = tmp_path / "env", tmp_path / "outside"
+    top.mkdir()
+    outside.write_text("content")
+    outside.chmod(0o664)
+    os.chown(outside, SOMEBODY, SOMEBODY)
+    os.link(outside, top / "same")
+    tree.seal(str(top))
+    assert (top / "same").read_text() == "content"
+    assert ((top / "same").stat().st_uid, stat.S_IMODE((top / "same").stat().st_mode)) == (0, 0o644)
+    assert (outside.stat().st_uid, outside.stat().st_nlink) == (SOMEBODY, 1)
+
+
+def test_a_tree_that_is_too_deep_is_not_sealed(tmp_path: Path) -> None:
+    deep(tmp_path / "env", tree.DEEPEST + 5)
+    with pytest.raises(Failed, match="directories deep"):
+        tree.links_out(str(tmp_path / "env"))
+    assert tree.remove(str(tmp_path / "env"))
