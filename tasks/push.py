@@ -115,6 +115,7 @@ def steps(host: Host, wanted: Wanted, name: str) -> list[Step]:
     release = _release(wanted, name, settings, configuration.digest(settings))
     shared: source.Shared = {
         "dirs": settings.shared.dirs,
+        "served": [name for name in settings.shared.dirs if _is_served(name, settings)],
         "files": [target for target, local in settings.shared.files.items() if local is None],
         "placed": local.placed_files(settings),
     }
@@ -129,6 +130,14 @@ def steps(host: Host, wanted: Wanted, name: str) -> list[Step]:
         return [Step(reference(source.prepare, settings.root, release, *where), tell)]
     commit, pack = git.missing_objects(wanted.git, there["known"])
     return [Step(reference(source.receive, settings.root, release, commit, *where), tell, _counted(pack, sent))]
+
+
+def _is_served(name: str, settings: Settings) -> bool:
+    """Whether nginx reads a shared directory: it, one in it or one around it is media."""
+    return any(
+        f"{name}/".startswith(f"{media}/") or f"{media}/".startswith(f"{name}/")
+        for media in settings.site.media.values()
+    )
 
 
 def _counted(pack: Iterable[bytes], sent: list[int]) -> Iterator[bytes]:

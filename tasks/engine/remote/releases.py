@@ -11,10 +11,10 @@ import glob
 import json
 import os
 import re
-import shutil
 import time
 from typing import Any
 
+from . import agent, tree
 from .failure import Failed
 
 ID = re.compile(r"\d{8}T\d{6}Z-[A-Za-z0-9.]{1,10}")
@@ -77,11 +77,14 @@ def clear_temporary(root: str, *beginnings: str) -> list[str]:
     patterns += [f"{glob.escape(beginning)}.*{TEMPORARY}" for beginning in beginnings]
     found = [path for pattern in patterns for path in glob.glob(pattern)]
     for path in found:
-        if os.path.isdir(path) and not os.path.islink(path):
-            shutil.rmtree(path)
-        else:
-            os.unlink(path)
+        discard(path)
     return found
+
+
+def discard(path: str) -> None:
+    """Remove something that is not needed any more; what resists stays under a hidden name, and is said."""
+    if not tree.remove(path):
+        agent.output(f"{path} cannot be removed, and is tried again by the next deploy; look at it: findmnt, lsattr")
 
 
 def replace_link(path: str, target: str) -> None:
@@ -213,7 +216,7 @@ def clear_next(root: str) -> None:
         return
     unlink(f"{root}/next")
     if name != linked(root, "current") and read(root, name)["state"] in ("building", "built"):
-        shutil.rmtree(directory(root, name), ignore_errors=True)
+        discard(directory(root, name))
 
 
 def clear_unfinished(root: str) -> list[str]:
@@ -224,7 +227,7 @@ def clear_unfinished(root: str) -> list[str]:
     linked_ones = {linked(root, "current"), linked(root, "next")}
     unfinished = [name for name in ids(root) if name not in linked_ones and _is_unfinished(root, name)]
     for name in unfinished:
-        shutil.rmtree(directory(root, name), ignore_errors=True)
+        discard(directory(root, name))
     return unfinished
 
 
@@ -364,9 +367,7 @@ def _remove(folder: str, kept: set[str]) -> None:
     for path in _entries(folder):
         name = os.path.basename(path)
         if name not in kept:
-            hidden = f"{folder}/.{name.lstrip('.')}"  # out of sight first: nobody takes half of it for the whole
-            os.rename(path, hidden)
-            shutil.rmtree(hidden, ignore_errors=True)
+            discard(path)
 
 
 def _entries(path: str) -> list[str]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import grp
 import os
-import shutil
+import pwd
 import stat
 from typing import TypedDict
 
-from . import agent, files, process, releases
+from . import agent, files, process, releases, tree
 from .failure import Failed
 
 # The tree is checked out byte for byte: no attribute of the project's may convert or filter it.
@@ -16,9 +17,14 @@ PLAIN = "* -text -eol -ident -filter -working-tree-encoding -export-ignore -expo
 
 
 class Shared(TypedDict):
-    """What outlives releases: directories; ``files`` that come with the release, ``placed`` from the deployer."""
+    """What outlives releases.
+
+    ``dirs`` are directories that the application writes in, ``served`` those of them that nginx reads;
+    ``files`` come with the release, ``placed`` from the deployer.
+    """
 
     dirs: list[str]
+    served: list[str]
     files: list[str]
     placed: list[files.File]
 
@@ -84,7 +90,7 @@ def prepare(root: str, release: releases.Release, owner: str, group: str, shared
 def _begin(root: str, release: releases.Release, owner: str, group: str) -> None:
     releases.begin(root, release)
     run = f"{releases.directory(root, release['id'])}/run"
-    shutil.chown(run, owner, group)
+    os.chown(run, pwd.getpwnam(owner).pw_uid, grp.getgrnam(group).gr_gid)
     os.chmod(run, 0o2750)  # sockets made here belong to the web server's group; nobody else gets in
 
 
@@ -94,47 +100,100 @@ def _chain(first: bytes, rest: object) -> object:
 
 
 def _share(root: str, public: str, owner: str, group: str, shared: Shared) -> None:
+    place = f"{root}/shared"
     for name in shared["dirs"]:
-        _share_directory(f"{root}/shared/{name}", _inside(public, name), owner, group)
+        link = _inside(public, name)
+        _share_directory(place, name, link, owner, group if name in shared["served"] else None)
+        _link(link, f"{place}/{name}")
     for name in shared["files"]:
-        _share_file(f"{root}/shared/{name}", _inside(public, name), owner)
+        _share_file(place, name, _inside(public, name), owner)
+    for file in shared["placed"]:
+        _make_folders(place, os.path.relpath(file["path"], place))
     if changed := files.install(shared["placed"]):
         agent.output(f"shared/: {', '.join(os.path.basename(path) for path in changed)} written")
     for file in shared["placed"]:
-        _link(_inside(public, os.path.relpath(file["path"], f"{root}/shared")), file["path"])
+        _link(_inside(public, os.path.relpath(file["path"], place)), file["path"])
 
 
-def _share_directory(kept: str, path: str, owner: str, group: str) -> None:
-    if not os.path.isdir(kept):
-        if os.path.isdir(path) and not os.path.islink(path):
-            shutil.copytree(path, kept, symlinks=True)  # what the project ships there is its first content
-        os.makedirs(kept, exist_ok=True)
-        for top, _, files in os.walk(kept):
-            shutil.chown(top, owner, group)
-            os.chmod(top, 0o2750)
-            for file in files:
-                os.chown(os.path.join(top, file), *_ids(owner, group), follow_symlinks=False)
-    _link(path, kept)
+def _share_directory(place: str, name: str, shipped: str, owner: str, group: str | None) -> None:
+    """Have a directory of the application's, with what the project ships there as its first content.
+
+    :param group: the web server's, where it serves what is in there; the application's own otherwise.
+    """
+    if os.path.lexists(shipped) and not os.path.islink(shipped) and not os.path.isdir(shipped):
+        raise Failed(
+            f"shared.dirs: {name} is a file in this revision, so it cannot be a shared directory",
+            "Take it out of the repository, or out of shared.dirs.",
+        )
+    is_new = not os.path.lexists(f"{place}/{name}")
+    theirs = _make_folders(place, name, but_last=True)
+    if theirs is None:
+        _own_directory(place, name, owner, group)
+    elif is_new:  # below a directory of the application's, where root makes nothing: by its user's own rights
+        what = f"shared/{name} could not be made"
+        process.check(["mkdir", "--parents", "--", f"{place}/{name}"], what, user=owner)
+    if is_new and os.path.isdir(shipped) and not os.path.islink(shipped):
+        copy = ["cp", "--recursive", "--no-dereference", "--no-target-directory", "--", shipped, f"{place}/{name}"]
+        process.check(copy, f"shared/{name} could not be filled", user=owner)
 
 
-def _share_file(kept: str, path: str, owner: str) -> None:
+def _own_directory(place: str, name: str, owner: str, group: str | None) -> None:
+    """Make a directory whose parents are root's, and give it to the application; or see that it is so."""
+    folder, last = os.path.split(f"{place}/{name}")
+    uid = pwd.getpwnam(owner).pw_uid
+    wanted = (uid, grp.getgrnam(group).gr_gid if group else pwd.getpwnam(owner).pw_gid, 0o2750)
+    parent = os.open(folder, tree.DIRECTORY)
+    try:
+        if not os.path.lexists(f"{folder}/{last}"):
+            os.mkdir(last, 0o700, dir_fd=parent)
+        with tree.opened(parent, last) as handle:
+            info = os.fstat(handle)
+            if (info.st_uid, info.st_gid, stat.S_IMODE(info.st_mode)) != wanted:
+                os.fchown(handle, *wanted[:2])
+                os.fchmod(handle, wanted[2])
+    except NotADirectoryError:
+        raise Failed(f"{folder}/{last} is no directory", "Move it away by hand, and deploy again.") from None
+    finally:
+        os.close(parent)
+
+
+def _make_folders(place: str, name: str, but_last: bool = False) -> str | None:
+    """Make the directories on the way to something below shared/, as root, as long as those before are root's.
+
+    :param but_last: stop in silence at one of the application's, instead of refusing to write below it.
+    :returns: the first directory that is the application's; None where all are root's.
+    :raises Failed: one is no directory, or is not root's.
+    """
+    path = place
+    for part in name.split("/")[:-1]:
+        path = f"{path}/{part}"
+        if not os.path.lexists(path):
+            os.mkdir(path)
+        info = os.lstat(path)
+        if not stat.S_ISDIR(info.st_mode):
+            raise Failed(f"{path} is no directory, so {name} cannot be shared", "Move it away by hand.")
+        if info.st_uid != 0:
+            if but_last:
+                return path
+            raise Failed(
+                f"shared.files: {name} would lie in {path}, where the application can swap it for anything",
+                "Choose a place for it outside shared.dirs.",
+            )
+    return None
+
+
+def _share_file(place: str, name: str, path: str, owner: str) -> None:
+    kept = f"{place}/{name}"
+    _make_folders(place, name)
     if not os.path.lexists(kept):
         if not os.path.isfile(path) or os.path.islink(path):
             raise Failed(
                 f"shared.files: {path.split('/public/', 1)[1]} is neither on the host nor a file of this release",
                 "Put it into the project, or give the local file to take it from: files: {NAME: LOCAL-PATH}",
             )
-        os.makedirs(os.path.dirname(kept), exist_ok=True)
         with open(path, "rb") as file:
-            releases.write_atomically(kept, file.read(), 0o640, (0, _ids(owner, owner)[1]))
+            releases.write_atomically(kept, file.read(), 0o640, (0, pwd.getpwnam(owner).pw_gid))
     _link(path, kept)
-
-
-def _ids(user: str, group: str) -> tuple[int, int]:
-    import grp
-    import pwd
-
-    return pwd.getpwnam(user).pw_uid, grp.getgrnam(group).gr_gid
 
 
 def _inside(public: str, name: str) -> str:
@@ -153,5 +212,5 @@ def _inside(public: str, name: str) -> str:
 
 def _link(path: str, target: str) -> None:
     if os.path.isdir(path) and not os.path.islink(path):
-        shutil.rmtree(path)
+        releases.discard(path)
     releases.replace_link(path, os.path.relpath(target, os.path.dirname(path)))
