@@ -15,22 +15,27 @@ SERVICES = ["nginx"]
 DROPINS = {"nginx": "Restart=on-failure\nRestartSec=1"}  # Debian's unit leaves a dead nginx dead
 
 
-@verb(help={"apt-timeout": "seconds to wait while another process holds apt"})
-def setup(c: Context, apt_timeout: int = 300) -> None:
+@verb(
+    help={
+        "apt-timeout": "seconds to wait while another process holds apt",
+        "take-over": "a root that was set up for another stage or project of this application",
+    }
+)
+def setup(c: Context, apt_timeout: int = 300, take_over: bool = False) -> None:
     """Server: install packages, make user, directories and services; the second time, change nothing."""
-    hosts.each(hosts.of(c), lambda host: _setup(host, apt_timeout), "preparing")
+    hosts.each(hosts.of(c), lambda host: _setup(host, apt_timeout, take_over), "preparing")
 
 
-def _setup(host: Host, patience: float) -> None:
+def _setup(host: Host, patience: float, take_over: bool) -> None:
     _ensure_python(host)
     settings, call = host.settings, host.call
     manager = planning.manager_of(settings)
     call(lock.take, settings.app, settings.root, hosts.who(), "setup")
-    changed = call(prepare.claim, settings.app, settings.root)
+    changed = call(prepare.claim, host.owner(), settings.root, take_over)
     changed += call(prepare.packages, [*PACKAGES, *manager.PACKAGES], patience)
     changed += call(prepare.uv, settings.python.installer != "pip", settings.python.wheelhouse is None)
     changed += call(prepare.python, settings.python.version, patience)
-    changed += call(prepare.account, settings.user, settings.root)
+    changed += call(prepare.account, settings.app, settings.user, settings.root)
     group = call(probe.web_group)
     changed += call(prepare.directories, settings.root, settings.user, group)
     changed += call(prepare.dropins, {**DROPINS, **manager.DROPINS})

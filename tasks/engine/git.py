@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import os
 import subprocess
@@ -65,6 +66,15 @@ def resolve(path: Path, ref: str) -> Revision:
     if ref == "HEAD":
         uncommitted = len(_ask(path, "git status failed", "status", "--porcelain", "-z", "--", ".").split("\0")) - 1
     return Revision(path, ref, commit, tree, subject, uncommitted)
+
+
+@functools.cache
+def first_commits(path: Path) -> list[str]:
+    """The commits that a repository began with; none where its history is cut off."""
+    with contextlib.suppress(UsageError):
+        if _ask(path, "", "rev-parse", "--is-shallow-repository").strip() == "false":
+            return _ask(path, "", "rev-list", "--max-parents=0", "HEAD").split()
+    return []
 
 
 def fetch(url: str, ref: str) -> Revision:

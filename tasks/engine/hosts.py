@@ -15,10 +15,10 @@ import fabric
 from fabric import Connection
 from invoke.context import Context
 
-from . import planning, profiling, terminal
+from . import local, planning, profiling, terminal
 from .connecting import open_connection
 from .errors import Error, HostError, HostErrors, SettingsError, UsageError
-from .remote import entry, releases
+from .remote import entry, prepare, releases
 from .session import Session, Step
 
 if TYPE_CHECKING:
@@ -85,10 +85,15 @@ class Host:
         """
         session = self.session
         if self._entry is None:
-            self._entry = session.call(entry.begin, planning.plan(self.settings, {"id": ""}), who(), what)
+            self._entry = session.call(entry.begin, planning.plan(self.settings, {"id": ""}), self.owner(), what)
             for line in self._entry["cleared"]:
                 self.say("clear", f"left by an earlier deploy: {line}")
         return self._entry
+
+    def owner(self) -> prepare.Owner:
+        """What the application's root is marked with."""
+        settings = self.settings
+        return {"app": settings.app, "stage": settings.stage, "project": local.identity(settings), "who": who()}
 
     @property
     def facts(self) -> entry.Facts:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from . import git
 from .errors import UsageError
 from .remote import files
 
@@ -23,6 +25,17 @@ def check(settings: Settings) -> None:
             wheels(settings, place)
     if settings.secrets:
         read_secrets(settings)
+
+
+def identity(settings: Settings) -> list[str]:
+    """What names a project wherever it is cloned: its repository's first commits, its address, or its package.
+
+    :returns: nothing where that cannot be known, as in a clone that is cut off (shallow).
+    """
+    where = settings.source
+    if where.package:
+        return [f"package {re.split('[-=]', Path(where.package).name)[0]}"]
+    return [f"repository {where.git}"] if where.git else git.first_commits(settings.local(where.path or "."))
 
 
 def read_secrets(settings: Settings) -> dict[str, str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from tests.integration.support import ask, current, revision, settle, sh
@@ -87,3 +89,67 @@ def test_nginx_enters_only_the_directories_that_it_serves(site: Project, shared_
         "data tinysite tinysite 2750",
         "media tinysite www-data 2750",
     ]
+
+
+def test_another_stage_or_project_of_the_same_name_is_refused_by_name(
+    site: Project, shared_server: Target, tmp_path: Path
+) -> None:
+    site.stage({"web1": shared_server}, name="staging")
+    other = Project(tmp_path / "other", "tinysite")
+    (other.path / "app/README").write_text("another project")
+    other.repository.git("commit", "--quiet", "--amend", "--all", "--no-edit", "--date", "2001-01-01T00:00:00Z")
+    other.repository.git("checkout", "--quiet", "--orphan", "begun-elsewhere")
+    other.repository.commit("elsewhere")
+    other.stage({"web1": shared_server})
+    served = revision(shared_server)
+    for project, stage, whose in ((site, "staging", "the stage prod, not staging"), (other, "prod", "another project")):
+        for verb in ("setup", "deploy"):
+            refused = project.fab("-H", stage, verb, status=1).stderr
+            assert f"{ROOT} belongs to {whose}" in refused
+            assert "--take-over" in refused
+    (site.path / "hosts/staging.yml").unlink()
+    assert revision(shared_server) == served
+
+
+def test_accounts_and_places_that_are_not_the_application_s_alone_are_refused(
+    site: Project, shared_server: Target, tmp_path: Path
+) -> None:
+    other = Project(tmp_path / "other", "flasktodo")
+    for user in ("news", "deploy", "tinysite"):
+        other.stage({"web1": shared_server}, user=user, app="another", root="/srv/another")
+        assert f"the user {user} is there and was not made by setup" in other.fab("-H", "prod", "setup", status=1).stderr
+    sh(shared_server, "mkdir -p /home/deploy/sites /srv/open && chown deploy /home/deploy/sites && chmod 777 /srv/open")
+    for root, whose in (("/home/deploy/sites/shop", "deploy may write"), ("/srv/open/shop", "everybody may write")):
+        other.stage({"web1": shared_server}, root=root, app="shop")
+        refused = other.fab("-H", "prod", "setup", status=1).stderr
+        assert "is not root's alone" in refused
+        assert whose in refused
+        assert sh(shared_server, 'test ! -e "$1" && echo no', root).strip() == "no"
+
+
+def test_nothing_that_a_short_secret_could_be_guessed_from_is_for_everybody(site: Project, shared_server: Target) -> None:
+    (site.path / "prod.env").write_text("PIN=83651907\n")
+    site.stage({"web1": shared_server}, secrets="prod.env")
+    site.fab("-H", "prod", "deploy", "--force")
+    place = f"{ROOT}/releases/{current(shared_server, ROOT)}"
+    guessed = sh(shared_server, 'sha256sum "$1/config/secrets" | cut -d" " -f1', place).strip()
+    assert guessed in sh(shared_server, 'cat "$1/release.json"', place)
+    assert as_app(shared_server, 'grep -rl "$2" "$1" 2>/dev/null || true', ROOT, guessed) == ""
+    sh(shared_server, "useradd --system somebody 2>/dev/null || true")
+    found = shared_server.exec(["grep", "-rlE", f"{guessed}|83651907", ROOT], user="somebody", check=False)
+    assert found.stdout.decode() == ""
+
+
+def test_a_damaged_release_json_of_the_live_release_is_a_problem(site: Project, shared_server: Target) -> None:
+    sh(shared_server, 'echo "{" >"$1/current/release.json"', ROOT)
+    status = site.status()
+    assert any("its release.json is missing or damaged" in problem for problem in status["problems"])
+    assert site.fab("-H", "prod", "status", status=1).stdout.count("✗") == 1
+    site.fab("-H", "prod", "deploy", "--ref", "two")
+    assert site.status()["problems"] == []
+
+
+def test_a_file_of_the_revision_where_a_shared_directory_goes_is_refused_by_name(site: Project, shared_server: Target) -> None:
+    site.stage({"web1": shared_server}, shared={"dirs": ["tinysite.py"]})
+    refused = site.fab("-H", "prod", "deploy", "--force", status=1).stderr
+    assert "shared.dirs: tinysite.py is a file in this revision" in refused

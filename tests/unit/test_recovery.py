@@ -63,12 +63,46 @@ def test_an_event_after_a_line_that_was_cut_off_is_not_lost(root: str) -> None:
     assert [event["current"] for event in releases.history(root)] == [ONE, TWO, THREE]
 
 
-def test_a_root_that_a_setup_was_about_to_claim_is_claimed_by_the_next_and_nobody_elses(root: str) -> None:
+def test_a_root_that_a_setup_was_about_to_claim_is_claimed_by_the_next_and_nobody_elses(
+    root: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(prepare, "_check_safe", lambda root: None)  # a test's directory is never root's alone
     mine = Path(root, "mine")
     mine.mkdir()
     Path(releases.temporary(f"{mine}/.fabrelease")).write_text("{")
-    assert prepare.claim("shop", str(mine)) == [f"directory {mine}"]
-    assert prepare.claim("shop", str(mine)) == []
+    assert prepare.claim(owner("shop"), str(mine)) == [f"directory {mine}"]
+    assert prepare.claim(owner("shop"), str(mine)) == []
     for app, path in (("other", mine), ("shop", Path(root))):
         with pytest.raises(Failed, match="nothing was touched"):
-            prepare.claim(app, str(path))
+            prepare.claim(owner(app), str(path))
+
+
+def owner(app: str, stage: str = "prod", project: str = "1111") -> prepare.Owner:
+    return {"app": app, "stage": stage, "project": [project], "who": "ada@work"}
+
+
+def test_a_root_stays_the_stage_s_and_the_project_s_that_it_was_set_up_for(
+    root: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(prepare, "_check_safe", lambda root: None)
+    mine = f"{root}/mine"
+    Path(mine).mkdir()
+    prepare.claim(owner("shop"), mine)
+    for other, what in ((owner("shop", "staging"), "the stage prod"), (owner("shop", project="22"), "another project")):
+        with pytest.raises(Failed, match=f"{mine} belongs to {what}.* ada@work"):
+            prepare.claim(other, mine)
+    assert prepare.claim({**owner("shop"), "project": [], "who": "ci@build"}, mine) == []  # a clone that is cut off
+    assert prepare.claim(owner("shop", "production"), mine, take_over=True) == [f"directory {mine}"]
+    assert prepare.claim(owner("shop", "production"), mine) == []
+
+
+def test_a_root_of_an_older_version_is_taken_for_what_it_is_used_for_first(
+    root: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(prepare, "_check_safe", lambda root: None)
+    mine = Path(root, "mine")
+    mine.mkdir()
+    (mine / ".fabrelease").write_text('{"app": "shop"}')
+    assert prepare.claim(owner("shop"), str(mine)) == []
+    with pytest.raises(Failed, match="the stage prod"):
+        prepare.claim(owner("shop", "staging"), str(mine))

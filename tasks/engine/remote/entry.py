@@ -48,16 +48,17 @@ def facts() -> Facts:
     }
 
 
-def begin(plan: cutover.Plan, who: str, what: str) -> Entry:
+def begin(plan: cutover.Plan, owner: prepare.Owner, what: str) -> Entry:
     """Take the lock, clear away what an earlier deploy left, and look at what is there.
 
     :param plan: as for a cutover; its release does not matter.
+    :param owner: whose the root has to be, and who deploys.
     :param what: what the lock is taken for.
     :raises Failed: setup was not run, or somebody else is deploying.
     """
     root = plan["root"]
-    prepare.check_ready(plan["app"], root, plan["user"])
-    lock.take(plan["app"], root, who, what)
+    prepare.check_ready(owner, root, plan["user"])
+    lock.take(plan["app"], root, owner["who"], what)
     cleared = cutover.clear(plan)
     current, following = releases.linked(root, "current"), releases.linked(root, "next")
     ids = releases.ids(root)

@@ -8,15 +8,18 @@ import grp
 import json
 import os
 import pwd
+import re
 import shutil
 import struct
 import time
+from typing import TypedDict
 
 from . import agent, files, process, releases
 from .failure import Failed
 
 APT_LOCKS = ("/var/lib/dpkg/lock-frontend", "/var/lib/apt/lists/lock", "/var/lib/dpkg/lock")
 MARK = ".fabrelease"
+ELSEWHERE = "Choose another root in the settings."
 
 
 def packages(wanted: list[str], patience: float) -> list[str]:
@@ -110,10 +113,11 @@ def python(version: str | None, patience: float) -> list[str]:
     return []
 
 
-def account(user: str, root: str) -> list[str]:
+def account(app: str, user: str, root: str) -> list[str]:
     """Make the application's user, without a login."""
     with contextlib.suppress(KeyError):
         pwd.getpwnam(user)
+        check_account(app, user)
         return []
     options = [
         "--system",
@@ -128,31 +132,103 @@ def account(user: str, root: str) -> list[str]:
     return [f"user {user}"]
 
 
-def claim(app: str, root: str) -> list[str]:
+class Owner(TypedDict):
+    """Whose a root directory is.
+
+    ``project`` names the project by what does not change from one clone of it to the next; nothing where that
+    cannot be known. ``who`` ran setup.
+    """
+
+    app: str
+    stage: str
+    project: list[str]
+    who: str
+
+
+def claim(owner: Owner, root: str, take_over: bool = False) -> list[str]:
     """Make the root directory ours, or find that it is.
 
-    :raises Failed: it holds somebody else's files, or another application.
+    :param take_over: of another stage or project of the same application.
+    :raises Failed: it is not root's alone, or holds somebody else's files, another application, stage or project.
     """
+    _check_safe(root)
+    _check_name(owner, root)
     if not os.path.lexists(root):
         os.makedirs(root, mode=0o755)
     if os.path.islink(root) or not os.path.isdir(root):
-        raise Failed(f"{root} is not a directory; nothing was touched", "Choose another root in the settings.")
-    owner = _owner(root)
-    if owner == app:
-        releases.clear_temporary(root, rotation(app))  # an earlier setup may have died
+        raise Failed(f"{root} is not a directory; nothing was touched", ELSEWHERE)
+    mark = read_mark(root)
+    if mark is None and _is_in_use(root):
+        raise _not_ours(root)
+    if mark is not None:
+        _check_owner(root, mark, {**owner, "stage": mark["stage"], "project": []} if take_over else owner)
+        releases.clear_temporary(root, rotation(owner["app"]))  # an earlier setup may have died
+    wanted = {**owner, **({"who": mark["who"]} if mark and not take_over else {})}
+    if wanted == mark:
         return []
-    if owner is not None:
-        raise Failed(
-            f"{root} belongs to the application {owner}; nothing was touched",
-            "Choose another root in the settings.",
-        )
-    if _is_in_use(root):
-        raise Failed(
-            f"{root} exists and was not made by fabrelease; nothing was touched",
-            "Choose another root in the settings, or move it away by hand.",
-        )
-    releases.write_atomically(f"{root}/{MARK}", json.dumps({"app": app}).encode() + b"\n")
-    return [f"directory {root}"]
+    releases.write_atomically(f"{root}/{MARK}", json.dumps(wanted).encode() + b"\n")
+    return [f"directory {root}"] if mark is None or take_over else []
+
+
+def _check_safe(root: str) -> None:
+    """Whoever may write in a directory above could put another in its place.
+
+    :raises Failed: somebody but root may.
+    """
+    path = os.path.realpath(root)
+    while True:
+        with contextlib.suppress(FileNotFoundError):
+            info = os.lstat(path)
+            if info.st_uid != 0 or info.st_mode & 0o022:
+                owner = _user_name(info.st_uid) if info.st_uid else "its group or everybody"
+                raise Failed(f"{path} is not root's alone: {owner} may write there; nothing was touched", ELSEWHERE)
+        if path == "/":
+            return
+        path = os.path.dirname(path)
+
+
+def _user_name(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return f"the user number {uid}"
+
+
+def _check_name(owner: Owner, root: str) -> None:
+    """An application's name is that of files outside its root, too: nobody else may have it.
+
+    :raises Failed: another stage's or project's application has it, in another root.
+    """
+    from . import nginx
+
+    with contextlib.suppress(OSError), open(nginx.place(owner["app"])[0], encoding="utf-8") as file:
+        found = re.search(r'include "(.*)/current/config/nginx\.con\[f\]";', file.read())
+        if found and found[1] != root and (mark := read_mark(found[1])):
+            _check_owner(found[1], mark, owner)
+
+
+def _check_owner(root: str, mark: Owner, owner: Owner) -> None:
+    """:raises Failed: a root directory is another application's, stage's or project's."""
+    known = f"set up by {mark['who']}" if mark["who"] else "set up by an earlier version"
+    if mark["app"] != owner["app"]:
+        raise Failed(f"{root} belongs to the application {mark['app']} ({known}); nothing was touched", ELSEWHERE)
+    if mark["stage"] not in ("", owner["stage"]):
+        what = f"the stage {mark['stage']}, not {owner['stage']}"
+    elif mark["project"] and owner["project"] and not set(mark["project"]) & set(owner["project"]):
+        what = "another project"
+    else:
+        return
+    raise Failed(
+        f"{root} belongs to {what} ({known}); nothing was touched",
+        "Give one of the two another `app` and `root`; where it is the same under a new name: fab setup --take-over",
+    )
+
+
+def _not_ours(root: str) -> Failed:
+    return Failed(
+        f"{root} exists and was not made by fabrelease; nothing was touched",
+        "Choose another root in the settings, or move it away by hand.",
+    )
 
 
 def rotation(app: str) -> str:
@@ -160,9 +236,11 @@ def rotation(app: str) -> str:
     return f"/etc/logrotate.d/fabrelease-{app}"
 
 
-def _owner(root: str) -> str | None:
+def read_mark(root: str) -> Owner | None:
+    """Whose a root directory is; None where it is not marked. Older versions wrote the application alone."""
     with contextlib.suppress(OSError, ValueError), open(f"{root}/{MARK}", encoding="utf-8") as file:
-        return str(json.load(file)["app"])
+        mark = {"stage": "", "project": [], "who": "", **json.load(file)}
+        return {"app": mark["app"], "stage": mark["stage"], "project": mark["project"], "who": mark["who"]}
     return None
 
 
@@ -171,31 +249,40 @@ def _is_in_use(root: str) -> bool:
     return any(not name.endswith(releases.TEMPORARY) for name in os.listdir(root))
 
 
-def check_ready(app: str, root: str, user: str) -> None:
+def check_ready(owner: Owner, root: str, user: str) -> None:
     """Whether setup was run here for this application.
 
-    :raises Failed: it was not.
+    :raises Failed: it was not, or by somebody else.
     """
     hint = "Prepare the host first: fab setup"
-    if _owner(root) != app:
-        owner = _owner(root)
-        if owner is None and os.path.isdir(root) and _is_in_use(root):
-            raise Failed(
-                f"{root} exists and was not made by fabrelease; nothing was touched",
-                "Choose another root in the settings.",
-            )
-        raise Failed(
-            f"{root} belongs to the application {owner}; nothing was touched"
-            if owner
-            else f"{root} is not there yet",
-            "Choose another root in the settings." if owner else hint,
-        )
+    mark = read_mark(root)
+    if mark is None:
+        is_taken = os.path.isdir(root) and _is_in_use(root)
+        raise _not_ours(root) if is_taken else Failed(f"{root} is not there yet", hint)
+    _check_safe(root)
+    _check_owner(root, mark, owner)
     try:
         pwd.getpwnam(user)
     except KeyError:
         raise Failed(f"there is no user {user}", hint) from None
+    check_account(owner["app"], user)
     if not shutil.which("git", path=process.environment(None)["PATH"]):
         raise Failed("git is not installed", hint)
+
+
+def check_account(app: str, user: str) -> None:
+    """Whether an account is the application's own: one that setup made for it, at home in its root.
+
+    :raises Failed: it is somebody's, or another application's; what that may do, the application could do, too.
+    """
+    entry = pwd.getpwnam(user)
+    mark = read_mark(os.path.dirname(entry.pw_dir))
+    if entry.pw_uid == 0 or mark is None or mark["app"] != app:
+        whose = f"of the application {mark['app']}" if mark else f"at home in {entry.pw_dir}"
+        raise Failed(
+            f"the user {user} is there and was not made by setup for {app} (it is {whose}); nothing was touched",
+            "Choose another `user` in the settings; setup makes it, for this application alone.",
+        )
 
 
 def directories(root: str, user: str, group: str) -> list[str]:

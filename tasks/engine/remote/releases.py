@@ -177,7 +177,8 @@ def update(root: str, name: str, **changes: Any) -> Release:
 def _write(root: str, name: str, release: Release) -> None:
     content = json.dumps(release, indent=2, ensure_ascii=False, sort_keys=True).encode() + b"\n"
     durable = release["state"] in ("good", "bad")
-    write_atomically(f"{directory(root, name)}/release.json", content, durable=durable)
+    # For root alone: the digests of secrets are in it, and short secrets can be guessed from theirs.
+    write_atomically(f"{directory(root, name)}/release.json", content, 0o600, durable=durable)
 
 
 def ids(root: str) -> list[str]:

@@ -63,7 +63,10 @@ def _linked(root: str, name: str, problems: list[str]) -> releases.Release | Non
     if not os.path.isdir(releases.directory(root, found)):
         problems.append(f"{name} points to {found}, which is gone")
         return None
-    return releases.read(root, found)
+    release = releases.read(root, found)
+    if name == "current" and release["state"] == "bad":
+        problems.append(f"{found} is live, and {release.get('reason') or 'marked bad'}; deploy again")
+    return release
 
 
 def _programs(
