@@ -12,7 +12,7 @@ import pytest
 
 from tests.prepared import ensure_prepared_image
 from tests.project import Project
-from tests.target import Target, ensure_engine, ensure_image
+from tests.target import Target, ensure_engine, ensure_image, ensure_programs
 
 
 def pytest_configure() -> None:
@@ -38,6 +38,12 @@ def readable_stdin() -> Iterator[None]:
 def engine() -> None:
     """A Docker engine that answers."""
     ensure_engine()
+
+
+@pytest.fixture(scope="session")
+def programs() -> None:
+    """nginx, logrotate and rsync on this machine."""
+    ensure_programs()
 
 
 @pytest.fixture(scope="session")

@@ -145,6 +145,13 @@ class Project(Directory):
         settings["hosts"] = {host: self.entry(server) for host, server in servers.items()}
         (self.path / f"hosts/{name}.yml").write_text(yaml.safe_dump(settings, allow_unicode=True))
 
+    def also(self, servers: Mapping[str, Server], name: str, **changes: Any) -> None:
+        """The same with other settings, as a stage beside prod: what was set up for prod is anybody's from now on."""
+        self.stage(servers, name, **changes)
+        blank = ["sed", "-i", 's/"stage": "[^"]*"/"stage": ""/', f"/srv/{self.app}/.fabrelease"]
+        for server in servers.values():
+            server.exec(blank, check=False)
+
 
 FAB = [sys.executable, "-m", "fabric"]
 

@@ -71,7 +71,7 @@ def resolve(path: Path, ref: str) -> Revision:
 @functools.cache
 def first_commits(path: Path) -> list[str]:
     """The commits that a repository began with; none where its history is cut off."""
-    with contextlib.suppress(UsageError):
+    with contextlib.suppress(UsageError, OSError):  # no mirror of it yet
         if _ask(path, "", "rev-parse", "--is-shallow-repository").strip() == "false":
             return _ask(path, "", "rev-list", "--max-parents=0", "HEAD").split()
     return []
@@ -82,14 +82,19 @@ def fetch(url: str, ref: str) -> Revision:
 
     :raises UsageError: it cannot be fetched, or has no such revision.
     """
-    cache = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "fabrelease"
-    mirror = cache / (hashlib.sha256(url.encode()).hexdigest()[:16] + ".git")
-    if not mirror.exists():
-        cache.mkdir(parents=True, exist_ok=True)
-        _ask(cache, f"{url} cannot be cloned", "clone", "--quiet", "--mirror", "--", url, str(mirror))
+    path = mirror(url)
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _ask(path.parent, f"{url} cannot be cloned", "clone", "--quiet", "--mirror", "--", url, str(path))
     else:
-        _ask(mirror, f"{url} cannot be fetched", "fetch", "--quiet", "--prune", "origin")
-    return resolve(mirror, ref)
+        _ask(path, f"{url} cannot be fetched", "fetch", "--quiet", "--prune", "origin")
+    return resolve(path, ref)
+
+
+def mirror(url: str) -> Path:
+    """Where the mirror of a repository elsewhere is, in the user's cache."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "fabrelease"
+    return cache / (hashlib.sha256(url.encode()).hexdigest()[:16] + ".git")
 
 
 def missing_objects(revision: Revision, known: list[str]) -> tuple[str, Iterator[bytes]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,14 +27,14 @@ def check(settings: Settings) -> None:
 
 
 def identity(settings: Settings) -> list[str]:
-    """What names a project wherever it is cloned: its repository's first commits, its address, or its package.
+    """What names a project wherever it is cloned: the commits that its repository began with.
 
-    :returns: nothing where that cannot be known, as in a clone that is cut off (shallow).
+    :returns: nothing where that cannot be known: of a package, and in a clone that is cut off (shallow).
     """
     where = settings.source
     if where.package:
-        return [f"package {re.split('[-=]', Path(where.package).name)[0]}"]
-    return [f"repository {where.git}"] if where.git else git.first_commits(settings.local(where.path or "."))
+        return []
+    return git.first_commits(git.mirror(where.git) if where.git else settings.local(where.path or "."))
 
 
 def read_secrets(settings: Settings) -> dict[str, str]:

@@ -182,7 +182,7 @@ def test_requirements_that_do_not_resolve_are_said_in_the_installers_words(
 ) -> None:
     before = sh(shared_server, 'ls "$1/envs"', ROOT)
     for installer in ("uv", "pip"):
-        site.stage({"web1": shared_server}, "unresolved", python={"installer": installer})
+        site.also({"web1": shared_server}, "unresolved", python={"installer": installer})
         with committed(site, "requirements.txt", "Django==99.99\n"):
             said = refused(site, shared_server, "-H", "unresolved", "deploy")
         assert "the environment could not be made" in said
@@ -203,7 +203,7 @@ def site_refuses(site: Project, server: Target, ref: str, stage: str = "prod") -
 
 
 def test_an_application_that_answers_500_is_said_with_answer_and_log(site: Project, shared_server: Target) -> None:
-    site.stage({"web1": shared_server}, "hurried", health={"timeout": 3})
+    site.also({"web1": shared_server}, "hurried", health={"timeout": 3})
     said = site_refuses(site, shared_server, "broken-500", "hurried")
     assert "did not become healthy within 3 seconds; nothing was switched" in said
     assert "GET / answered 500, not 200" in said
@@ -220,11 +220,11 @@ def releases(site: Project) -> list[dict[str, Any]]:
 
 def test_an_application_that_never_answers_is_said_with_its_log(site: Project, shared_server: Target) -> None:
     quick = {"timeout": 2}
-    site.stage({"web1": shared_server}, "slow", health=quick, env={"SHOW_START_SECONDS": "5"})
+    site.also({"web1": shared_server}, "slow", health=quick, env={"SHOW_START_SECONDS": "5"})
     said = site_refuses(site, shared_server, "slow-start", "slow")
     assert "did not become healthy within 2 seconds; nothing was switched: GET /: no answer" in said
     assert "Starting gunicorn" in said  # from its log
-    site.stage({"web1": shared_server}, "slow", health={**quick, "path": "/slow?seconds=6"})
+    site.also({"web1": shared_server}, "slow", health={**quick, "path": "/slow?seconds=6"})
     said = site_refuses(site, shared_server, "two", "slow")
     assert "GET /slow?seconds=6: no answer within 2 seconds" in said
 
@@ -261,7 +261,7 @@ def test_an_undefined_variable_is_said_with_file_and_line(site: Project, shared_
 
 
 def test_a_port_that_another_program_has_is_not_taken(site: Project, shared_server: Target) -> None:
-    site.stage({"web1": shared_server}, "port", site={"port": 8099})
+    site.also({"web1": shared_server}, "port", site={"port": 8099})
     with running(shared_server, "python3", "-m", "http.server", "8099"):
         assert wait_for(lambda: ":8099" in sh(shared_server, "ss -Hltn"))
         said = refused(site, shared_server, "-H", "port", "deploy", "--ref", "two")
@@ -274,7 +274,7 @@ def test_a_domain_that_another_site_has_is_not_taken(site: Project, shared_serve
     sh(shared_server, "systemctl reload nginx")
     try:
         assert wait_for(lambda: ask(shared_server, host="other.example.net").status == 204)
-        site.stage({"web1": shared_server}, "domain", site={"domains": [DOMAIN, "other.example.net"]})
+        site.also({"web1": shared_server}, "domain", site={"domains": [DOMAIN, "other.example.net"]})
         said = refused(site, shared_server, "-H", "domain", "deploy", "--ref", "two")
         assert ask(shared_server, host="other.example.net").status == 204
     finally:
@@ -328,7 +328,7 @@ def test_a_root_of_another_application_is_left_alone(site: Project, shared_serve
     other.stage({"web1": shared_server}, app="other", root=ROOT)
     for verb in ("setup", "deploy"):
         said = refused(other, shared_server, "-H", "prod", verb)
-        assert f"{ROOT} belongs to the application djangosite; nothing was touched" in said
+        assert f"{ROOT} belongs to the application djangosite (set up by " in said
 
 
 def test_a_host_that_was_not_set_up_is_said(site: Project, shared_server: Target, tmp_path: Path) -> None:

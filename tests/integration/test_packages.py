@@ -32,7 +32,7 @@ def shop(shared_server: Target, wheels: dict[str, Path], tmp_path_factory: pytes
     project = Project(tmp_path_factory.mktemp("packages") / "project", "flasktodo")
     for name, wheel in wheels.items():
         source = {"path": None, "package": str(wheel)}
-        project.stage({"web1": shared_server}, name, source=source, site=SITE)
+        project.also({"web1": shared_server}, name, source=source, site=SITE)
     project.fab("-H", "one", "deploy")
     return project
 
@@ -124,11 +124,11 @@ def test_a_requirement_is_installed_from_wheels_alone(
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--dest", str(house), "--only-binary=:all:"]
     subprocess.run([*command, "Flask>=3,<4", "gunicorn"], check=True)
     source, python = {"path": None, "package": "flasktodo==1.1"}, {"wheelhouse": str(house)}
-    shop.stage({"web1": shared_server}, "house", source=source, site=SITE, python=python)
+    shop.also({"web1": shared_server}, "house", source=source, site=SITE, python=python)
     shop.fab("-H", "house", "deploy")
     assert ask(shared_server, "/flasktodo/env").json["version"] == "1.1"
     missing = {**source, "package": "flasktodo==9.9"}
-    shop.stage({"web1": shared_server}, "missing", source=missing, site=SITE, python=python)
+    shop.also({"web1": shared_server}, "missing", source=missing, site=SITE, python=python)
     with unharmed(shared_server, "flasktodo", path="/flasktodo/"):
         said = shop.fab("-H", "missing", "deploy", status=1).stderr
     assert "flasktodo==9.9" in said
@@ -138,7 +138,7 @@ def test_a_requirement_is_installed_from_wheels_alone(
 def test_a_wheel_that_is_not_there_or_a_ref_beside_a_package_is_wrong_use(
     shop: Project, shared_server: Target
 ) -> None:
-    shop.stage(
+    shop.also(
         {"web1": shared_server}, "gone", source={"path": None, "package": "dist/gone-1.0-py3-none-any.whl"}, site=SITE
     )
     assert "there is no wheel" in shop.fab("-H", "gone", "deploy", status=2).stderr
@@ -152,7 +152,7 @@ def test_a_static_package_that_is_not_installed_is_said(
     shop: Project, shared_server: Target, wheels: dict[str, Path]
 ) -> None:
     site = {**SITE, "static": {"/static/": "flasktodoo:static"}}
-    shop.stage({"web1": shared_server}, "wrong", source={"path": None, "package": str(wheels["two"])}, site=site)
+    shop.also({"web1": shared_server}, "wrong", source={"path": None, "package": str(wheels["two"])}, site=site)
     with unharmed(shared_server, "flasktodo", path="/flasktodo/"):
         said = shop.fab("-H", "wrong", "deploy", status=1).stderr
     assert "site.static names the package flasktodoo, which is not installed" in said

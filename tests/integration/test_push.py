@@ -142,7 +142,7 @@ def test_a_submodule_is_refused_by_name(project: Project, shared_server: Target)
 
 
 def test_a_directory_of_a_repository_is_deployed_alone(project: Project, shared_server: Target) -> None:
-    project.stage({"web1": shared_server}, "deep", source={"path": "odd/deep"}, shared=None)
+    project.also({"web1": shared_server}, "deep", source={"path": "odd/deep"}, shared=None)
     project.fab("-H", "deep", "push")
     assert [bytes.fromhex(name) for name in pushed(shared_server)] == [b"er/and/deeper/file"]
 
@@ -150,7 +150,7 @@ def test_a_directory_of_a_repository_is_deployed_alone(project: Project, shared_
 def test_what_a_path_is_shared_over_may_not_lead_out_of_the_release(project: Project, shared_server: Target) -> None:
     (project.repository.path / "media").symlink_to("/etc")
     project.repository.commit("hostile")
-    project.stage(
+    project.also(
         {"web1": shared_server}, "hostile", source={"path": "odd"}, shared={"dirs": ["media/inner"], "files": {}}
     )
     before = sh(shared_server, "ls -la /etc")
@@ -175,7 +175,7 @@ def test_a_repository_elsewhere_is_deployed_by_its_url(shared_server: Target, tm
             in project.fab("-H", "prod", "deploy", "--ref", "nope", status=2, **cache).stderr
         )
         gone = {"path": None, "git": f"file://{tmp_path}/gone"}
-        project.stage({"web1": shared_server}, "gone", source=gone)
+        project.also({"web1": shared_server}, "gone", source=gone)
         assert "cannot be cloned" in project.fab("-H", "gone", "deploy", status=2, **cache).stderr
     project.fab("-H", "prod", "rollback")
     assert current(shared_server, "/srv/djangosite") == live

@@ -208,7 +208,7 @@ def test_lock_freezes_deploys_until_unlock(site: Project, shared_server: Target)
 
 
 def test_a_second_deploy_is_told_who_deploys(site: Project, shared_server: Target) -> None:
-    site.stage({"web1": shared_server}, "waiting", hooks={"before_switch": ["touch /tmp/waits; sleep 60"]})
+    site.also({"web1": shared_server}, "waiting", hooks={"before_switch": ["touch /tmp/waits; sleep 60"]})
     with site.fab_running("-H", "waiting", "deploy", "--ref", "one"):
         assert wait_for(lambda: shared_server.exec(["test", "-e", "/tmp/waits"], check=False).returncode == 0)
         said = site.fab("-H", "prod", "deploy", "--ref", "one", status=1).stderr
@@ -243,7 +243,7 @@ def test_rollback_goes_back_by_id_and_never_to_a_bad_release(site: Project, shar
 
 
 def test_a_rollback_brings_the_old_configuration_back(site: Project, shared_server: Target) -> None:
-    site.stage({"web1": shared_server}, "other", web={"workers": 1}, env={"SHOW_COLOUR": "red"})
+    site.also({"web1": shared_server}, "other", web={"workers": 1}, env={"SHOW_COLOUR": "red"})
     site.fab("-H", "other", "deploy", "--ref", "one")
     _, master = programs(shared_server)[f"djangosite-{current(shared_server, ROOT)}"]
     assert environment_of(shared_server, master)["SHOW_COLOUR"] == "red"
@@ -255,7 +255,7 @@ def test_a_rollback_brings_the_old_configuration_back(site: Project, shared_serv
 
 
 def test_only_as_many_good_releases_are_kept_as_asked_for(site: Project, shared_server: Target) -> None:
-    site.stage({"web1": shared_server}, "few", keep_releases=2)
+    site.also({"web1": shared_server}, "few", keep_releases=2)
     for ref in ("one", "two", "one"):
         site.fab("-H", "few", "deploy", "--ref", ref)
     site.fab("-H", "few", "deploy", "--ref", "broken-import", status=1)

@@ -176,7 +176,7 @@ def test_gunicorn_runs_by_its_configuration_file(site: Project, shared_server: T
 
 # seed 0.5
 def test_an_unknown_gunicorn_setting_is_refused_with_the_nearest_name(site: Project, shared_server: Target) -> None:
-    site.stage({"web1": shared_server}, "typo", web={"settings": {"max_request": 100}})
+    site.also({"web1": shared_server}, "typo", web={"settings": {"max_request": 100}})
     with unharmed(shared_server):
         said = site.fab("-H", "typo", "deploy", "--ref", "two", status=1).stderr
     assert "gunicorn has no setting max_request; did you mean max_requests?" in said
@@ -242,7 +242,7 @@ def test_the_site_has_its_name_logs_time_outs_and_extra_headers(site: Project, s
 
 # seed 0.8
 def test_a_read_time_out_below_gunicorns_is_refused(site: Project, shared_server: Target) -> None:
-    site.stage({"web1": shared_server}, "short", site={"timeouts": {"read": 20}})
+    site.also({"web1": shared_server}, "short", site={"timeouts": {"read": 20}})
     said = site.fab("-H", "short", "deploy", status=2).stderr
     assert "site.timeouts.read" in said
     assert "timeout of 30 seconds" in said
@@ -421,7 +421,7 @@ def test_gunicorn_is_the_virtualenvs_own(site: Project, shared_server: Target) -
 
 # seed 4.12
 def test_a_daemon_under_a_monitor_is_refused(site: Project, shared_server: Target) -> None:
-    site.stage({"web1": shared_server}, "daemon", web={"settings": {"daemon": True}})
+    site.also({"web1": shared_server}, "daemon", web={"settings": {"daemon": True}})
     said = site.fab("-H", "daemon", "deploy", status=2).stderr
     assert "daemon cannot be set here" in said
     assert "a daemon would escape it" in said
@@ -443,7 +443,7 @@ def test_the_socket_lies_in_the_release_and_only_the_web_server_reaches_it(
 
 # seed 4.2
 def test_a_tcp_upstream_is_switched_and_rolled_back(site: Project, shared_server: Target) -> None:
-    site.stage({"web1": shared_server}, "tcp", web={"bind": "127.0.0.1:8004"}, site={"headers": HEADERS})
+    site.also({"web1": shared_server}, "tcp", web={"bind": "127.0.0.1:8004"}, site={"headers": HEADERS})
     ids, ports = [], []
     for ref in ("two", "one", "two"):
         site.fab("-H", "tcp", "deploy", "--ref", ref)
@@ -476,7 +476,7 @@ def listening_port(server: Target) -> str:
 def test_a_port_that_another_program_listens_on_is_not_taken_for_the_release(
     site: Project, shared_server: Target
 ) -> None:
-    site.stage({"web1": shared_server}, "taken", web={"bind": "127.0.0.1:8014"})
+    site.also({"web1": shared_server}, "taken", web={"bind": "127.0.0.1:8014"})
     with running(shared_server, "python3", "-m", "http.server", "--bind", "127.0.0.1", "8014"):
         assert wait_for(lambda: "127.0.0.1:8014" in sh(shared_server, "ss -Hltn"))
         with unharmed(shared_server):

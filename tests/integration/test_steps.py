@@ -74,8 +74,9 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_all_steps_in_one_line_bring_a_revision_live(site: Project, shared_server: Target) -> None:
-    site.stage({"web1": shared_server}, "two", source={"ref": "two"})
-    said = site.fab("-H", "two", *STEPS).stderr
+    site.stage({"web1": shared_server}, source={"ref": "two"})
+    said = site.fab("-H", "prod", *STEPS).stderr
+    site.stage({"web1": shared_server})
     assert revision(shared_server) == "two"
     assert not sh(shared_server, 'ls "$1" | grep -x next || true', ROOT)
     for step in STEPS:

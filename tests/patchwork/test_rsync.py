@@ -20,7 +20,7 @@ from .conftest import Patchwork, attempt
 
 
 @pytest.fixture(scope="module", autouse=True)
-def rsync_on_the_server(c: Connection) -> None:
+def rsync_here_and_there(programs: None, c: Connection) -> None:
     ours.package(c, "rsync")
 
 

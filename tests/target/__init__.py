@@ -29,6 +29,7 @@ from .image import (
     cache_directory,
     ensure_engine,
     ensure_image,
+    ensure_programs,
     machine_lock,
     private_key,
 )
@@ -38,7 +39,17 @@ HOST = "127.0.0.1"
 OWNER = "fabrelease-test"  # label: the process a container or an image belongs to
 ASKER_PASSWORD = "asker-password"  # what sudo asks the user `asker` for
 
-__all__ = ["ASKER_PASSWORD", "HOST", "OWNER", "Server", "Target", "ensure_engine", "ensure_image", "remove_leftovers"]
+__all__ = [
+    "ASKER_PASSWORD",
+    "HOST",
+    "OWNER",
+    "Server",
+    "Target",
+    "ensure_engine",
+    "ensure_image",
+    "ensure_programs",
+    "remove_leftovers",
+]
 
 
 class Server(Protocol):

@@ -1,4 +1,4 @@
-"""Builds the image, or starts one server and says how to reach it.
+"""Installs what tests call and builds the image, or starts one server and says how to reach it.
 
 python -m tests.target build | up | clean
 """
@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import sys
 
-from . import Target, ensure_engine, ensure_image, remove_leftovers
+from . import Target, ensure_engine, ensure_image, ensure_programs, remove_leftovers
 
 
 def main(verb: str) -> int:
     ensure_engine()
     if verb == "build":
+        ensure_programs()
         print(ensure_image())
     elif verb == "up":
         server = Target.start(temporary=False)

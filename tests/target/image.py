@@ -72,6 +72,15 @@ def ensure_engine() -> None:
         script("engine.sh")
 
 
+def ensure_programs() -> None:
+    """Makes sure that the programs which tests call on this machine are here: nginx, logrotate, rsync.
+
+    Raises SystemExit with the script's status where a person must do something: it has said what.
+    """
+    with machine_lock("programs"):
+        script("programs.sh")
+
+
 def ensure_image() -> str:
     """The name of the image of a bare server; builds it when its inputs are new."""
     files = build_files()

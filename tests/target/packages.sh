@@ -22,3 +22,11 @@ until apt-get update >"$log" 2>&1; do
     sleep 2
 done
 apt-get -o DPkg::Lock::Timeout=120 install -y --no-install-recommends "$@" >"$log" 2>&1 || failed
+
+# Where PATH is a directory of links (bare.sh), their programs are put there.
+if [ -n "${BARE_PATH:-}" ]; then
+    depends=$(apt-cache depends --recurse --no-recommends --no-suggests --no-conflicts --no-breaks \
+        --no-replaces --no-enhances --installed "$@" | grep -E '^[a-z0-9]' | sort -u)
+    # shellcheck disable=SC2086  # a list of names
+    sh "$(dirname "$0")/link.sh" "$BARE_PATH" $depends
+fi

@@ -5,7 +5,6 @@ import http.client
 import math
 import os
 import shlex
-import shutil
 import socket
 import subprocess
 import tempfile
@@ -60,8 +59,6 @@ def texts(without: str) -> st.SearchStrategy[str]:
 @given(st.lists(texts(without="\0"), min_size=1, max_size=60))
 @pytest.mark.parametrize("shell", ["sh", "bash"])
 def test_sh_reads_back_any_text(shell: str, values: list[str]) -> None:
-    if not shutil.which(shell):
-        pytest.skip(f"no {shell} on this machine")
     script = r"printf '%s\0' " + " ".join(map(escape.sh, values))
     run = subprocess.run([shell], input=script.encode(), capture_output=True, check=True)
     assert run.stdout.decode().split("\0")[:-1] == values
@@ -148,9 +145,7 @@ def test_supervisor_refuses_what_is_not_one_line(value: str) -> None:
 # nginx
 
 nginx_texts = texts(without="\0\n\r$").filter(lambda text: len(text) < 900)
-needs_nginx = pytest.mark.skipif(
-    not shutil.which("nginx"), reason="no nginx on this machine to read the values back"
-)
+needs_programs = pytest.mark.usefixtures("programs")
 
 
 @settings(deadline=None, max_examples=200)
@@ -220,7 +215,7 @@ def wait_for(condition: Any) -> None:
         time.sleep(0.01)
 
 
-@needs_nginx
+@needs_programs
 @settings(deadline=None, max_examples=15)
 @given(st.lists(nginx_texts, min_size=20, max_size=80))
 def test_nginx_answers_with_any_text(values: list[str]) -> None:
@@ -230,7 +225,7 @@ def test_nginx_answers_with_any_text(values: list[str]) -> None:
             assert connection.getresponse().read().decode() == value
 
 
-@needs_nginx
+@needs_programs
 @pytest.mark.parametrize("character", ["a", " "])  # a bare word, a quoted one
 def test_the_longest_word_nginx_reads_is_written_and_no_longer_one(character: str) -> None:
     longest = character * (escape.NGINX_WORD_BYTES - (1 if character == "a" else 3))
@@ -290,9 +285,7 @@ def test_python_refuses_what_is_not_a_name(name: str) -> None:
 # logrotate
 
 
-@pytest.mark.skipif(
-    not shutil.which("logrotate"), reason="no logrotate on this machine to read the values back"
-)
+@needs_programs
 @pytest.mark.parametrize(
     "name", ["plain", "my app", "100%", "é", "a;b#c", "$(id)", "a=b,c", "~", "{a}", 'a"b', "a'b", "*"]
 )

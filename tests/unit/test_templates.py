@@ -41,8 +41,7 @@ RENDERED = [
 ME = pwd.getpwuid(os.getuid()).pw_name
 MY_GROUP = grp.getgrgid(os.getgid()).gr_name
 
-needs_nginx = pytest.mark.skipif(not shutil.which("nginx"), reason="no nginx on this machine")
-needs_logrotate = pytest.mark.skipif(not shutil.which("logrotate"), reason="no logrotate on this machine")
+needs_programs = pytest.mark.usefixtures("programs")
 
 
 def render(name: str, given: dict[str, Any] | None = None) -> str:
@@ -414,7 +413,7 @@ def test_gixy_finds_nothing_of_weight(tmp_path: Path, variant: str) -> None:
     assert json.loads(run.stdout) == []
 
 
-@needs_nginx
+@needs_programs
 @pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize("address", ["", "127.0.0.1:8004"])
 def test_nginx_takes_the_site(tmp_path: Path, root: Path, variant: str, address: str) -> None:
@@ -518,7 +517,7 @@ def ask(
     return response.status, response.headers, text
 
 
-@needs_nginx
+@needs_programs
 def test_the_app_is_served_and_what_a_client_claims_is_not_believed(tmp_path: Path, root: Path) -> None:
     forged = {
         "X-Forwarded-For": "6.6.6.6",
@@ -549,7 +548,7 @@ def test_the_app_is_served_and_what_a_client_claims_is_not_believed(tmp_path: Pa
     assert "HTTP_PROXY" not in plain and "HTTP_FORWARDED" not in plain
 
 
-@needs_nginx
+@needs_programs
 def test_below_a_path_the_app_knows_where_it_is_and_takes_nothing_else(tmp_path: Path, root: Path) -> None:
     with live(tmp_path, root, path="/todo") as port:
         shown = json.loads(ask(port, "/todo/a?b")[2])
@@ -590,7 +589,7 @@ class Once:
         self.listener.close()
 
 
-@needs_nginx
+@needs_programs
 @pytest.mark.parametrize(("method", "status", "sent"), [("POST", 502, 1), ("GET", 200, 2)])
 def test_on_a_kept_connection_that_breaks_only_what_may_be_done_twice_is_sent_twice(
     tmp_path: Path, root: Path, method: str, status: int, sent: int
@@ -615,7 +614,7 @@ def test_on_a_kept_connection_that_breaks_only_what_may_be_done_twice_is_sent_tw
 # logrotate
 
 
-@needs_logrotate
+@needs_programs
 def test_logrotate_takes_the_file(tmp_path: Path, root: Path) -> None:
     (root / "logs").mkdir()
     (root / "logs/web.log").write_text("line\n")
@@ -639,8 +638,7 @@ time.sleep(60)
 """
 
 
-@needs_logrotate
-@needs_nginx
+@needs_programs
 def test_a_rotated_log_is_written_on_and_no_line_is_lost(tmp_path: Path, root: Path) -> None:
     port = free_port()
     settings = replace(live_settings(port), processes={"count": "python ../count.py"})
