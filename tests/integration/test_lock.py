@@ -20,7 +20,7 @@ from tests.target.proxy import Proxy
 
 FREE_AFTER = 30  # seconds until the lock of a holder that is gone is free
 HOLD = "import fcntl, sys, time; f = open(sys.argv[1], 'a'); fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)"
-LOCK = "/run/fabrelease/tinysite.lock"
+LOCK = "/run/fabrelease/locks/tinysite.lock"
 
 
 @pytest.fixture(scope="module")
@@ -140,7 +140,7 @@ def test_the_lock_is_free_soon_where_a_release_that_still_starts_has_to_be_stopp
     project.stage({"web1": shared_server}, env=env, health={"timeout": 120}, site=site)
     project.fab("-H", "prod", "deploy", "--ref", "two")
     live = starting(shared_server)
-    lock = "/run/fabrelease/flasktodo.lock"
+    lock = "/run/fabrelease/locks/flasktodo.lock"
     with (
         Proxy("127.0.0.1", shared_server.ssh_port) as proxy,
         through(project, shared_server, proxy),

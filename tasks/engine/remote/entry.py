@@ -6,7 +6,7 @@ import os
 import re
 from typing import TypedDict
 
-from . import cutover, lock, prepare, probe, process, releases, source
+from . import agent, cutover, lock, prepare, probe, process, releases, source
 
 
 class Facts(TypedDict):
@@ -58,6 +58,8 @@ def begin(plan: cutover.Plan, who: str, what: str) -> Entry:
     root = plan["root"]
     prepare.check_ready(plan["app"], root, plan["user"])
     lock.take(plan["app"], root, who, what)
+    agent.keep_journal(root, who)
+    agent.journal(f"begin: {what}")
     cleared = cutover.clear(plan)
     current, following = releases.linked(root, "current"), releases.linked(root, "next")
     ids = releases.ids(root)
