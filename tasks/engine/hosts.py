@@ -252,8 +252,8 @@ def each(hosts: list[Host], function: Callable[[Host], T], what: str = "") -> li
     with terminal.working(f"{what}: {', '.join(host.name for host in hosts)}" if what else ""):
         if len(hosts) < 2:
             return [function(host) for host in hosts]
-        futures = [_beside(function, host) for host in hosts]
         try:
+            futures = [_beside(function, host) for host in hosts]
             wait(futures)
         except KeyboardInterrupt:
             for host in hosts:

@@ -162,8 +162,8 @@ def _serve(request: dict[str, Any]) -> None:
             value = run(call)
             _finish_data()
             seconds = time.monotonic() - began
-            send(wire.RESULT, {"value": value, "seconds": seconds})
             journal(f"{call['function'].rpartition('.')[2]}: done in {seconds:.2f} s")
+            send(wire.RESULT, {"value": value, "seconds": seconds})
     except Failed as failed:
         _fail(failed)
     except OSError as error:
@@ -171,17 +171,17 @@ def _serve(request: dict[str, Any]) -> None:
     except wire.TooLarge as error:
         _fail(Failed(f"the answer is too large to be sent: {error}"))
     except Exception:
-        send(wire.CRASH, {"traceback": wire.cut(traceback.format_exc(), wire.TEXT_CHARACTERS)})
         journal(traceback.format_exc())
+        send(wire.CRASH, {"traceback": wire.cut(traceback.format_exc(), wire.TEXT_CHARACTERS)})
     finally:
         for _ in incoming():  # what a failed call did not read must not be taken for the next call's
             pass
 
 
 def _fail(failed: Failed) -> None:
+    journal(f"failed: {failed.message}")
     message = wire.cut(failed.message, wire.TEXT_CHARACTERS)
     send(wire.FAILURE, {"message": message, "hint": failed.hint, "needs_person": failed.needs_person})
-    journal(f"failed: {failed.message}")
 
 
 def _finish_data() -> None:
@@ -214,7 +214,8 @@ def before_next(duty: Callable[[], object]) -> None:
 def _do_duties() -> None:
     while _duties:
         with uninterrupted():  # what one could not do, the next deploy does
-            _attempt(_duties.pop(0))
+            if _duties:  # the end of the session may have done it meanwhile
+                _attempt(_duties.pop(0))
 
 
 def _attempt(duty: Callable[[], object]) -> None:
