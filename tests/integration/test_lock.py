@@ -175,6 +175,22 @@ def test_somebody_who_looks_at_the_lock_does_not_stop_a_deploy(site: Project, sh
             shared_server.exec(["pkill", "-f", "LOCK_SH"])
 
 
+def test_who_still_runs_its_last_hooks_is_not_said_to_be_done(site: Project, shared_server: Target) -> None:
+    waits = "while [ -e /tmp/wait ]; do sleep 0.1; done"
+    site.stage({"web1": shared_server}, "after", hooks={"after_switch": [waits]})
+    shared_server.exec(["touch", "/tmp/wait"])
+    try:
+        with site.fab_running("-H", "after", "deploy", "--ref", "one", "--force") as first:
+            wait_until(lambda: b"/tmp/wait" in shared_server.exec(["ps", "-eo", "args"]).stdout, 60)
+            began = time.monotonic()
+            assert "has the deploy lock since" in site.fab("-H", "prod", "rollback", status=1).stderr
+            assert time.monotonic() - began < 10
+            shared_server.exec(["rm", "/tmp/wait"])
+            assert first.wait(30) == 0
+    finally:
+        shared_server.exec(["rm", "-f", "/tmp/wait"])
+
+
 def test_a_freeze_is_refused_by_deploy_and_rollback_seen_in_status_and_lifted(site: Project) -> None:
     site.fab("-H", "prod", "lock", "-m", "freeze for the fair")
     try:
