@@ -173,8 +173,8 @@ class Session:
         said, answer = _reads_until(channel, HAVE, NEED, OLD)
         if answer is None:
             said += channel.recv_stderr(GREETING_BYTES)
+            channel.status_event.wait(START_SECONDS if len(said) < GREETING_BYTES else 0)
             if b"password is required" not in said:
-                channel.status_event.wait(START_SECONDS if len(said) < GREETING_BYTES else 0)
                 raise self._no_session(_text(said)[-2000:], channel.exit_status)
             channel.close()
             channel, answer = self._with_password()
