@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 
+import paramiko
 from invoke.context import Context
 
 from .engine import hosts
@@ -12,6 +13,7 @@ from .engine.connecting import open_connection
 from .engine.errors import Error, HostError
 from .engine.hosts import Host
 from .engine.remote import releases
+from .engine.session import no_channel
 from .engine.verb import verb
 
 
@@ -34,10 +36,13 @@ def _run(host: Host, command: str) -> None:
     argv = ["/bin/sh", launch, "/bin/sh", "-c", command]
     interactive = sys.stdin.isatty()
     options = {"pty": interactive, "warn": True, "in_stream": None if interactive else False}
-    if host.connection.user == "root":
-        done = host.connection.run(shlex.join(["runuser", "-u", settings.user, "--", *argv]), **options)
-    else:  # where sudo asks for a password, the session has it by now, and Fabric answers with it
-        done = host.connection.sudo(shlex.join(argv), user=settings.user, **options)
+    try:
+        if host.connection.user == "root":
+            done = host.connection.run(shlex.join(["runuser", "-u", settings.user, "--", *argv]), **options)
+        else:  # where sudo asks for a password, the session has it by now, and Fabric answers with it
+            done = host.connection.sudo(shlex.join(argv), user=settings.user, **options)
+    except paramiko.SSHException as error:
+        raise no_channel(host.name, error) from error
     if done.return_code != 0:
         raise CommandFailed(host.name, command, done.return_code)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import logging
 import socket
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from .settings import Settings
 
 KEEPALIVE_SECONDS = 5
+LOGIN_SECONDS = 60  # a server under load, or one that asks elsewhere who we are, may take its time
+logging.getLogger("paramiko").addHandler(logging.NullHandler())  # or it writes tracebacks beside our messages
 
 
 def open_connection(connection: Connection, settings: Settings) -> None:
@@ -78,6 +81,8 @@ def _open(connection: Connection, settings: Settings) -> None:
     where = f"{connection.user}@{connection.host}:{connection.port}"
     try:
         if connection.gateway is None:
+            for wait in ("banner_timeout", "auth_timeout"):
+                connection.connect_kwargs.setdefault(wait, LOGIN_SECONDS)
             connection.connect_kwargs["sock"] = _prompt_socket(connection, profiling.traffic(name))
         connection.open()
     except paramiko.BadHostKeyException as error:
@@ -88,6 +93,12 @@ def _open(connection: Connection, settings: Settings) -> None:
             f"Ask whoever runs the server; if it is so, forget the old key: ssh-keygen -R {_entry(connection)}",
         ) from error
     except paramiko.AuthenticationException as error:
+        if "timeout" in str(error):
+            raise HostError(
+                name,
+                f"{where} did not answer to the login within {LOGIN_SECONDS} seconds",
+                f"Look at its sshd and PAM; or by hand: ssh -p {connection.port} {connection.user}@{connection.host}",
+            ) from error
         raise HostError(
             name,
             f"{where} refused the login: {error or 'no key or password was accepted'}",
@@ -102,8 +113,16 @@ def _open(connection: Connection, settings: Settings) -> None:
                 f"Look at it and accept it once: ssh -p {connection.port} {connection.user}@{connection.host}"
                 " true; or set `host_keys: accept-new`",
             ) from error
+        if "protocol banner" in str(error):
+            raise HostError(
+                name,
+                f"{where} is reached, but does not speak SSH there, or is too busy to let anyone in",
+                "Look at the port in the host's entry, and at MaxStartups in the server's sshd_config.",
+            ) from error
         raise HostError(name, f"no SSH connection to {where}: {error}") from error
     except (OSError, EOFError) as error:
+        if getattr(error, "filename", None):
+            raise HostError(name, f"the key {error.filename} cannot be read: {_reason(error)}") from error  # type: ignore[union-attr]
         raise HostError(
             name,
             f"{where} cannot be reached: {_reason(error)}",

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from invoke.exceptions import Exit
 
+from . import terminal
+
 
 class Error(Exit):
     """Something a person has to know about; its text says what happened, why, and what to type next.
@@ -20,8 +22,8 @@ class Error(Exit):
     exit_status = 1
 
     def __init__(self, message: str) -> None:
-        super().__init__(message)
-        self.text = message
+        self.text = terminal.visible(message)
+        super().__init__(self.text)
 
     def __str__(self) -> str:
         return self.text
@@ -50,7 +52,7 @@ class HostError(Error):
     def __init__(self, host: str, what: str, hint: str = "", needs_person: bool = False) -> None:
         super().__init__(f"{host}: {what}" + (f"\n  {hint}" if hint else ""))
         self.host = host
-        self.what = what
+        self.what = terminal.visible(what)
         self.exit_status = 3 if needs_person else 1
 
 

@@ -6,6 +6,8 @@ import contextlib
 import functools
 import hashlib
 import os
+import re
+import shlex
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -13,9 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from . import profiling
-from .errors import UsageError
+from .errors import Error, UsageError
 
 PIECE = 1 << 18
+SAID_BYTES = 4000  # of git's own words
 # The commit that carries a tree to a host is made the same for the same tree, whoever makes it and when.
 CARRIER = {
     "GIT_AUTHOR_NAME": "fabrelease",
@@ -54,6 +57,12 @@ def resolve(path: Path, ref: str) -> Revision:
     :raises UsageError: no repository, no such revision, or a tree that cannot be sent.
     """
     prefix = _ask(path, f"{path} is no git repository", "rev-parse", "--show-prefix").strip("\n")
+    is_bare, form = _ask(path, "", "rev-parse", "--is-bare-repository", "--show-object-format").split()
+    if form == "sha256":
+        raise UsageError(
+            f"{path} is a repository of SHA-256 objects, and the store on the hosts takes SHA-1 objects only\n"
+            "  Deploy from a repository that was made with: git init --object-format=sha1"
+        )
     missing = f"there is no revision {ref} in {path}"
     commit = _ask(path, missing, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{ref}^{{commit}}").strip()
     inside = prefix.rstrip("/")
@@ -62,8 +71,9 @@ def resolve(path: Path, ref: str) -> Revision:
     ).strip()
     _refuse_submodules(path, tree)
     subject = _ask(path, missing, "show", "--no-patch", "--format=%s", commit).strip()
+    subject = subject.encode(errors="surrogateescape").decode(errors="replace")
     uncommitted = 0
-    if ref == "HEAD":
+    if ref == "HEAD" and is_bare == "false":
         uncommitted = len(_ask(path, "git status failed", "status", "--porcelain", "-z", "--", ".").split("\0")) - 1
     return Revision(path, ref, commit, tree, subject, uncommitted)
 
@@ -141,23 +151,28 @@ def _pack(
     wanted = "\n".join([carrier, *(f"^{commit}" for commit in have)]) + "\n"
     with (
         kept,
+        tempfile.TemporaryFile() as said,
         subprocess.Popen(
             argv,
             cwd=path,
             env=_environment(env),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stderr=said,
         ) as process,
     ):
-        assert process.stdin and process.stdout and process.stderr  # noqa: S101
-        process.stdin.write(wanted.encode())
-        process.stdin.close()
+        assert process.stdin and process.stdout  # noqa: S101
+        with contextlib.suppress(BrokenPipeError):  # it ended already, and said why
+            process.stdin.write(wanted.encode())
+            process.stdin.close()
         while piece := process.stdout.read(PIECE):
             yield piece
         if process.wait() != 0:
-            raise UsageError(
-                f"git could not pack {carrier}: {process.stderr.read().decode(errors='replace').strip()}"
+            said.seek(0)
+            why = said.read(SAID_BYTES).decode(errors="replace").strip()
+            raise Error(
+                f"git could not read what is to be sent from {path}: {why}\n"
+                "  The repository may be damaged, or a clone of a part of it. Look at it: git fsck"
             )
 
 
@@ -199,10 +214,22 @@ def _ask(path: Path, problem: str, *arguments: str, env: dict[str, str] | None =
         raise UsageError(f"{what}; source.path is where the application's repository is") from error
     if done.returncode != 0:
         said = done.stderr.decode(errors="replace").strip()
+        if "dubious ownership" in said:
+            raise UsageError(
+                f"git does not open the repository in {path}, because it is another user's\n"
+                "  Run fab as its owner, or say that you trust it:"
+                f" git config --global --add safe.directory {shlex.quote(_place(said) or str(path))}"
+            )
         raise UsageError(
             f"{problem}" + (f": {said}" if said else "") + "\n  See what there is: git log, git tag, git branch"
         )
     return done.stdout.decode(errors="surrogateescape")
+
+
+def _place(said: str) -> str:
+    """The repository that git names in its own words."""
+    found = re.search(r"repository at '([^']+)'", said)
+    return found[1] if found else ""
 
 
 def _environment(more: dict[str, str] | None) -> dict[str, str]:

@@ -6,8 +6,9 @@ import atexit
 import gc
 import getpass
 import socket
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, wait
 from pathlib import Path
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
@@ -237,7 +238,10 @@ def _host(c: Context, settings: Settings, connection: Connection | None = None) 
 def _connection(c: Context, settings: Settings) -> Connection:
     config = c.config.clone() if isinstance(c.config, fabric.Config) else fabric.Config()
     if settings.host.key:
-        config.connect_kwargs.key_filename = str(settings.local(settings.host.key))
+        key = settings.local(settings.host.key)
+        if not key.is_file():
+            raise UsageError(f"{settings.host.name}: key: there is no file {key}")
+        config.connect_kwargs.key_filename = str(key)
     connection = Connection(settings.host.address, user=settings.host.user, port=settings.host.port, config=config)
     connection.connect_timeout = connection.connect_timeout or CONNECT_SECONDS
     return connection
@@ -248,12 +252,18 @@ def each(hosts: list[Host], function: Callable[[Host], T], what: str = "") -> li
 
     :param what: what is being done, shown while it lasts.
     :raises HostError, HostErrors: some failed; the others came to their end.
+    :raises KeyboardInterrupt: Ctrl-C; the sessions are ended, and each host goes back or tidies up by itself.
     """
     with terminal.working(f"{what}: {', '.join(host.name for host in hosts)}" if what else ""):
         if len(hosts) < 2:
             return [function(host) for host in hosts]
-        with ThreadPoolExecutor(len(hosts)) as pool:
-            futures = [pool.submit(function, host) for host in hosts]
+        try:
+            futures = [_beside(function, host) for host in hosts]
+            wait(futures)
+        except KeyboardInterrupt:
+            for host in hosts:
+                host.close()
+            raise
     failed = [error for error in (future.exception() for future in futures) if error is not None]
     for error in failed:
         if not isinstance(error, Error):
@@ -263,3 +273,17 @@ def each(hosts: list[Host], function: Callable[[Host], T], what: str = "") -> li
     if failed:
         raise failed[0]
     return [future.result() for future in futures]
+
+
+def _beside(function: Callable[[Host], T], host: Host) -> Future[T]:
+    """Begin something on a host in a thread that nobody has to wait for at the end of the program."""
+    future: Future[T] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(function(host))
+        except BaseException as error:
+            future.set_exception(error)
+
+    threading.Thread(target=run, daemon=True).start()
+    return future

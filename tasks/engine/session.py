@@ -7,10 +7,13 @@ by the function object itself, so a type checker sees both ends. Nothing passes 
 
 from __future__ import annotations
 
+import base64
+import contextlib
 import functools
 import getpass
 import hashlib
 import json
+import re
 import shlex
 import sys
 import threading
@@ -24,7 +27,7 @@ import paramiko
 from fabric import Connection
 
 from . import profiling
-from .errors import HostError, NoPython
+from .errors import Error, HostError, NoPython
 from .remote import wire
 
 P = ParamSpec("P")
@@ -34,8 +37,10 @@ PACKAGE = Path(__file__).parents[1]
 SHIPPED = ("engine/remote", "managers", "servers")
 BOOTSTRAP = PACKAGE / "engine/remote/bootstrap.py"
 ASK = b"fabrelease: sudo password: "
-HAVE, NEED = b"fabrelease: have\n", b"fabrelease: need\n"
+HAVE, NEED, OLD = b"fabrelease: have\n", b"fabrelease: need\n", b"fabrelease: old "
 PIECE = 1 << 18
+START_SECONDS = 60.0  # for a host to start a session: PAM and sudo may look up a name elsewhere
+GREETING_BYTES = 1 << 16  # a login shell may say something of its own first
 
 
 def reference(function: Callable[P, object], /, *args: P.args, **kwargs: P.kwargs) -> wire.Call:
@@ -105,15 +110,34 @@ class Session:
         with self._calling:
             began = profiling.now()
             request = {"calls": [step.call for step in steps], "data": data is not None}
-            self._write(wire.pack(wire.CALL, request))
+            self._write(self._pack(wire.CALL, request))
             if data is not None:
-                for piece in data:
-                    self._write(wire.pack(wire.DATA, piece))
-                self._write(wire.pack(wire.END))
+                self._send_data(data)
             for step in steps:
                 answer = self._answer()
                 began = profiling.step(_label(step.call), self.name, began, answer["seconds"])
                 step.then(answer["value"])
+
+    def _send_data(self, data: Iterable[bytes]) -> None:
+        try:
+            for piece in data:
+                self._write(self._pack(wire.DATA, piece))
+        except Error:  # what makes the data failed, and says why: the call must not wait for the rest
+            self._write(wire.pack(wire.ABORT))
+            with contextlib.suppress(HostError):
+                self._answer()
+            raise
+        self._write(wire.pack(wire.END))
+
+    def _pack(self, kind: bytes, payload: Any) -> bytes:
+        try:
+            return wire.pack(kind, payload)
+        except wire.TooLarge as error:
+            raise HostError(
+                self.name,
+                f"the step would be sent as {error}",
+                "Make the files of shared.files smaller, or put them on the host by other means.",
+            ) from None
 
     def close(self) -> None:
         """End the session; the host drops the lock and everything that runs for it."""
@@ -139,50 +163,86 @@ class Session:
             return self._start_agent()
 
     def _start_agent(self) -> paramiko.Channel:
-        channel = self._execute(f"sudo -n {_python()}")
-        answer = _reads_until(channel, HAVE, NEED)
+        try:
+            return self._begin()
+        except (OSError, EOFError, paramiko.SSHException) as error:
+            raise no_channel(self.name, error) from error
+
+    def _begin(self) -> paramiko.Channel:
+        channel = self._execute("sudo -n")
+        said, answer = _reads_until(channel, HAVE, NEED, OLD)
         if answer is None:
-            said = channel.recv_stderr(4096).decode(errors="replace").strip()
-            if "password is required" not in said:
-                raise self._no_session(said, channel.recv_exit_status())
+            said += channel.recv_stderr(GREETING_BYTES)
+            channel.status_event.wait(START_SECONDS if len(said) < GREETING_BYTES else 0)
+            if b"password is required" not in said:
+                raise self._no_session(_text(said)[-2000:], channel.exit_status)
+            channel.close()
             channel, answer = self._with_password()
+        if answer == OLD:
+            version = _text(_reads_until(channel, b"\n")[0])
+            raise HostError(
+                self.name,
+                f"python3 is {version} there, and 3.9 is the oldest that will do",
+                "Install a newer one as python3, or take a newer release of the system.",
+            )
         if answer == NEED:
             sources = shipped_sources()
             channel.sendall(b"%d\n%s" % (len(sources), sources))
         return channel
 
-    def _execute(self, python: str, combine: bool = False) -> paramiko.Channel:
+    def _execute(self, sudo: str, combine: bool = False) -> paramiko.Channel:
         transport = self.connection.transport
         assert transport is not None  # noqa: S101
-        channel: paramiko.Channel = transport.open_session()
+        channel: paramiko.Channel = transport.open_session(timeout=START_SECONDS)
         channel.set_combine_stderr(combine)
-        channel.settimeout(wire.SILENCE_SECONDS * 2)
-        script = f'if [ "$(id -u)" -eq 0 ]; then exec {_python()}; else exec {python}; fi'
-        channel.exec_command(f"/bin/sh -c {shlex.quote(script)}".encode())
+        channel.settimeout(START_SECONDS)
+        timer = threading.Timer(START_SECONDS, channel.close)  # paramiko waits for this answer without an end
+        timer.start()
+        try:
+            channel.exec_command(_command(sudo).encode())
+        finally:
+            timer.cancel()
         return channel
 
     def _with_password(self) -> tuple[paramiko.Channel, bytes]:
-        password = self.connection.config.sudo.password or _ask_password(self.name, self.connection.user)
-        channel = self._execute(f"sudo -S -p {shlex.quote(ASK.decode())} {_python()}", combine=True)
+        user = self.connection.user
+        password = self.connection.config.sudo.password or _ask_password(self.name, user)
+        channel = self._execute(f'sudo -S -p "{ASK.decode()}"', combine=True)
         _reads_until(channel, ASK)
         channel.sendall(password.encode() + b"\n")
-        answer = _reads_until(channel, HAVE, NEED, ASK)
+        said, answer = _reads_until(channel, HAVE, NEED, OLD, ASK)
         if answer is None or answer == ASK:
             channel.close()
-            raise HostError(
-                self.name,
-                f"sudo refused {self.connection.user}: a wrong password, or no right to use sudo",
-                "Run the command again with the right password, or look at sudo -l on the host.",
-            )
+            raise self._refused(user, _text(said))
         self.connection.config.sudo.password = password  # for what runs beside the session
         return channel, answer
 
+    def _refused(self, user: str, said: str) -> HostError:
+        if "not in the sudoers" in said or "not allowed to" in said or "may not run sudo" in said:
+            return HostError(
+                self.name,
+                f"{user} has no right to use sudo: {said.splitlines()[-1]}",
+                "Log in as somebody who has, by `user:` in the host's entry; or let root allow it: sudo visudo",
+            )
+        return HostError(
+            self.name,
+            f"sudo refused {user}: a wrong password",
+            "Run the command again with the right password, or look at sudo -l on the host.",
+        )
+
     def _no_session(self, said: str, status: int) -> HostError:
-        if "python3" in said and "not found" in said:
+        if re.search(r"python3: (command )?not found", said):
             return NoPython(self.name, "there is no python3", "It is installed by: fab setup")
-        if "sudo" in said and "not found" in said:
+        if re.search(r"sudo: (command )?not found", said):
             return HostError(self.name, "there is no sudo", "Log in as root, or install it: apt-get install sudo")
-        return HostError(self.name, f"no session could be started: {said or f'exit status {status}'}")
+        if said and "account is currently not available" not in said:
+            return HostError(self.name, f"no session could be started: {said}")
+        return HostError(
+            self.name,
+            f"the login shell of {self.connection.user} ends at once with exit status {status}"
+            + (f": {said}" if said else ", without a word"),
+            "It may be nologin or false. Look at it: getent passwd, or log in as another `user:`",
+        )
 
     def _write(self, data: bytes) -> None:
         try:
@@ -198,6 +258,9 @@ class Session:
                 frame = wire.read_by(functools.partial(_receive, self._channel))
             except (OSError, paramiko.SSHException) as error:
                 raise self.lost() from error
+            except wire.TooLarge as error:
+                self.close()
+                raise HostError(self.name, f"the host sends {error}: the session was given up") from None
             if frame is None:
                 raise self.lost()
             kind, body = frame
@@ -235,11 +298,43 @@ def shipped_sources() -> bytes:
 
 
 @functools.cache
-def _python() -> str:
-    """The command that runs the far end of a session."""
+def _command(sudo: str) -> str:
+    """The command that runs the far end of a session as root.
+
+    One line, and nothing in it that a login shell could take for its own, be it sh, fish or tcsh. No site module is
+    imported by that Python: who could write one would be root by it.
+
+    :param sudo: what makes root of us where we are not.
+    """
     name = "agent-" + hashlib.sha256(shipped_sources()).hexdigest()[:16]
-    code = f"NAME, HAVE, NEED = {name!r}, {HAVE!r}, {NEED!r}\n" + BOOTSTRAP.read_text().split('"""', 2)[2]
-    return "python3 -I -X utf8 -c " + shlex.quote(code)
+    names = f"NAME, HAVE, NEED, OLD = {name!r}, {HAVE!r}, {NEED!r}, {OLD!r}\n"
+    code = names + BOOTSTRAP.read_text().split('"""', 2)[2]
+    packed = base64.b64encode(zlib.compress(code.encode(), 9)).decode()
+    start = "import sys, zlib, base64; exec(zlib.decompress(base64.b64decode(sys.argv[1])))"
+    python = f'python3 -I -S -X utf8 -c "{start}" {packed}'
+    script = f'set -- {python}; test "$(id -u)" = 0 || set -- {sudo} "$@"; exec "$@"'
+    return f"/bin/sh -c {shlex.quote(script)}"
+
+
+def no_channel(name: str, error: Exception) -> HostError:
+    """What to tell the person where a channel on an open connection could not be had or used."""
+    if isinstance(error, paramiko.ChannelException):
+        return HostError(
+            name,
+            f"the server refuses a session on this connection: {error.args[-1]}",
+            "Look at MaxSessions in its sshd_config: fab needs one session, and fab run a second.",
+        )
+    if isinstance(error, TimeoutError):
+        return HostError(
+            name,
+            f"the server let us in, and started no session within {START_SECONDS:.0f} seconds",
+            "Look at what its login does: sshd, PAM, sudo, the shell's own files.",
+        )
+    return HostError(
+        name,
+        f"the connection ended before a session was started: {error or type(error).__name__}",
+        "Look at the server's log: journalctl -u ssh",
+    )
 
 
 def _label(call: wire.Call) -> str:
@@ -255,15 +350,19 @@ def _receive(channel: paramiko.Channel, size: int) -> bytes:
     return b"".join(pieces)
 
 
-def _reads_until(channel: paramiko.Channel, *marks: bytes) -> bytes | None:
-    """Read up to and with the first of the marks; None where the program ended before."""
+def _reads_until(channel: paramiko.Channel, *marks: bytes) -> tuple[bytes, bytes | None]:
+    """Read up to and with the first of the marks; None where the program ended before, or says too much."""
     read = b""
-    while piece := channel.recv(1):
+    while len(read) < GREETING_BYTES and (piece := channel.recv(1)):
         read += piece
         for mark in marks:
             if read.endswith(mark):
-                return mark
-    return None
+                return read, mark
+    return read, None
+
+
+def _text(said: bytes) -> str:
+    return said.decode(errors="replace").strip()
 
 
 @functools.cache

@@ -1,31 +1,74 @@
 """What the person sees: a line for what happened on a host, progress while it lasts, nothing twice.
 
 Everything goes to standard error where a command's result is JSON on standard output; rich knows terminals,
-CI logs and NO_COLOR.
+CI logs and NO_COLOR. What a host says may come from a hostile application: no control character of it reaches a
+terminal.
 """
 
 from __future__ import annotations
 
 import contextlib
 import functools
+import io
 import json
+import re
 import sys
 import threading
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from rich.console import Console, ConsoleOptions, RenderResult
 
 PATIENCE = 1.0  # seconds until something that runs is said to be running
+COLOUR = re.compile(r"\x1b\[[0-9;:]*m")
+# What a terminal obeys instead of showing it: controls but for tab and new line, what turns the direction of
+# writing, and halves of characters.
+CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def visible(text: str) -> str:
+    """A text without colours, and with its control characters written out: ``\\x1b``."""
+    return CONTROL.sub(_written_out, COLOUR.sub("", text))
+
+
+def _written_out(match: re.Match[str]) -> str:
+    number = ord(match[0])
+    return f"\\x{number:02x}" if number < 0x100 else f"\\u{number:04x}"
+
+
+@dataclass(frozen=True)
+class _Visible:
+    """Something to print, whose text is made visible; the colours are our own."""
+
+    thing: Any
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        from rich.segment import Segment
+
+        for text, style, control in console.render(self.thing, options):
+            yield Segment(text if control else visible(text), style, control)
 
 
 @functools.cache
 def console() -> Console:
     """Where people read."""
-    from rich.console import Console
+    return _console(sys.stderr, soft_wrap=True)
 
-    return Console(stderr=True, highlight=False, soft_wrap=True)
+
+def _console(stream: TextIO, **options: Any) -> Console:
+    from rich.console import Console, RenderHook
+
+    class AllVisible(RenderHook):
+        def process_renderables(self, renderables: list[Any]) -> list[Any]:
+            return [_Visible(thing) for thing in renderables]
+
+    if isinstance(stream, io.TextIOWrapper):
+        stream.reconfigure(errors="replace")  # a terminal that is not UTF-8 shows ? where it has no ✓
+    made = Console(stderr=stream is sys.stderr, highlight=False, **options)
+    made.push_render_hook(AllVisible())
+    return made
 
 
 def say(host: str, step: str, text: str, style: str = "") -> None:
@@ -66,16 +109,14 @@ def working(what: str) -> Iterator[None]:
 
 def show(*things: Any) -> None:
     """Print a command's result for people on standard output."""
-    from rich.console import Console
-
-    Console(highlight=False, soft_wrap=not sys.stdout.isatty(), width=None if sys.stdout.isatty() else 160).print(
-        *things
-    )
+    is_terminal = sys.stdout.isatty()
+    _console(sys.stdout, soft_wrap=not is_terminal, width=None if is_terminal else 160).print(*things)
 
 
 def show_json(value: Any) -> None:
     """Print a command's result for programs on standard output."""
-    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+    text = json.dumps(value, indent=2, ensure_ascii=(sys.stdout.encoding or "utf-8").lower() != "utf-8")
+    sys.stdout.write(CONTROL.sub(lambda match: f"\\u{ord(match[0]):04x}", text) + "\n")
 
 
 def size(count: float) -> str:

@@ -24,7 +24,7 @@ from tests.target import HOST, Server
 from tests.target.proxy import Proxy
 
 ROOT = "/srv/tinysite"
-LOCK = "/run/fabrelease/tinysite.lock"
+LOCK = "/run/fabrelease/locks/tinysite.lock"
 IS_FREE = f"[ ! -e {LOCK} ] || flock --shared --timeout 2 {LOCK} true"
 IS_REACHED = f"for i in $(seq 20); do if [ -e {breakpoints.REACHED} ]; then echo yes; exit; fi; sleep 0.05; done"
 TEMPORARY = r"\.[0-9]+\.[0-9]+(\.fabrelease-new)?$"  # how the names end that a rename takes away

@@ -114,7 +114,7 @@ def tree(server: Target, *places: str) -> list[str]:
 
 def settle(server: Target) -> None:
     """Wait until nothing is left to be done: a deploy leaves the old release stopping, and holds the lock until then."""
-    wait = 'for lock in /run/fabrelease/*.lock; do [ ! -e "$lock" ] || flock --shared --timeout 60 "$lock" true; done'
+    wait = 'for lock in /run/fabrelease/locks/*.lock; do [ ! -e "$lock" ] || flock --shared --timeout 60 "$lock" true; done'
     sh(server, wait)
 
 

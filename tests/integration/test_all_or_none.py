@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import pytest
 
 from tests.faults import breakpoints
 from tests.faults.world import IS_REACHED, ROOT, stopped_at
-from tests.integration.support import current, revision, settle, sh, through, unharmed, wait_for
+from tests.integration.support import ask, current, revision, settle, sh, through, unharmed, wait_for
 from tests.project import Project
 from tests.target import Target
 from tests.target.proxy import Proxy
@@ -148,3 +152,56 @@ def test_a_deployer_killed_when_all_know_that_all_have_switched_leaves_the_new_r
         assert revision(server) == "two"
     assert site.status("web1")["ok"]
     assert site.status("web2")["ok"]
+
+
+def test_a_host_that_hears_again_when_it_goes_back_already_does_not_say_that_it_stays(
+    site: Project, shared_server: Target, other: Target
+) -> None:
+    live = current(shared_server, ROOT)
+    with (
+        Proxy("127.0.0.1", shared_server.ssh_port) as proxy,
+        through(site, shared_server, proxy),
+        ThreadPoolExecutor(1) as pool,
+    ):
+        with stopped_at(other, site, "after cutover.switch", "deploy", "--ref", "two") as deployer:
+            assert wait_for(lambda: other.exec(["sh", "-c", IS_REACHED]).stdout)
+            wait_for_switch(shared_server, live)
+            # What it was asked meanwhile is answered before the new release is stopped: going back takes its time.
+            answer = pool.submit(ask, shared_server, "/slow?seconds=24")
+            proxy.pause()
+            assert wait_for(lambda: current(shared_server, ROOT) == live, 30)
+            proxy.resume()
+            sh(other, f"touch {breakpoints.GO}")
+            said, _ = deployer.communicate(timeout=90)
+        assert answer.result().headers["X-Revision"] == "two"
+    assert deployer.returncode == 1, said
+    assert "web1: the host heard nothing from here for 15 seconds and gave the session up" in said
+    for server in (shared_server, other):
+        settle(server)
+        assert (revision(server), current(server, ROOT)) == ("one", live)
+
+
+def test_ctrl_c_ends_fab_at_once_and_each_host_tidies_up(site: Project, shared_server: Target, other: Target) -> None:
+    hook = "touch /tmp/building; while [ -e /tmp/building ]; do sleep 0.1; done"
+    path = site.path / "hosts/prod.yml"
+    whole = path.read_text()
+    servers = (shared_server, other)
+    with unharmed(shared_server, site.app), unharmed(other, site.app):
+        path.write_text(whole + f"hooks: {{build: ['{hook}']}}\n")
+        try:
+            with site.fab_running("-H", "prod", "deploy", "--ref", "two") as deployer:
+                for server in servers:
+                    assert wait_for(lambda server=server: b"/tmp/building ]" in server.exec(["ps", "-eo", "args"]).stdout)
+                began = time.monotonic()
+                os.killpg(deployer.pid, signal.SIGINT)
+                said, _ = deployer.communicate(timeout=30)
+                took = time.monotonic() - began
+            for server in servers:
+                settle(server)
+                assert b"/tmp/building" not in server.exec(["ps", "-eo", "args"]).stdout
+        finally:
+            path.write_text(whole)
+            for server in servers:
+                sh(server, "rm -f /tmp/building")
+    assert (deployer.returncode, took < 5) == (1, True), said
+    assert "Traceback" not in said

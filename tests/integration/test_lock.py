@@ -20,7 +20,7 @@ from tests.target.proxy import Proxy
 
 FREE_AFTER = 30  # seconds until the lock of a holder that is gone is free
 HOLD = "import fcntl, sys, time; f = open(sys.argv[1], 'a'); fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)"
-LOCK = "/run/fabrelease/tinysite.lock"
+LOCK = "/run/fabrelease/locks/tinysite.lock"
 
 
 @pytest.fixture(scope="module")
@@ -140,7 +140,7 @@ def test_the_lock_is_free_soon_where_a_release_that_still_starts_has_to_be_stopp
     project.stage({"web1": shared_server}, env=env, health={"timeout": 120}, site=site)
     project.fab("-H", "prod", "deploy", "--ref", "two")
     live = starting(shared_server)
-    lock = "/run/fabrelease/flasktodo.lock"
+    lock = "/run/fabrelease/locks/flasktodo.lock"
     with (
         Proxy("127.0.0.1", shared_server.ssh_port) as proxy,
         through(project, shared_server, proxy),
@@ -173,6 +173,22 @@ def test_somebody_who_looks_at_the_lock_does_not_stop_a_deploy(site: Project, sh
                 site.fab("-H", "prod", "cleanup")
         finally:
             shared_server.exec(["pkill", "-f", "LOCK_SH"])
+
+
+def test_who_still_runs_its_last_hooks_is_not_said_to_be_done(site: Project, shared_server: Target) -> None:
+    waits = "while [ -e /tmp/wait ]; do sleep 0.1; done"
+    site.stage({"web1": shared_server}, "after", hooks={"after_switch": [waits]})
+    shared_server.exec(["touch", "/tmp/wait"])
+    try:
+        with site.fab_running("-H", "after", "deploy", "--ref", "one", "--force") as first:
+            wait_until(lambda: b"/tmp/wait" in shared_server.exec(["ps", "-eo", "args"]).stdout, 60)
+            began = time.monotonic()
+            assert "has the deploy lock since" in site.fab("-H", "prod", "rollback", status=1).stderr
+            assert time.monotonic() - began < 10
+            shared_server.exec(["rm", "/tmp/wait"])
+            assert first.wait(30) == 0
+    finally:
+        shared_server.exec(["rm", "-f", "/tmp/wait"])
 
 
 def test_a_freeze_is_refused_by_deploy_and_rollback_seen_in_status_and_lifted(site: Project) -> None:

@@ -1,4 +1,4 @@
-"""A TCP proxy that can cut a connection, or let it fall silent without a word."""
+"""A TCP proxy that can cut a connection, let it fall silent without a word, or hold it up for a while."""
 
 from __future__ import annotations
 
@@ -25,6 +25,8 @@ class Proxy:
         self.port: int = self._listener.getsockname()[1]
         self._pairs: list[tuple[socket.socket, socket.socket]] = []
         self._stalled = threading.Event()
+        self._flowing = threading.Event()
+        self._flowing.set()
         self._closed = False
         threading.Thread(target=self._accept, daemon=True).start()
 
@@ -44,6 +46,14 @@ class Proxy:
         self._stalled.set()
         self._stalled = threading.Event()
 
+    def pause(self) -> None:
+        """Pass on nothing until resume(); nothing is lost."""
+        self._flowing.clear()
+
+    def resume(self) -> None:
+        """Go on where pause() has stopped."""
+        self._flowing.set()
+
     def __enter__(self) -> Proxy:
         return self
 
@@ -51,6 +61,7 @@ class Proxy:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._closed = True
+        self.resume()
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)  # wakes who waits in accept
         self._listener.close()
@@ -79,6 +90,7 @@ class Proxy:
                 selector.register(end, selectors.EVENT_READ)
             while not stalled.is_set():
                 for key, _ in selector.select(0.2):
+                    self._flowing.wait()
                     piece = key.fileobj.recv(1 << 16)  # type: ignore[union-attr]
                     if stalled.is_set():  # an end that closes now is not told either
                         return

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fabrelease.tasks.engine import git
+from fabrelease.tasks.engine import git, terminal
 from fabrelease.tasks.engine.errors import UsageError
 from fabrelease.tasks.engine.remote import releases
 from fabrelease.tasks.engine.remote.failure import Failed
@@ -46,7 +46,7 @@ def test_any_ref_is_a_commit_of_the_repository_or_refused(repository: Repository
     try:
         found = git.resolve(repository.path, ref)
     except UsageError as error:
-        assert ref.strip("\n") in str(error)
+        assert terminal.visible(ref.strip("\n")) in str(error)
     else:
         assert repository.git("cat-file", "-t", found.commit).strip() == "commit"
     assert files(repository.path) == before

@@ -2,7 +2,8 @@
 
 It is started once a connection, as root, and told by frames (see wire.py) what to call. Its life is the
 lock's life: when its input ends, or nothing was heard for SILENCE_SECONDS, it kills what it started and
-exits, and the kernel drops the lock with it.
+exits, and the kernel drops the lock with it. From the moment it is decided that a session ends, it answers no
+call any more, however soon the deployer is heard again.
 """
 
 from __future__ import annotations
@@ -24,13 +25,16 @@ from . import process, wire
 from .failure import Failed, describe
 
 _calls: queue.Queue[dict[str, Any]] = queue.Queue()
-_data: queue.Queue[bytes | None] = queue.Queue(maxsize=64)
-_data_open = False
+_data: queue.Queue[tuple[bytes, bytes]] = queue.Queue(maxsize=64)
+_data_open = _data_aborted = False
+_taking = threading.Lock()
 _heard = time.monotonic()
 _writing = threading.Lock()
 _critical = threading.RLock()
 _ending = threading.Event()
 _duties: list[Callable[[], object]] = []
+_before_next: list[Callable[[], object]] = []
+_journal: tuple[str, str] | None = None
 _tidy: Callable[[], object] | None = None
 
 
@@ -42,19 +46,26 @@ def send(kind: bytes, payload: Any = b"") -> None:
 
 
 def output(line: str) -> None:
-    """Show one line to the person who typed the command, while the step runs."""
-    send(wire.OUTPUT, {"line": line})
+    """Show one line to the person who typed the command, while the step runs; a very long one is cut."""
+    send(wire.OUTPUT, {"line": wire.cut(line, wire.LINE_CHARACTERS)})
 
 
 def incoming() -> Iterator[bytes]:
     """The data that came with the running call, piece by piece; what was read once does not come again."""
-    global _data_open
-    while _data_open:
-        piece = _data.get()
-        if piece is None:
-            _data_open = False
-        else:
-            yield piece
+    while (piece := _take()) is not None:
+        yield piece
+
+
+def _take() -> bytes | None:
+    global _data_open, _data_aborted
+    with _taking:  # a program that is fed may end while its feeder waits for the next piece
+        if not _data_open:
+            return None
+        kind, body = _data.get()
+        if kind == wire.DATA:
+            return body
+        _data_open, _data_aborted = False, kind == wire.ABORT
+        return None
 
 
 @contextlib.contextmanager
@@ -75,6 +86,19 @@ def is_ending() -> bool:
     return _ending.is_set()
 
 
+def refuse_when_ending() -> None:
+    """Refuse to begin anything in a session that ends; within uninterrupted() it is final that it does not.
+
+    :raises Failed: it ends.
+    """
+    if _ending.is_set():
+        raise Failed(
+            f"the host heard nothing from here for {wire.SILENCE_SECONDS:.0f} seconds and gave the session up;"
+            " it ends by itself what was begun",
+            "See what is live: fab status; then run the command again: it clears away what was left.",
+        )
+
+
 def end() -> None:
     """Tidy up, kill what runs for this session, and exit; the lock goes with the process."""
     if _ending.is_set():
@@ -82,10 +106,11 @@ def end() -> None:
     _ending.set()
     with _critical:
         if _tidy is not None:
-            with contextlib.suppress(Exception):
-                _tidy()
+            journal("the deployer went away in the middle: what it began is brought to its end")
+            _attempt(_tidy)
         _do_duties()
         process.kill_all()
+        journal("end of the session")
         os._exit(1)
 
 
@@ -99,16 +124,22 @@ def _listen() -> None:
             _calls.put(json.loads(body))
         elif kind == wire.HEARTBEAT:
             send(wire.HEARTBEAT)
-        elif kind in (wire.DATA, wire.END):
-            _queue_data(body if kind == wire.DATA else None)
-    end()
+        elif kind in (wire.DATA, wire.END, wire.ABORT):
+            _queue_data(frame)
 
 
-def _queue_data(piece: bytes | None) -> None:
+def _listen_to_the_end() -> None:
+    try:
+        _listen()
+    finally:  # whatever was not understood: nobody is listened to any more
+        end()
+
+
+def _queue_data(frame: tuple[bytes, bytes]) -> None:
     global _heard
     while True:
         try:
-            return _data.put(piece, timeout=1)
+            return _data.put(frame, timeout=1)
         except queue.Full:  # the step is slow, the deployer is not silent: its data waits in the channel
             _heard = time.monotonic()
 
@@ -122,23 +153,46 @@ def _watch() -> None:
 
 def _serve(request: dict[str, Any]) -> None:
     """Run the calls of one request in their order, up to the first that fails."""
-    global _data_open
-    _data_open = request["data"]
+    global _data_open, _data_aborted
+    _data_open, _data_aborted = request["data"], False
     try:
         for call in request["calls"]:
+            refuse_when_ending()
             began = time.monotonic()
             value = run(call)
-            send(wire.RESULT, {"value": value, "seconds": time.monotonic() - began})
+            _finish_data()
+            seconds = time.monotonic() - began
+            journal(f"{call['function'].rpartition('.')[2]}: done in {seconds:.2f} s")
+            send(wire.RESULT, {"value": value, "seconds": seconds})
     except Failed as failed:
-        failure = {"message": failed.message, "hint": failed.hint, "needs_person": failed.needs_person}
-        send(wire.FAILURE, failure)
+        _fail(failed)
     except OSError as error:
-        send(wire.FAILURE, {"message": describe(error), "hint": "", "needs_person": False})
+        _fail(Failed(describe(error)))
+    except wire.TooLarge as error:
+        _fail(Failed(f"the answer is too large to be sent: {error}"))
     except Exception:
-        send(wire.CRASH, {"traceback": traceback.format_exc()})
+        journal(traceback.format_exc())
+        send(wire.CRASH, {"traceback": wire.cut(traceback.format_exc(), wire.TEXT_CHARACTERS)})
     finally:
         for _ in incoming():  # what a failed call did not read must not be taken for the next call's
             pass
+
+
+def _fail(failed: Failed) -> None:
+    journal(f"failed: {failed.message}")
+    message = wire.cut(failed.message, wire.TEXT_CHARACTERS)
+    send(wire.FAILURE, {"message": message, "hint": failed.hint, "needs_person": failed.needs_person})
+
+
+def _finish_data() -> None:
+    """Only what came whole counts: who sends it may give up after the last piece that a call wanted.
+
+    :raises Failed: it was given up.
+    """
+    for _ in incoming():
+        pass
+    if _data_aborted:
+        raise Failed("what is sent was not sent whole")
 
 
 def run(call: wire.Call) -> Any:
@@ -152,19 +206,60 @@ def afterwards(duty: Callable[[], object]) -> None:
     _duties.append(duty)
 
 
+def before_next(duty: Callable[[], object]) -> None:
+    """Set what is done when the next request comes, and never where none comes."""
+    _before_next.append(duty)
+
+
 def _do_duties() -> None:
     while _duties:
-        with uninterrupted(), contextlib.suppress(Exception):  # what it could not do, the next deploy does
-            _duties.pop(0)()
+        with uninterrupted():  # what one could not do, the next deploy does
+            if _duties:  # the end of the session may have done it meanwhile
+                _attempt(_duties.pop(0))
+
+
+def _attempt(duty: Callable[[], object]) -> None:
+    """Do what nobody waits for any more; where it fails, the journal says so."""
+    try:
+        duty()
+    except Exception:
+        journal(traceback.format_exc())
+
+
+def keep_journal(root: str, who: str) -> None:
+    """From now on, write down in the application's logs what this session does.
+
+    :param who: the person and machine that it does it for.
+    """
+    global _journal
+    _journal = f"{root}/logs/fabrelease.log", who
+
+
+def journal(text: str) -> None:
+    """Write one line into the application's log of what was done to it; before keep_journal() nothing."""
+    if _journal is None:
+        return
+    path, who = _journal
+    line = wire.cut(" | ".join(text.strip().splitlines()), wire.LINE_CHARACTERS)
+    stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    with contextlib.suppress(OSError):  # a full disk, or logs/ was taken away: what is done counts more
+        handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o640)
+        try:
+            os.write(handle, f"{stamp} {who}: {line}\n".encode(errors="replace"))
+        finally:
+            os.close(handle)
 
 
 def main() -> None:
     """Serve calls until the input ends."""
     os.umask(0o022)
     os.chdir("/")
-    for loop in (_listen, _watch):
+    for loop in (_listen_to_the_end, _watch):
         threading.Thread(target=loop, daemon=True).start()
     signal.signal(signal.SIGHUP, lambda *_: None)  # the end of the input is what ends a session
     while True:
-        _serve(_calls.get())
+        request = _calls.get()
+        while _before_next:
+            _attempt(_before_next.pop(0))
+        _serve(request)
         _do_duties()

@@ -1,7 +1,8 @@
 """The first lines a host executes: finds the modules of the remote side, or asks for them, and starts the agent.
 
-They are kept in memory-backed /run under the hash of their content, compiled, so that they are sent once
-after each boot. NAME (the hash), HAVE and NEED (the lines to answer with) are put before this text.
+They are kept in memory-backed /run, in a directory that only root may look into, under the hash of their content,
+compiled, so that they are sent once after each boot. NAME (the hash), HAVE, NEED and OLD (the lines to answer with)
+are put before this text.
 """
 
 # ruff: noqa: F821
@@ -12,7 +13,8 @@ import shutil
 import sys
 import zlib
 
-place = "/run/fabrelease/" + NAME
+folder = "/run/fabrelease"
+place = folder + "/" + NAME
 stream = sys.stdin.buffer
 
 
@@ -36,6 +38,12 @@ def unpack(sources):
         shutil.rmtree(made)
 
 
+if sys.version_info < (3, 9):  # noqa: UP036
+    say(OLD + ".".join(map(str, sys.version_info[:3])).encode() + b"\n")
+    sys.exit(1)
+os.umask(0o077)
+os.makedirs(folder, exist_ok=True)
+os.chmod(folder, 0o700)
 if os.path.isdir(place):
     say(HAVE)
 else:

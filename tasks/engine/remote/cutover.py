@@ -130,12 +130,21 @@ def switch(plan: Plan, among_others: bool) -> Switched:
     if among_others:
         agent.if_abandoned(lambda: back(plan, GONE))
     else:
-        stay(plan)
+        _stay(plan)
     return {"old": old, "answer": plan["ask_site"]["status"], "seconds": answer["seconds"]}
 
 
+@agent.uninterrupted()
 def stay(plan: Plan) -> None:
-    """Every host has switched: from here on there is no way back, and whoever is left alone finishes alone."""
+    """Every host has switched: from here on there is no way back, and whoever is left alone finishes alone.
+
+    :raises Failed: this host has decided to go back.
+    """
+    agent.refuse_when_ending()
+    _stay(plan)
+
+
+def _stay(plan: Plan) -> None:
     agent.if_abandoned(lambda: finish(plan, {"what": f"deploy, finished alone: {GONE}"}))
 
 
@@ -348,10 +357,10 @@ def _wait_until_right(plan: Plan, log: str, offset: int) -> None:
     end = time.monotonic() + question["timeout"]
     while True:
         left = max(end - time.monotonic(), 0.1)
-        answer = probe.ask(plan["address"], user, question, left)
+        program = next((p for p in manager.programs() if p["name"] == _web(plan)), None)
+        answer = probe.ask(plan["address"], user, question, left, program["pid"] if program else 0)
         if answer["status"] == question["status"]:
             return
-        program = next((p for p in manager.programs() if p["name"] == _web(plan)), None)
         if program is None or manager.is_broken(program):
             what = f"the new release did not start ({program['detail'] if program else 'its program is gone'})"
             break

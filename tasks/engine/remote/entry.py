@@ -6,7 +6,7 @@ import os
 import re
 from typing import TypedDict
 
-from . import cutover, lock, prepare, probe, process, releases, source
+from . import agent, cutover, lock, prepare, probe, process, releases, source
 
 
 class Facts(TypedDict):
@@ -59,6 +59,8 @@ def begin(plan: cutover.Plan, owner: prepare.Owner, what: str) -> Entry:
     root = plan["root"]
     prepare.check_ready(owner, root, plan["user"])
     lock.take(plan["app"], root, owner["who"], what)
+    agent.keep_journal(root, owner["who"])
+    agent.journal(f"begin: {what}")
     cleared = cutover.clear(plan)
     current, following = releases.linked(root, "current"), releases.linked(root, "next")
     ids = releases.ids(root)

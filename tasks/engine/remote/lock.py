@@ -9,16 +9,18 @@ import os
 import time
 from typing import Any
 
-from . import releases
+from . import agent, releases
 from .failure import Failed
 
+FOLDER = "/run/fabrelease/locks"  # root's alone: whoever may read a file may lock it
 FINISHING_SECONDS = 60
 GLANCE_SECONDS = 0.2  # who only looks at the lock has it for an instant; a new holder writes down who it is
+SOMEBODY = {"who": "somebody", "what": "a step", "since": "a moment ago", "finishing": False}
 _held: dict[str, int] = {}
 
 
 def _path(app: str) -> str:
-    return f"/run/fabrelease/{app}.lock"
+    return f"{FOLDER}/{app}.lock"
 
 
 def take(app: str, root: str, who: str, what: str) -> None:
@@ -33,27 +35,34 @@ def take(app: str, root: str, who: str, what: str) -> None:
             f"deploys are locked by {frozen['who']} since {frozen['since']}: {frozen['why']}",
             "Lift it when you know why it is there: fab unlock",
         )
-    if app in _held:
-        return
-    os.makedirs("/run/fabrelease", mode=0o755, exist_ok=True)
-    handle = os.open(_path(app), os.O_RDWR | os.O_CREAT, 0o644)
+    if app not in _held:
+        _held[app] = _wait_for(app)
+    _write(app, {"who": who, "what": what, "since": releases.now(), "finishing": False, "pid": os.getpid()})
+
+
+def _wait_for(app: str) -> int:
+    os.makedirs(FOLDER, mode=0o700, exist_ok=True)
+    handle = os.open(_path(app), os.O_RDWR | os.O_CREAT, 0o600)
     began = time.monotonic()
     while not _is_free(handle):
-        holder = _holder(app) or {"who": "somebody", "what": "a step", "since": "a moment ago"}
-        if time.monotonic() - began > (FINISHING_SECONDS if holder.get("finishing") else GLANCE_SECONDS):
+        holder = _holder(app)
+        if time.monotonic() - began > (FINISHING_SECONDS if holder["finishing"] else GLANCE_SECONDS):
             os.close(handle)
             raise Failed(
                 f"{holder['who']} has the deploy lock since {holder['since']}, for: {holder['what']}",
                 "Wait until it is done; the lock goes by itself when its holder ends, is cut off or sleeps.",
             )
         time.sleep(0.02)
-    _held[app] = handle
-    _write(app, {"who": who, "what": what, "since": releases.now(), "finishing": False})
+    return handle
 
 
 def finishing(app: str) -> None:
-    """Say that nothing but stopping the old release is left to do: who comes now need only wait a moment."""
-    _write(app, {**(_holder(app) or {}), "finishing": True})
+    """Say that nothing but stopping the old release is left to do: who comes now need only wait a moment.
+
+    It is so until this session is asked for something else.
+    """
+    _write(app, {**_holder(app), "finishing": True})
+    agent.before_next(lambda: _write(app, {**_holder(app), "finishing": False}))
 
 
 def _is_free(handle: int) -> bool:
@@ -89,10 +98,13 @@ def _is_held(app: str) -> bool:
     return False
 
 
-def _holder(app: str) -> dict[str, Any] | None:
+def _holder(app: str) -> dict[str, Any]:
+    """Who has the lock, as far as it is known: what a dead process has written down is of no use any more."""
     with contextlib.suppress(OSError, ValueError), open(_path(app), encoding="utf-8") as file:
-        return dict(json.load(file))
-    return None
+        holder = dict(json.load(file))
+        if os.path.exists(f"/proc/{holder['pid']}"):
+            return holder
+    return SOMEBODY
 
 
 def freeze(root: str) -> dict[str, Any] | None:

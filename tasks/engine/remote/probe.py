@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import grp
 import os
 import pwd
-import select
+import re
 import socket
+import struct
 import time
-from collections.abc import Iterator
-from typing import TypedDict
+from typing import TYPE_CHECKING, TypedDict
 
-from . import agent
+from . import agent, process
+
+if TYPE_CHECKING:
+    import http.client
 
 BODY_LINES = 5
 BODY_BYTES = 2000
+ANSWER_BYTES = 1 << 18  # with all its headers; of the body no more is read than is shown
+GENERATIONS = 20  # from a server's process that listens up to the one the manager has started
 
 
 class Question(TypedDict):
@@ -37,72 +43,102 @@ class Answer(TypedDict):
     seconds: float
 
 
-@contextlib.contextmanager
-def acting_as(user: str | None) -> Iterator[None]:
-    """Open files and sockets with another user's rights; root again afterwards."""
-    if user is None or os.geteuid() != 0:
-        yield
-        return
-    entry, groups = pwd.getpwnam(user), os.getgroups()
-    os.setgroups(os.getgrouplist(user, entry.pw_gid))
-    os.setegid(entry.pw_gid)
-    os.seteuid(entry.pw_uid)
-    try:
-        yield
-    finally:
-        os.seteuid(0)
-        os.setegid(0)
-        os.setgroups(groups)
-
-
-def ask(address: str, user: str | None, question: Question, timeout: float) -> Answer:
-    """Ask once.
+def ask(address: str, user: str | None, question: Question, timeout: float, program: int | None = None) -> Answer:
+    """Ask once. Who answers may be hostile: all of it has one time-out, and only so many bytes are read.
 
     :param address: ``unix:PATH`` or ``HOST:PORT``.
     :param user: connect with this user's rights.
-    :param timeout: seconds for connecting and for each piece of the answer.
+    :param timeout: seconds for all of it.
+    :param program: the pid of the program that has to be the one that listens there; where None, any may be.
     """
     import http.client  # not needed, and slow to import, on the control machine
 
     from . import unix_http
 
-    def connect(address: str, timeout: float) -> socket.socket:
-        with acting_as(user):
-            return unix_http.connect(address, timeout)
-
     began = time.monotonic()
-    connection = unix_http.Connection(address, timeout, connect)
     try:
-        headers = {
-            "Host": question["host"],
-            "User-Agent": "fabrelease",
-            "Connection": "close",
-            **question["headers"],
-        }
-        connection.putrequest("GET", question["path"], skip_host=True, skip_accept_encoding=True)
-        for name, value in headers.items():
-            connection.putheader(name, value)
-        connection.endheaders()
-        _wait_for_answer(connection.sock, began + timeout)
-        response = connection.getresponse()
-        body = response.read(BODY_BYTES).decode(errors="replace").splitlines()[:BODY_LINES]
+        with _connect(address, user, timeout) as sock:
+            connection = http.client.HTTPConnection("localhost")
+            connection.sock = unix_http.Bounded(sock, began + timeout, ANSWER_BYTES, agent.is_ending)
+            response = _send(connection, question)
+            body = response.read(BODY_BYTES).decode(errors="replace").splitlines()[:BODY_LINES]
+            if program is not None and not _listens(sock, address, program):
+                return _nothing("another program has taken the release's place there", began)
         return {"status": response.status, "error": "", "body": body, "seconds": time.monotonic() - began}
     except TimeoutError:
         return _nothing(f"no answer within {timeout:.0f} seconds", began)
     except (OSError, http.client.HTTPException) as error:
         return _nothing(f"{getattr(error, 'strerror', None) or error or type(error).__name__}", began)
-    finally:
-        connection.close()
 
 
-def _wait_for_answer(sock: socket.socket, end: float) -> None:
-    """Wait for its first byte; not any longer when the deployer is gone, since nothing may hold the lock then.
+def _send(connection: http.client.HTTPConnection, question: Question) -> http.client.HTTPResponse:
+    headers = {
+        "Host": question["host"],
+        "User-Agent": "fabrelease",
+        "Connection": "close",
+        **question["headers"],
+    }
+    connection.putrequest("GET", question["path"], skip_host=True, skip_accept_encoding=True)
+    for name, value in headers.items():
+        connection.putheader(name, value)
+    connection.endheaders()
+    return connection.getresponse()
 
-    :raises TimeoutError: it did not come.
+
+def _connect(address: str, user: str | None, timeout: float) -> socket.socket:
+    """Connect, with another user's rights by a child that hands the socket over: seteuid is of the whole process."""
+    from . import unix_http
+
+    if user is None or os.geteuid() != 0:
+        return unix_http.connect(address, timeout)
+    entry = pwd.getpwnam(user)
+    groups = os.getgrouplist(user, entry.pw_gid)
+    near, far = socket.socketpair()
+    with near, far:
+        if (child := os.fork()) == 0:
+            try:
+                os.setgroups(groups)
+                os.setgid(entry.pw_gid)
+                os.setuid(entry.pw_uid)
+                with unix_http.connect(address, timeout) as sock:
+                    socket.send_fds(far, [b"0"], [sock.fileno()])
+            except OSError as error:
+                far.send(str(error.errno or errno.ETIMEDOUT).encode())
+            finally:
+                os._exit(0)
+        far.close()
+        said, handles, _, _ = socket.recv_fds(near, 16, 1, socket.MSG_CMSG_CLOEXEC)
+        os.waitpid(child, 0)
+    if not handles:
+        number = int(said or errno.ECHILD)
+        raise OSError(number, os.strerror(number))
+    return socket.socket(fileno=handles[0])
+
+
+def _listens(sock: socket.socket, address: str, program: int) -> bool:
+    """Whether it is a program, itself or by a child of its own, that listens at the far end.
+
+    An older release that was left running is the same user's, and can put its own socket where the new one's was:
+    the kernel knows which process has called listen(2).
     """
-    while not select.select([sock], [], [], 0.2)[0]:
-        if agent.is_ending() or time.monotonic() > end:
-            raise TimeoutError
+    if address.startswith("unix:"):
+        pids = [struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[0]]
+    else:
+        found = process.run(["ss", "-Hltnp", "sport", "=", f":{address.rpartition(':')[2]}"])
+        pids = [int(pid) for pid in re.findall(r"\bpid=(\d+)", found.text)]
+    return bool(pids) and all(_is_of(pid, program) for pid in pids)
+
+
+def _is_of(pid: int, program: int) -> bool:
+    for _ in range(GENERATIONS):
+        if pid in (0, program):
+            break
+        try:
+            with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
+                pid = int(file.read().rsplit(")", 1)[1].split()[1])
+        except OSError:
+            return False
+    return pid == program != 0
 
 
 def _nothing(error: str, began: float) -> Answer:

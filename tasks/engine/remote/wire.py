@@ -1,8 +1,9 @@
 """The frames that the control machine and a host exchange over one SSH channel.
 
 A frame is one letter, four bytes of length (big endian) and that many bytes. The control machine sends
-calls, the data that belongs to a call, and a heartbeat every few seconds; the host sends output lines,
-one result (with the seconds it took) or one failure a call, and echoes the heartbeats.
+calls, the data that belongs to a call up to its end (or to where it was given up), and a heartbeat every few
+seconds; the host sends output lines, one result (with the seconds it took) or one failure a call, and echoes
+the heartbeats. A frame has a largest size, and what a program writes is cut before it is sent.
 """
 
 from __future__ import annotations
@@ -12,12 +13,19 @@ import struct
 from collections.abc import Callable
 from typing import Any, BinaryIO, TypedDict
 
-CALL, DATA, END, HEARTBEAT = b"C", b"D", b"E", b"H"
+CALL, DATA, END, ABORT, HEARTBEAT = b"C", b"D", b"E", b"A", b"H"
 OUTPUT, RESULT, FAILURE, CRASH = b"O", b"R", b"F", b"X"
 
 HEADER = struct.Struct(">cI")
 HEARTBEAT_SECONDS = 3.0
 SILENCE_SECONDS = 15.0  # a host that hears nothing for so long gives up: the deployer died, or its network
+FRAME_BYTES = 64 << 20
+LINE_CHARACTERS = 4000  # of a program's output, as it is shown
+TEXT_CHARACTERS = 100_000  # of a failure's message
+
+
+class TooLarge(Exception):
+    """A frame that nobody may send; its text says how large."""
 
 
 class Call(TypedDict):
@@ -33,8 +41,10 @@ def pack(kind: bytes, payload: Any = b"") -> bytes:
 
     :param kind: one of the letters above.
     :param payload: bytes as they are, anything else as JSON.
+    :raises TooLarge: it is too large for one frame.
     """
     body = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
+    _check(len(body))
     return HEADER.pack(kind, len(body)) + body
 
 
@@ -42,6 +52,7 @@ def read(stream: BinaryIO) -> tuple[bytes, bytes] | None:
     """Read one frame from a blocking stream.
 
     :returns: the letter and the payload, or None where the stream ended.
+    :raises TooLarge: the other side announces a frame that is too large; it is not read.
     """
     return read_by(stream.read)
 
@@ -52,5 +63,16 @@ def read_by(receive: Callable[[int], bytes]) -> tuple[bytes, bytes] | None:
     if len(header) < HEADER.size:
         return None
     kind, length = HEADER.unpack(header)
+    _check(length)
     body = receive(length)
     return (kind, body) if len(body) == length else None
+
+
+def cut(text: str, length: int) -> str:
+    """A text as far as it is not longer than it may be; where it is cut, that is said."""
+    return text if len(text) <= length else f"{text[:length]} … (cut: {len(text) - length} more characters)"
+
+
+def _check(length: int) -> None:
+    if length > FRAME_BYTES:
+        raise TooLarge(f"{length} bytes in one piece, where {FRAME_BYTES} is the most")

@@ -1,0 +1,65 @@
+"""What a host says reaches the terminal as text, never as commands to the terminal."""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import sys
+
+import pytest
+from rich.text import Text
+
+from fabrelease.tasks.engine import terminal
+from fabrelease.tasks.engine.errors import HostError
+
+HOSTILE = "a\x1b[31mred\x1b[0m\tb \x1b]0;title\x07 \x1b[2J\x9b5A \r\x08 \u202egpj.exe \ud800 é✓"
+SHOWN = "ared\tb \\x1b]0;title\\x07 \\x1b[2J\\x9b5A \\x0d\\x08 \\u202egpj.exe \\ud800 é✓"
+FORBIDDEN = set(terminal.CONTROL.findall(HOSTILE))
+assert len(FORBIDDEN) == 7
+
+
+def test_colours_go_and_other_controls_are_written_out() -> None:
+    assert terminal.visible(HOSTILE) == SHOWN
+    assert terminal.visible(SHOWN) == SHOWN
+    assert terminal.visible("one\ntwo\tthree") == "one\ntwo\tthree"
+
+
+def test_nothing_that_is_printed_commands_the_terminal(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(terminal, "console", terminal.console.__wrapped__)
+    terminal.output("web1", HOSTILE)
+    terminal.say("web1", "step", HOSTILE)
+    terminal.show("[red]web1[/]: ", Text(HOSTILE))
+    said, shown = capsys.readouterr()[::-1]
+    assert not FORBIDDEN & set(said + shown)
+    assert said.count("\\x1b[2J") == 2
+    assert shown.startswith("web1:  ared")
+    assert shown.count("\n") == 1
+
+
+def test_an_errors_text_commands_no_terminal() -> None:
+    error = HostError("web1", f"it failed: {HOSTILE}", HOSTILE)
+    assert not FORBIDDEN & set(str(error) + error.what + error.text)
+    assert error.message == str(error)  # what Invoke prints
+
+
+def test_json_stays_json(capsys: pytest.CaptureFixture[str]) -> None:
+    terminal.show_json({"said": HOSTILE})
+    shown = capsys.readouterr().out
+    assert json.loads(shown) == {"said": HOSTILE}
+    assert "é✓" in shown
+    assert not FORBIDDEN & set(shown)
+
+
+def test_a_terminal_that_is_not_utf8_ends_no_command() -> None:
+    code = (
+        "from fabrelease.tasks.engine import terminal\n"
+        "terminal.show('✓ größer'); terminal.say('web1', 'step', '✓ größer'); terminal.show_json({'a': 'größer'})"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, env={"PYTHONIOENCODING": "ascii:strict"})
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(b"? gr??er\n")
+    assert b"? gr??er" in done.stderr
+    assert json.load(io.BytesIO(done.stdout.partition(b"\n")[2])) == {"a": "größer"}
