@@ -8,12 +8,13 @@ from pathlib import Path
 import docker
 from docker.errors import ImageNotFound
 
-from tests.project import SETTINGS, Project
+from tests.project import SETTINGS, Project, forget_owner
 from tests.target import Server, Target
 from tests.target.image import machine_lock
 
 ROOT = Path(__file__).resolve().parents[1]
 INPUTS = (
+    "tests/prepared.py",
     "tasks/setup.py",
     "tasks/engine/remote/prepare.py",
     "tasks/managers/supervisor.py",
@@ -42,6 +43,7 @@ def make(image: str, tag: str, directory: Path) -> None:
             project = Project(directory / app, app)
             project.stage({"web1": server})
             project.fab("-H", "prod", "setup", "push", "venv")
+            forget_owner(server, app)
             server.exec(["sh", "-c", f"rm -rf /srv/{app}/releases/* /srv/{app}/next /srv/{app}/repo.git"])
         server.commit(tag)
 

@@ -146,11 +146,16 @@ class Project(Directory):
         (self.path / f"hosts/{name}.yml").write_text(yaml.safe_dump(settings, allow_unicode=True))
 
     def also(self, servers: Mapping[str, Server], name: str, **changes: Any) -> None:
-        """The same with other settings, as a stage beside prod: what was set up for prod is anybody's from now on."""
+        """The same with other settings, as a stage beside prod, on servers that are anybody's from now on."""
         self.stage(servers, name, **changes)
-        blank = ["sed", "-i", 's/"stage": "[^"]*"/"stage": ""/', f"/srv/{self.app}/.fabrelease"]
         for server in servers.values():
-            server.exec(blank, check=False)
+            forget_owner(server, self.app)
+
+
+def forget_owner(server: Server, app: str) -> None:
+    """Let any stage of any project deploy an application to where it was set up."""
+    mark = f"/srv/{app}/.fabrelease"
+    server.exec(["sh", "-c", f"[ ! -e {mark} ] || echo '{json.dumps({'app': app})}' >{mark}"])
 
 
 FAB = [sys.executable, "-m", "fabric"]

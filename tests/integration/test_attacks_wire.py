@@ -89,7 +89,7 @@ def test_nobody_but_root_takes_the_lock(site: Project, shared_server: Target) ->
 def test_an_application_that_answers_without_an_end_is_unhealthy_in_time(
     site: Project, shared_server: Target, kind: str
 ) -> None:
-    site.stage({"web1": shared_server}, "endless", health={"timeout": 3})
+    site.also({"web1": shared_server}, "endless", health={"timeout": 3})
     (site.repository.path / "tinysite.py").write_text(APPLICATION % ENDLESS[kind])
     site.repository.git("commit", "--quiet", "--all", "--message=endless")
     try:

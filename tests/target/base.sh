@@ -1,11 +1,13 @@
 #!/bin/sh
-# Prints the name of a bare Debian image: the public one where a registry can be
+# usage: base.sh SUITE
+#
+# Prints the name of a bare image of that Debian: the public one where a registry can be
 # reached, else one that debootstrap makes from Debian's packages.
 # Progress goes to stderr. Exit status: 0 done, 1 failed, 2 a person must act.
 set -eu
 here=$(dirname "$0")
 
-suite=bookworm
+suite=$1
 public=debian:$suite-slim
 own=fabrelease-base:$suite
 
@@ -37,10 +39,11 @@ if ! command -v debootstrap >/dev/null 2>&1; then
     sh "$here/packages.sh" debootstrap
 fi
 
-# The mirror this machine uses for the same suite is the one known to be reachable.
+# The mirror this machine uses for its own Debian is the one known to be reachable.
+own_suite=$(. /etc/os-release && echo "${VERSION_CODENAME:-}")
 # shellcheck disable=SC2016  # the dollars are apt's
 mirror=$(apt-get indextargets --format '$(RELEASE) $(COMPONENT) $(REPO_URI)' 'Created-By: Packages' 2>/dev/null |
-    awk -v suite="$suite" '$1 == suite && $2 == "main" && $3 ~ /^http/ { print $3; exit }') || mirror=
+    awk -v suite="$own_suite" '$1 == suite && $2 == "main" && $3 ~ /^http/ { print $3; exit }') || mirror=
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 

@@ -6,6 +6,7 @@ import fcntl
 import hashlib
 import io
 import os
+import platform
 import re
 import subprocess
 import sys
@@ -19,7 +20,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 HERE = Path(__file__).parent
 CA_BUNDLE = Path("/etc/ssl/certs/ca-certificates.crt")
-SUITES = ("bookworm", "bookworm-updates", "bookworm-security")
+SUITE = os.environ.get("FABRELEASE_SUITE", "bookworm")  # which Debian the servers are: 12, or trixie, which is 13
 
 
 def cache_directory() -> Path:
@@ -84,7 +85,7 @@ def ensure_programs() -> None:
 def ensure_image() -> str:
     """The name of the image of a bare server; builds it when its inputs are new."""
     files = build_files()
-    name = f"fabrelease-target:{digest(files)}"
+    name = f"fabrelease-target:{SUITE}-{digest(files)}"
     with machine_lock("image"):
         if not docker("image", "ls", "--quiet", name).stdout:
             build(name, files)
@@ -112,7 +113,7 @@ def digest(files: dict[str, bytes]) -> str:
 
 
 def build(name: str, files: dict[str, bytes]) -> None:
-    base = script("base.sh").strip()
+    base = script("base.sh", SUITE).strip()
     print(f"target image: building {name} from {base} (about half a minute)", file=sys.stderr)
     container = docker("create", base, "sh", "/build/provision.sh").stdout.decode().strip()
     try:
@@ -144,11 +145,15 @@ def trusted_certificates() -> list[str]:
 
 
 def apt_sources() -> str:
-    """This machine's own mirrors, where it is a Debian of the same suites; else nothing."""
+    """This machine's own mirrors, where it is a Debian, for the servers' suite; else nothing."""
+    try:
+        own = platform.freedesktop_os_release()["VERSION_CODENAME"]
+    except (OSError, KeyError):
+        return ""
     sources = {
-        f"deb {uri} {release} {component}\n"
+        f"deb {uri} {release.replace(own, SUITE)} {component}\n"
         for uri, release, component in re.findall(r"^(\S+) (\S+) (\S+)$", apt_targets(), re.MULTILINE)
-        if release in SUITES and component == "main" and uri.startswith("http")
+        if release in (own, f"{own}-updates", f"{own}-security") and component == "main" and uri.startswith("http")
     }
     return "".join(sorted(sources))
 
@@ -172,9 +177,9 @@ def output(*argv: str) -> str:
         return ""
 
 
-def script(name: str) -> str:
+def script(name: str, *arguments: str) -> str:
     """Runs one of the scripts beside this file and gives what it prints; its progress is shown."""
-    done = subprocess.run(["sh", HERE / name], stdout=subprocess.PIPE, text=True, check=False)
+    done = subprocess.run(["sh", HERE / name, *arguments], stdout=subprocess.PIPE, text=True, check=False)
     if done.returncode:
         raise SystemExit(done.returncode)
     return done.stdout
