@@ -94,6 +94,7 @@ def test_nginx_enters_only_the_directories_that_it_serves(site: Project, shared_
 def test_another_stage_or_project_of_the_same_name_is_refused_by_name(
     site: Project, shared_server: Target, tmp_path: Path
 ) -> None:
+    site.fab("-H", "prod", "setup")  # the mark is what setup leaves
     site.stage({"web1": shared_server}, name="staging")
     other = Project(tmp_path / "other", "tinysite")
     (other.path / "app/README").write_text("another project")
