@@ -13,7 +13,7 @@ def test_a_site_stays_up_when_supervisord_dies_and_the_next_deploy_leaves_one_se
     sh(server, "pkill -KILL supervisord")
     assert revision(server) == "one"
     assert wait_for(lambda: project.status()["programs"])
-    wait_for(lambda: revision(server) == "one")
+    assert wait_for(lambda: revision(server) == "one")
     project.fab("-H", "prod", "deploy", "--ref", "two")
     settle(server)
     assert revision(server) == "two"
