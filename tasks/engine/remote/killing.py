@@ -94,9 +94,9 @@ def read(pid: int, name: str) -> str:
 
 
 def _stats() -> list[tuple[int, list[str]]]:
-    """Each process and its state, parent, group, session and so on, as in /proc/<pid>/stat after the name."""
+    """Each process that has not ended, and its state, parent, group, session and so on, as in /proc/<pid>/stat."""
     found = []
     for pid in map(int, filter(str.isdigit, os.listdir("/proc"))):
         with contextlib.suppress(OSError):
             found.append((pid, read(pid, "stat").rsplit(")", 1)[1].split()))
-    return found
+    return [(pid, fields) for pid, fields in found if fields[0] != "Z"]

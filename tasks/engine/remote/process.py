@@ -61,7 +61,7 @@ def run(
     stdin: Iterable[bytes] | None = None,
     timeout: float | None = SECONDS,
     on_line: Callable[[str], None] | None = None,
-    keep: int = TAIL_LINES,
+    keep: int | None = TAIL_LINES,
 ) -> Completed:
     """Run a program to its end.
 
@@ -73,7 +73,7 @@ def run(
     :param stdin: what the program reads; nothing by default.
     :param timeout: seconds, after which it is ended with all it has started; None for as long as the session.
     :param on_line: called with each line while it runs.
-    :param keep: how many of the last lines are kept.
+    :param keep: how many of the last lines are kept; None for all of them.
     """
     lines = _Lines(keep, on_line)
     with _Running(argv, user, cwd, {**environment(user), **(env or {})}, stdin) as running:
@@ -178,7 +178,7 @@ _running: set[_Running] = set()
 class _Lines:
     """Output taken piece by piece and given on line by line, in bounded space."""
 
-    def __init__(self, keep: int, on_line: Callable[[str], None] | None) -> None:
+    def __init__(self, keep: int | None, on_line: Callable[[str], None] | None) -> None:
         self.last: collections.deque[str] = collections.deque(maxlen=keep)
         self.on_line = on_line
         self.line, self.is_cut = b"", False
@@ -241,7 +241,7 @@ def ending(done: Completed, name: str, timeout: float | None) -> str:
 
 def listeners(port: int) -> list[str]:
     """The names of the programs that listen on a TCP port."""
-    found = run(["ss", "-Hltnp", "sport", "=", f":{port}"]).lines
+    found = run(["ss", "-Hltnp", "sport", "=", f":{port}"], keep=None).lines
     return sorted({name for line in found for name in re.findall(r'"([^"]+)",pid=\d+', line)})
 
 
