@@ -52,10 +52,7 @@ def _signal(pid: int, is_meant: Callable[[int], bool], number: int) -> int | Non
 
 
 def belongs_to(pid: int, uid: int) -> bool:
-    """Whether a process is wholly a user's: its real, effective, saved and file system's user alike.
-
-    Not the owner of /proc/<pid>, which is root where a process forbids to be looked into.
-    """
+    """Whether a process is wholly a user's: its real, effective, saved and file system's user alike."""
     with contextlib.suppress(OSError):
         for line in read(pid, "status").splitlines():
             if line.startswith("Uid:"):
