@@ -12,13 +12,13 @@ from .engine.verb import verb
 
 @verb(
     help={
-        "which": "app, nginx or supervisor; all of them by default",
+        "which": "app, nginx, supervisor or fabrelease (its own work on the host); all of them by default",
         "follow": "go on with what is written from now on, until Ctrl-C",
         "lines": "how many lines of each",
     }
 )
 def logs(c: Context, which: str = "", follow: bool = False, lines: int = 20) -> None:
-    """Look: the logs of the application, of nginx and of supervisor."""
+    """Look: the logs of the application, of nginx, of supervisor and of fabrelease."""
     hosts.each(hosts.of(c), lambda host: _logs(host, which, follow, lines))
 
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable
 from dataclasses import asdict
 
 from invoke.context import Context
 
 from .engine import hosts, planning
-from .engine.errors import Error, HostError
+from .engine.errors import Error, HostError, HostErrors
 from .engine.hosts import Host, each
 from .engine.remote import cutover, hooks
 from .engine.session import Step, reference
@@ -97,15 +96,23 @@ def _all_or_none(
         each(where, run, what)
     except Error as error:
         reason = f"another host failed: {str(error).splitlines()[0]}"
-        each(done, lambda host: _undo(host, plans[host.name], undo, reason), "undoing")
-        raise
+        undone = each(done, lambda host: _undo(host, plans[host.name], undo, reason), "undoing")
+        harmed = [worse for worse in undone if worse]
+        if not harmed:
+            raise
+        first = error.errors if isinstance(error, HostErrors) else [error] if isinstance(error, HostError) else []
+        raise HostErrors([*first, *harmed]) from error
 
 
-def _undo(host: Host, plan: cutover.Plan, undo: Undo, reason: str) -> None:
-    with contextlib.suppress(HostError):  # the first failure is what is told
+def _undo(host: Host, plan: cutover.Plan, undo: Undo, reason: str) -> HostError | None:
+    """What needs a person where not all could be undone; any other failure is told by the first."""
+    try:
         host.call(undo, plan, reason)
-        live = f"{host.live['id']} is live" if host.live else "nothing is live, as before"
-        host.say("switch", f"undone, {live}: another host failed", "yellow")
+    except HostError as error:
+        return error if error.exit_status == 3 else None
+    live = f"{host.live['id']} is live" if host.live else "nothing is live, as before"
+    host.say("switch", f"undone, {live}: another host failed", "yellow")
+    return None
 
 
 def _start(host: Host, plan: cutover.Plan) -> Step:

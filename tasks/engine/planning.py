@@ -56,7 +56,6 @@ def plan(settings: Settings, release: releases.Release) -> Plan:
         "ask_site": {**ask, "headers": {}},
         "port": site.port,
         "drain": graceful_timeout(settings),
-        "stop": graceful_timeout(settings) + 10,
         "keep": settings.keep_releases,
     }
 

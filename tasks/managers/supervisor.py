@@ -6,10 +6,12 @@ The protocol: http://supervisord.org/api.html
 
 from __future__ import annotations
 
+import base64
 import configparser
 import contextlib
 import http.client
 import os
+import pwd
 import re
 import signal
 import time
@@ -17,7 +19,7 @@ import xmlrpc.client
 from collections.abc import Iterable
 from typing import Any, TypedDict
 
-from ..engine.remote import process, releases, unix_http
+from ..engine.remote import killing, process, releases, unix_http
 from ..engine.remote.failure import Failed
 
 PACKAGES = ["supervisor"]
@@ -27,6 +29,8 @@ WEB, PROCESSES = "supervisor.conf", "processes.conf"
 TEMPLATES = {WEB: "supervisor/web.conf.j2", PROCESSES: "supervisor/processes.conf.j2"}
 CONFIGURATION = ("/etc/supervisor/supervisord.conf", "/etc/supervisord.conf")
 RPC_SECONDS = 30
+STOP_SECONDS = 10.0  # supervisor's own stopwaitsecs
+KILL_SECONDS = 10.0  # that a program has at most to be gone once supervisor has killed it
 STOPPED = ("STOPPED", "EXITED", "FATAL", "UNKNOWN")
 BROKEN = ("BACKOFF", "EXITED", "FATAL", "UNKNOWN")
 
@@ -87,16 +91,15 @@ def check(root: str, name: str) -> None:
         )
 
 
-def add_web(app: str, release: str) -> None:
+def add_web(app: str, root: str, release: str) -> None:
     """Start a release's web program beside the live one."""
-    name = os.path.basename(release)
-    releases.replace_link(_next(app), f"{release}/config/{WEB}")
-    _add(f"{app}-{name}")
+    releases.replace_link(_next(app), f"{releases.directory(root, release)}/config/{WEB}")
+    _add(f"{app}-{release}", root)
 
 
-def add(name: str) -> None:
+def add(name: str, root: str) -> None:
     """Start a program of the release that is current."""
-    _add(name)
+    _add(name, root)
 
 
 def settle(app: str) -> None:
@@ -115,6 +118,7 @@ def ensure_running() -> list[str]:
             ["systemctl", "start", "supervisor"],
             "supervisord could not be started",
             "Look at: journalctl -u supervisor",
+            timeout=60,
         )
     end = time.monotonic() + RPC_SECONDS
     while True:
@@ -127,24 +131,44 @@ def ensure_running() -> list[str]:
             time.sleep(0.1)
 
 
-def stop(names: list[str], timeout: float, at_once: bool = False) -> None:
-    """Stop programs gracefully, all at once, and remove them.
+def stop(names: list[str], root: str, user: str, at_once: bool = False) -> None:
+    """Stop programs gracefully, all at the same time, and remove them.
 
-    :param timeout: seconds until a program that does not stop is said; supervisor kills it by itself.
+    Supervisor kills by itself what does not stop within the ``stopwaitsecs`` of its program.
+
+    :param user: whose the programs are; nobody else's process is killed.
     :param at_once: kill them, with all they started, instead of waiting for what they are doing.
+    :raises Failed: one did not stop, and is still there.
     """
     with _server() as server:
         there = {program["name"]: program["pid"] for program in programs() if program["name"] in names}
-        for name, pid in there.items():
+        for name in there:
             with contextlib.suppress(xmlrpc.client.Fault):
                 server.supervisor.stopProcessGroup(name, False)
-            if at_once and pid:
-                with contextlib.suppress(ProcessLookupError):
-                    os.killpg(pid, signal.SIGKILL)
-        _wait_stopped(there, timeout)
+        if at_once:
+            _kill([pid for pid in there.values() if pid], pwd.getpwnam(user).pw_uid)
+        _wait_stopped(there, max((_stop_seconds(root, name) for name in there), default=0) + KILL_SECONDS)
         for name in there:
             with contextlib.suppress(xmlrpc.client.Fault):
                 server.supervisor.removeProcessGroup(name)
+
+
+def _kill(pids: list[int], uid: int) -> None:
+    everything = killing.with_descendants(pids)
+    killing.end(everything, lambda pid: killing.belongs_to(pid, uid), signal.SIGKILL, KILL_SECONDS)
+
+
+def _stop_seconds(root: str, name: str) -> float:
+    """How long supervisor waits for a program to stop: what its release's files told it."""
+    parser = configparser.RawConfigParser(strict=False)
+    if release := releases.ID.search(name):
+        folder = f"{releases.directory(root, release[0])}/config"
+        with contextlib.suppress(configparser.Error):
+            parser.read([f"{folder}/{WEB}", f"{folder}/{PROCESSES}"], encoding="utf-8")
+    try:
+        return parser.getfloat(f"program:{name}", "stopwaitsecs", fallback=STOP_SECONDS)
+    except ValueError:
+        return STOP_SECONDS
 
 
 def _wait_stopped(names: Iterable[str], timeout: float) -> None:
@@ -152,7 +176,7 @@ def _wait_stopped(names: Iterable[str], timeout: float) -> None:
     while running := [p["name"] for p in programs() if p["name"] in names and p["state"] not in STOPPED]:
         if time.monotonic() > end:
             raise Failed(
-                f"{', '.join(running)} did not stop within {timeout:.0f} seconds",
+                f"{', '.join(running)} did not stop within {timeout:.0f} seconds, though killed",
                 "Look at it on the host: sudo supervisorctl status",
                 needs_person=True,
             )
@@ -190,19 +214,28 @@ def is_broken(program: Program) -> bool:
     return program["state"] in BROKEN
 
 
-def _add(name: str) -> None:
+def _add(name: str, root: str) -> None:
     _reread()
     with _server() as server:
         try:
             server.supervisor.addProcessGroup(name)
         except xmlrpc.client.Fault as fault:
             if "ALREADY_ADDED" not in fault.faultString:
-                raise Failed(
-                    f"supervisor does not start {name}: {fault.faultString}",
-                    "Look at: sudo supervisorctl avail",
-                ) from None
-            with contextlib.suppress(xmlrpc.client.Fault):
-                server.supervisor.startProcessGroup(name, False)
+                raise _not_started(name, fault.faultString) from None
+            _start_again(server, name, root)
+
+
+def _start_again(server: Any, name: str, root: str) -> None:
+    """Start a program that supervisor knows; what is told to start while it still stops would stay stopped."""
+    if any(program["name"] == name and program["state"] == "STOPPING" for program in programs()):
+        _wait_stopped([name], _stop_seconds(root, name) + KILL_SECONDS)
+    for done in server.supervisor.startProcessGroup(name, False):
+        if done["description"] != "OK":
+            raise _not_started(name, done["description"])
+
+
+def _not_started(name: str, why: str) -> Failed:
+    return Failed(f"supervisor does not start {name}: {why}", "Look at it on the host: sudo supervisorctl avail")
 
 
 def _reread() -> None:
@@ -230,8 +263,9 @@ def folder() -> str:
 
 
 class _UnixTransport(xmlrpc.client.Transport):
-    def __init__(self, path: str) -> None:
-        super().__init__()
+    def __init__(self, path: str, credentials: str) -> None:
+        basic = base64.b64encode(credentials.encode()).decode()
+        super().__init__(headers=[("Authorization", f"Basic {basic}")] if credentials else [])
         self.path = path
 
     def make_connection(self, host: Any) -> http.client.HTTPConnection:
@@ -244,11 +278,22 @@ def _server() -> Any:
     parser = configparser.RawConfigParser(inline_comment_prefixes=(";", "#"), strict=False)
     parser.read(path)
     socket_path = parser.get("unix_http_server", "file", fallback="/var/run/supervisor.sock")
+    transport = _UnixTransport(socket_path, _credentials(parser))
     try:
-        with xmlrpc.client.ServerProxy("http://localhost", _UnixTransport(socket_path)) as server:
+        with xmlrpc.client.ServerProxy("http://localhost", transport) as server:
             yield server
-    except OSError as error:
+    except (OSError, http.client.HTTPException, xmlrpc.client.Error) as error:
+        said = getattr(error, "strerror", None) or getattr(error, "faultString", None) or error
         raise Failed(
-            f"supervisord does not answer on {socket_path}: {error.strerror or error}",
+            f"supervisord does not answer on {socket_path}: {said}",
             "Look at it on the host: systemctl status supervisor",
         ) from None
+
+
+def _credentials(parser: configparser.RawConfigParser) -> str:
+    """Name and password, where supervisord asks for them; supervisorctl's, where its own is kept as a hash."""
+    for section in ("unix_http_server", "supervisorctl"):
+        name, password = (parser.get(section, key, fallback="") for key in ("username", "password"))
+        if name and not password.startswith("{SHA}"):
+            return f"{name}:{password}".replace("%%", "%")
+    return ""

@@ -15,10 +15,11 @@ import pwd
 import re
 import signal
 import time
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypedDict
 
-from . import agent, environment, lock, nginx, prepare, probe, process, releases, source
+from . import agent, cgroup, environment, killing, lock, nginx, prepare, probe, process, releases, source
 from .failure import Failed, describe
 
 PAUSE = 0.02
@@ -33,7 +34,7 @@ class Plan(TypedDict):
 
     ``address`` is what the new release's server binds, ``processes`` names its background processes,
     ``ask`` is put to the application itself, ``ask_site`` to nginx on ``port``. Requests that are running may take
-    ``drain`` seconds more; whoever has to stop has done so within ``stop`` seconds.
+    ``drain`` seconds more. How long a program has to stop is in its release's own configuration.
     """
 
     app: str
@@ -47,7 +48,6 @@ class Plan(TypedDict):
     ask_site: probe.Question
     port: int
     drain: float
-    stop: float
     keep: int
 
 
@@ -85,7 +85,7 @@ def start(plan: Plan) -> float:
     agent.if_abandoned(lambda: abandon(plan, GONE))
     try:
         _clear_address(plan)
-        manager_of(plan).add_web(plan["app"], _directory(plan))
+        manager_of(plan).add_web(plan["app"], plan["root"], plan["release"])
         with ThreadPoolExecutor(1) as pool:  # a release whose files are not on the disk must never be live
             flushed = pool.submit(releases.flush_all, plan["root"])
             _wait_until_right(plan, log, offset)
@@ -103,7 +103,7 @@ def abandon(plan: Plan, reason: str) -> None:
     if releases.linked(plan["root"], "current") == plan["release"]:
         return
     with contextlib.suppress(Failed):
-        manager.stop([_web(plan)], plan["stop"], at_once=True)  # it answers nobody who would have to be waited for
+        _stop(plan, [_web(plan)], at_once=True)  # it answers nobody who would have to be waited for
     with contextlib.suppress(Failed):
         manager.settle(plan["app"])
     releases.mark_bad(plan["root"], plan["release"], reason)
@@ -124,7 +124,10 @@ def switch(plan: Plan, among_others: bool) -> Switched:
         _switch(plan, old)
         answer = _ask_site(plan)
     except Exception as error:  # whatever it was, the old release must be live again
-        back(plan, str(error))
+        try:
+            back(plan, str(error))
+        except Failed as worse:
+            raise Failed(f"{describe(error)}\n  {worse.message}", worse.hint, needs_person=True) from error
         hint = error.hint if isinstance(error, Failed) else ""
         raise Failed(f"{describe(error)}\n  {_went_back(old)}", hint) from error
     if among_others:
@@ -154,14 +157,14 @@ def _switch(plan: Plan, old: str | None) -> None:
     _stop_processes(plan, old)
     releases.link(plan["root"], "current", plan["release"])
     for name in plan["processes"]:
-        manager_of(plan).add(_process(plan, name))
+        manager_of(plan).add(_process(plan, name), plan["root"])
     if changed:
         nginx.reload()
 
 
 def _choose_pool(plan: Plan, old: str | None) -> None:
     """Give the new release the other of nginx's two pools of kept connections, by a file that nginx looks for."""
-    mark = f"{_directory(plan)}/pool-b"
+    mark = f"{releases.directory(plan['root'], plan['release'])}/pool-b"
     if old is None or os.path.lexists(f"{releases.directory(plan['root'], old)}/pool-b"):
         releases.unlink(mark)
     else:
@@ -170,22 +173,41 @@ def _choose_pool(plan: Plan, old: str | None) -> None:
 
 @agent.uninterrupted()
 def back(plan: Plan, reason: str) -> None:
-    """Undo a switch: the old release, which still runs, is live again, and the new one is marked bad."""
-    root, manager = plan["root"], manager_of(plan)
+    """Undo a switch: the old release, which still runs, is live again, and the new one is marked bad.
+
+    One part that cannot be done keeps none of the others from being done.
+
+    :raises Failed: not all is as it was before.
+    """
+    root = plan["root"]
     old = releases.read(root, plan["release"]).get("came_after")
+    steps: list[Callable[[], object]] = []
     if releases.linked(root, "current") == plan["release"]:
         with contextlib.suppress(Failed):
-            manager.stop([_process(plan, name) for name in plan["processes"]], plan["stop"])
-        changed = old is None or not _same_site(plan, old)
-        if old is None:
-            releases.unlink(f"{root}/current")
-        else:
-            releases.link(root, "current", old)
-        if changed:
-            nginx.reload()
-        _drain(plan["address"], plan["drain"])
-    _start_processes_of(plan, old)
-    abandon(plan, reason)
+            _stop(plan, [_process(plan, name) for name in plan["processes"]])
+        steps.append(lambda: releases.link(root, "current", old) if old else releases.unlink(f"{root}/current"))
+        if old is None or not _same_site(plan, old):
+            steps.append(nginx.reload)
+        steps.append(lambda: _drain(plan["address"], plan["drain"]))
+    if old is not None:
+        steps.append(lambda: _start_down(_plan_of(plan, old)))
+    steps.append(lambda: abandon(plan, reason))
+    if troubles := list(filter(None, map(_trouble, steps))):
+        start = f"; on the host: sudo supervisorctl start {' '.join(_programs(_plan_of(plan, old)))}" if old else ""
+        raise Failed(
+            f"Not all could be switched back to {old or 'nothing, as before'}: {'; '.join(troubles)}",
+            f"See what is down: fab status{start}",
+            needs_person=True,
+        )
+
+
+def _trouble(step: Callable[[], object]) -> str:
+    """Do something, and say why where it cannot be done."""
+    try:
+        step()
+    except (Failed, OSError) as error:
+        return describe(error)
+    return ""
 
 
 @agent.uninterrupted()
@@ -217,7 +239,7 @@ def _retire_others(plan: Plan, cut: bool) -> None:
     """
     manager = manager_of(plan)
     others = [program["name"] for program in manager.of_app(plan["app"]) if not _belongs(program["name"], plan)]
-    manager.stop(others, plan["stop"] + 5, at_once=cut)
+    _stop(plan, others, at_once=cut)
     manager.settle(plan["app"])
     _kill_orphans(plan)
     environment.compiled()
@@ -240,7 +262,7 @@ def clear(plan: Plan) -> list[str]:
     programs = manager.of_app(plan["app"])
     strangers = [p["name"] for p in programs if current is None or not _is_of(p["name"], plan["app"], current)]
     if strangers:
-        manager.stop(strangers, plan["stop"] + 5)
+        _stop(plan, strangers)
         cleared.append(f"stopped {', '.join(strangers)}")
     manager.settle(plan["app"])
     cleared += [f"killed left-over process {pid}" for pid in _kill_orphans(plan)]
@@ -263,15 +285,7 @@ def _plan_of(plan: Plan, name: str) -> Plan:
 
 def _bring_up(plan: Plan) -> list[str]:
     """Start what is down of the live release, and finish a cutover to it that was cut off after its rename."""
-    manager, cleared = manager_of(plan), []
-    up = {program["name"] for program in manager.of_app(plan["app"]) if manager.is_up(program)}
-    if _web(plan) in up and not _has_socket(plan):
-        manager.stop([_web(plan)], plan["stop"])
-        up.remove(_web(plan))
-    for name in [_web(plan), *(_process(plan, name) for name in plan["processes"])]:
-        if name not in up:
-            manager.add(name)
-            cleared.append(f"started {name}")
+    cleared = [f"started {name}" for name in _start_down(plan)]
     if _is_remembered(plan):
         return cleared
     nginx.reload()
@@ -284,6 +298,19 @@ def _bring_up(plan: Plan) -> list[str]:
     return [*cleared, f"finished the cutover to {plan['release']}, which had been cut off"]
 
 
+def _start_down(plan: Plan) -> list[str]:
+    """Start what is down of a release; the names of what was started."""
+    manager = manager_of(plan)
+    up = {program["name"] for program in manager.of_app(plan["app"]) if manager.is_up(program)}
+    if _web(plan) in up and not _has_socket(plan):
+        _stop(plan, [_web(plan)])
+        up.remove(_web(plan))
+    down = [name for name in _programs(plan) if name not in up]
+    for name in down:
+        manager.add(name, plan["root"])
+    return down
+
+
 def _is_remembered(plan: Plan) -> bool:
     return bool((releases.history(plan["root"])[-1:] or [{}])[0].get("current") == plan["release"])
 
@@ -292,10 +319,7 @@ def runs(plan: Plan, name: str) -> bool:
     """Whether all programs of a release are up."""
     manager, wanted = manager_of(plan), _plan_of(plan, name)
     up = {program["name"] for program in manager.of_app(plan["app"]) if manager.is_up(program)}
-    return _has_socket(wanted) and up >= {
-        _web(wanted),
-        *(_process(wanted, process_name) for process_name in wanted["processes"]),
-    }
+    return _has_socket(wanted) and up >= set(_programs(wanted))
 
 
 def _has_socket(plan: Plan) -> bool:
@@ -304,51 +328,50 @@ def _has_socket(plan: Plan) -> bool:
 
 
 def _kill_orphans(plan: Plan) -> list[int]:
-    """End processes that run our releases and have lost the manager that started them, with their groups.
+    """End processes that run our releases and have lost the manager that started them, with all they started.
 
     One that runs the live release has been replaced by another, which has its socket's name: ended gracefully, it
     would take that name away.
     """
-    known = {program["pid"] for program in manager_of(plan).of_app(plan["app"])}
-    orphans = [pid for pid in _orphans(plan) if pid not in known]
+    found = set(_orphans(plan))
     live = f"{plan['root']}/releases/{releases.linked(plan['root'], 'current')}/"
-    replaced = {os.getpgid(pid) for pid in orphans if live in _proc(str(pid), "cmdline")}
-    groups = {os.getpgid(pid) for pid in orphans} - {os.getpgid(0)}
-    for number, those in ((signal.SIGTERM, groups - replaced), (signal.SIGKILL, groups)):
-        for group in those:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(group, number)
-        end = time.monotonic() + ORPHAN_SECONDS
-        while time.monotonic() < end and any(map(_group_lives, those)):
-            time.sleep(PAUSE)
-    return orphans
+    _end(plan, [pid for pid in found if not _place(pid).startswith(live)], signal.SIGTERM)
+    end = time.monotonic() + ORPHAN_SECONDS
+    while (left := _orphans(plan)) and time.monotonic() < end:
+        found.update(left)
+        _end(plan, left, signal.SIGKILL)
+        time.sleep(PAUSE)
+    return sorted(found)
 
 
-def _group_lives(group: int) -> bool:
-    try:
-        os.killpg(group, 0)
-    except ProcessLookupError:
-        return False
-    return True
+def _end(plan: Plan, pids: Iterable[int], number: int) -> None:
+    """Send a signal to processes and those they started, and to no other user's."""
+    uid = pwd.getpwnam(plan["user"]).pw_uid
+    if pids := list(pids):
+        everything = killing.with_descendants(pids)
+        killing.end(everything, lambda pid: killing.belongs_to(pid, uid), number, ORPHAN_SECONDS)
 
 
 def _orphans(plan: Plan) -> list[int]:
-    """The user's processes without a parent that the manager started, or that were started from a release."""
-    uid, units = pwd.getpwnam(plan["user"]).pw_uid, manager_of(plan).SERVICES
+    """The user's processes without a parent that are in a release, or that the manager or a session started."""
+    uid, manager = pwd.getpwnam(plan["user"]).pw_uid, manager_of(plan)
+    known = {program["pid"] for program in manager.of_app(plan["app"])}
+    groups = [*(f"/{unit}.service" for unit in manager.SERVICES), f"/{cgroup.NAME}."]
     found = []
-    for pid in filter(str.isdigit, os.listdir("/proc")):
-        with contextlib.suppress(OSError):
-            if os.stat(f"/proc/{pid}").st_uid != uid or _proc(pid, "stat").rsplit(")", 1)[1].split()[1] != "1":
-                continue
-            managed = any(f"/{unit}.service" in _proc(pid, "cgroup") for unit in units)
-            if managed or f"{plan['root']}/releases/" in _proc(pid, "cmdline"):
-                found.append(int(pid))
+    for pid, parent in killing.parents().items():
+        if parent == 1 and pid not in known and killing.belongs_to(pid, uid):
+            with contextlib.suppress(OSError):
+                group = killing.read(pid, "cgroup")
+                if any(name in group for name in groups) or _place(pid).startswith(f"{plan['root']}/releases/"):
+                    found.append(pid)
     return found
 
 
-def _proc(pid: str, name: str) -> str:
-    with open(f"/proc/{pid}/{name}", encoding="utf-8", errors="replace") as file:
-        return file.read()
+def _place(pid: int) -> str:
+    """The directory that a process is in: its release's, unless it went elsewhere."""
+    with contextlib.suppress(OSError):
+        return os.readlink(f"/proc/{pid}/cwd")
+    return ""
 
 
 def _wait_until_right(plan: Plan, log: str, offset: int) -> None:
@@ -413,9 +436,10 @@ def waiting(address: str) -> int:
         return 0
     if address.startswith("unix:"):
         path = address[len("unix:") :]
-        lines = [line for line in process.run(["ss", "-Hxa", "src", path]).lines if f" {path} " in f"{line} "]
+        found = process.run(["ss", "-Hxa", "src", path], keep=None).lines
+        lines = [line for line in found if f" {path} " in f"{line} "]
     else:
-        lines = process.run(["ss", "-Hta", "sport", "=", f":{address.rpartition(':')[2]}"]).lines
+        lines = process.run(["ss", "-Hta", "sport", "=", f":{address.rpartition(':')[2]}"], keep=None).lines
     total = 0
     for line in lines:
         fields = line.split()
@@ -428,14 +452,11 @@ def waiting(address: str) -> int:
 def _stop_processes(plan: Plan, old: str | None) -> None:
     """Stop the old release's background processes before the new ones start: never two of them at once."""
     prefix = f"{plan['app']}-{old}-"
-    names = [p["name"] for p in manager_of(plan).of_app(plan["app"]) if old and p["name"].startswith(prefix)]
-    manager_of(plan).stop(names, plan["stop"])
+    _stop(plan, [p["name"] for p in manager_of(plan).of_app(plan["app"]) if old and p["name"].startswith(prefix)])
 
 
-def _start_processes_of(plan: Plan, old: str | None) -> None:
-    if old is not None:
-        for name in releases.read(plan["root"], old).get("processes", []):
-            manager_of(plan).add(f"{plan['app']}-{old}-{name}")
+def _stop(plan: Plan, names: list[str], at_once: bool = False) -> None:
+    manager_of(plan).stop(names, plan["root"], plan["user"], at_once)
 
 
 def _went_back(old: str | None) -> str:
@@ -475,7 +496,7 @@ def tail(path: str, offset: int, lines: int = LOG_LINES) -> list[str]:
         with open(path, "rb") as file:
             size = os.fstat(file.fileno()).st_size
             file.seek(max(offset if offset <= size else 0, size - LOG_BYTES))
-            return file.read().decode(errors="replace").splitlines()[-lines:]
+            return file.read(LOG_BYTES).decode(errors="replace").splitlines()[-lines:]
     except OSError:
         return []
 
@@ -491,16 +512,17 @@ def _log(plan: Plan, name: str) -> str:
     return f"{plan['root']}/logs/{name}.log"
 
 
-def _directory(plan: Plan) -> str:
-    return releases.directory(plan["root"], plan["release"])
-
-
 def _web(plan: Plan) -> str:
     return f"{plan['app']}-{plan['release']}"
 
 
 def _process(plan: Plan, name: str) -> str:
     return f"{_web(plan)}-{name}"
+
+
+def _programs(plan: Plan) -> list[str]:
+    """The names of a release's programs."""
+    return [_web(plan), *(_process(plan, name) for name in plan["processes"])]
 
 
 def _belongs(program: str, plan: Plan) -> bool:

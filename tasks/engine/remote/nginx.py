@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fnmatch
 import glob
 import os
 import re
@@ -13,8 +14,11 @@ from . import process, releases
 from .failure import Failed
 
 ETC = "/etc/nginx"
+PID_FILE = "/run/nginx.pid"
 RELOAD_SECONDS = 10
-SITES = re.compile(r"include\s+[\"']?(?:/etc/nginx/)?(sites-enabled|conf\.d)/\*[^;]*;")
+SYSTEMCTL_SECONDS = 90
+SITES = re.compile(r"(?m)^([^#\n]*\binclude\s+[\"']?)(?:/etc/nginx/)?((?:sites-enabled|conf\.d)/[^;\"']*\*[^;\"']*)")
+AT = re.compile(r" in (/\S+):\d+$")
 CONFLICT = re.compile(r'conflicting server name "([^"]*)" on (\S+), ignored')
 
 
@@ -67,37 +71,54 @@ def check(app: str, site: str, domains: list[str], port: int) -> None:
     try:
         _gather(app, site, sites)
         with open(f"{ETC}/nginx.conf", encoding="utf-8") as file:
-            text, count = SITES.subn(lambda match: f"include {sites}/{match[1]}.*;", file.read())
-        if not count:
+            text = file.read()
+        if not any(fnmatch.fnmatch(_enabled(app), pattern) for _, pattern in SITES.findall(text)):
             raise Failed(
-                f"{ETC}/nginx.conf includes neither sites-enabled/* nor conf.d/*",
-                "Put Debian's include line back.",
+                f"{ETC}/nginx.conf does not include {ETC}/{_enabled(app)}",
+                "Put Debian's lines back: include /etc/nginx/conf.d/*.conf; include /etc/nginx/sites-enabled/*;",
             )
         with open(trial, "w", encoding="utf-8") as file:
-            file.write(text)
+            file.write(SITES.sub(lambda match: f"{match[1]}{sites}/{match[2]}", text))
         done = process.run(["nginx", "-t", "-q", "-c", trial], timeout=60)
     finally:
         shutil.rmtree(sites, ignore_errors=True)
         with contextlib.suppress(FileNotFoundError):
             os.unlink(trial)
-    lines = [line.replace(f"{sites}/sites-enabled.", f"{ETC}/sites-enabled/") for line in done.lines]
+    lines = [line.replace(f"{sites}/", f"{ETC}/").replace(trial, f"{ETC}/nginx.conf") for line in done.lines]
     if done.status != 0:
-        raise Failed(
-            f"nginx refuses the configuration; the live one was not touched{process.quote(lines)}",
-            "If the line is in the site of this release, look at your templates/nginx/ and site: settings.",
-        )
+        raise _refusal(lines, f"{ETC}/{_enabled(app)}")
     _check_domains(app, domains, lines)
 
 
+def _enabled(app: str) -> str:
+    """The name below /etc/nginx that nginx reads our site by."""
+    path, link = place(app)
+    return os.path.relpath(link or path, ETC)
+
+
 def _gather(app: str, site: str, sites: str) -> None:
-    """Links to everybody's sites as they are, and to the next release's in place of ours."""
-    own = {os.path.basename(path) for path in place(app) if path}
+    """Links to everybody's sites by their own names, and to the next release's in place of ours."""
     for folder in ("sites-enabled", "conf.d"):
+        os.mkdir(f"{sites}/{folder}")
         for path in glob.glob(f"{ETC}/{folder}/*"):
-            if os.path.basename(path) not in own:
-                os.symlink(path, f"{sites}/{folder}.{os.path.basename(path)}")
-    folder = os.path.basename(os.path.dirname(place(app)[1] or place(app)[0]))
-    os.symlink(site, f"{sites}/{folder}.{app}.conf")
+            if path not in place(app):
+                os.symlink(path, f"{sites}/{folder}/{os.path.basename(path)}")
+    os.symlink(site, f"{sites}/{_enabled(app)}")
+
+
+def _refusal(lines: list[str], ours: str) -> Failed:
+    """Why nginx refuses its configuration, and whose file it is."""
+    broken = next((found[1] for line in lines if (found := AT.search(line))), ours)
+    if broken == ours:
+        return Failed(
+            f"nginx refuses the configuration; the live one was not touched{process.quote(lines)}",
+            "If the line is in the site of this release, look at your templates/nginx/ and site: settings.",
+        )
+    return Failed(
+        f"{broken}, which is not of this release, breaks nginx's configuration; nothing was touched"
+        f"{process.quote(lines)}",
+        "Mend that file or take it away; whether all is well then: sudo nginx -t",
+    )
 
 
 def _check_domains(app: str, domains: list[str], lines: list[str]) -> None:
@@ -149,22 +170,45 @@ def reload() -> None:
 
     :raises Failed: it did not take the new configuration; the old one goes on then.
     """
-    hint = "Look at it on the host: journalctl -u nginx, /var/log/nginx/error.log"
     before = _workers()
-    process.check(["systemctl", "reload-or-restart", "nginx"], "nginx could not be reloaded", hint)
+    _systemctl("reload-or-restart", "nginx could not be reloaded")
     end = time.monotonic() + RELOAD_SECONDS
     while any(map(_takes_requests, before)):
         if time.monotonic() > end:
-            raise Failed(f"nginx goes on with its old configuration {RELOAD_SECONDS} seconds after a reload", hint)
+            raise Failed(
+                f"nginx goes on with its old configuration {RELOAD_SECONDS} seconds after a reload",
+                "Look at it on the host: journalctl -u nginx, /var/log/nginx/error.log",
+            )
         time.sleep(0.005)
 
 
+def _systemctl(verb: str, what: str) -> None:
+    done = process.run(["systemctl", verb, "nginx"], timeout=SYSTEMCTL_SECONDS)
+    if done.status != 0:
+        tried = process.run(["nginx", "-t", "-q"], timeout=60)
+        raise Failed(
+            f"{what}: {process.ending(done, 'systemctl', SYSTEMCTL_SECONDS)}"
+            f"{process.quote(tried.lines if tried.status else done.lines)}",
+            "Look at it on the host: sudo nginx -t, journalctl -u nginx",
+        )
+
+
 def _workers() -> list[str]:
-    with contextlib.suppress(OSError), open("/run/nginx.pid", encoding="ascii") as file:
-        master = file.read().strip()
-        with open(f"/proc/{master}/task/{master}/children", encoding="ascii") as children:
-            return children.read().split()
+    master = _master()
+    with contextlib.suppress(OSError), open(f"/proc/{master}/task/{master}/children", encoding="ascii") as children:
+        return children.read().split()
     return []
+
+
+def _master() -> str:
+    """The main process's number: from the usual file, or where that is elsewhere from systemd, which is slower."""
+    with contextlib.suppress(OSError), open(PID_FILE, encoding="ascii") as file:
+        pid = file.read().strip()
+        with open(f"/proc/{pid}/comm", encoding="utf-8") as name:
+            if name.read() == "nginx\n":
+                return pid
+    shown = process.run(["systemctl", "show", "--property=MainPID", "--value", "nginx"], timeout=SYSTEMCTL_SECONDS)
+    return shown.text
 
 
 def _takes_requests(worker: str) -> bool:
@@ -179,5 +223,5 @@ def ensure_running() -> list[str]:
     """Start nginx where it is down; whether it was said in words."""
     if _workers():
         return []
-    process.check(["systemctl", "restart", "nginx"], "nginx could not be started", "Look at: journalctl -u nginx")
+    _systemctl("restart", "nginx could not be started")
     return ["started nginx, which was down"]

@@ -1,4 +1,7 @@
-"""Programs run on the host: argument lists, never shell text, each in a process group of its own."""
+"""Programs run on the host: argument lists, never shell text.
+
+A program's end is the end of its process. What a program of the application's user leaves running is ended with it.
+"""
 
 from __future__ import annotations
 
@@ -7,16 +10,23 @@ import contextlib
 import os
 import pwd
 import re
+import select
 import signal
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+from . import cgroup, killing
 from .failure import Failed
 
-_running: set[int] = set()
+SECONDS = 600.0  # that a program gets unless somebody says otherwise
+KILL_SECONDS = 5
 TAIL_LINES = 20
+LINE_BYTES = 8192
+CUT = f" … (cut: a line of more than {LINE_BYTES} bytes)"
+PIPE_BYTES = 1 << 20  # the most that a pipe of a user's may hold
 
 
 class Completed:
@@ -37,17 +47,9 @@ class Completed:
 
 
 def kill_all() -> None:
-    """Kill every process group that is still running."""
-    for group in list(_running):
-        _kill(group, signal.SIGKILL)
-
-
-def identity(user: str) -> dict[str, Any]:
-    """The arguments of Popen that make a child run as *user* with that user's groups and nobody else's."""
-    entry = pwd.getpwnam(user)
-    if os.geteuid() == entry.pw_uid:
-        return {}
-    return {"user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": os.getgrouplist(user, entry.pw_gid)}
+    """End every program that is still running, with what it has started."""
+    for running in list(_running):
+        running.kill()
 
 
 def run(
@@ -57,44 +59,162 @@ def run(
     cwd: str = "/",
     env: Mapping[str, str] | None = None,
     stdin: Iterable[bytes] | None = None,
-    timeout: float | None = None,
+    timeout: float | None = SECONDS,
     on_line: Callable[[str], None] | None = None,
+    keep: int | None = TAIL_LINES,
 ) -> Completed:
     """Run a program to its end.
 
+    A line of its output that is longer than LINE_BYTES is cut, and said to be.
+
     :param argv: program and arguments.
-    :param user: run as this user; root by default.
+    :param user: run as this user, and end what the program leaves running; as root by default.
     :param env: variables beside PATH, LANG and HOME, which are always set.
     :param stdin: what the program reads; nothing by default.
-    :param timeout: seconds, after which its whole process group is ended.
+    :param timeout: seconds, after which it is ended with all it has started; None for as long as the session.
     :param on_line: called with each line while it runs.
+    :param keep: how many of the last lines are kept; None for all of them.
     """
-    process = subprocess.Popen(
-        list(argv),
-        cwd=cwd,
-        env={**environment(user), **(env or {})},
-        stdin=subprocess.DEVNULL if stdin is None else subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        start_new_session=True,
-        **(identity(user) if user else {}),
-    )
-    _running.add(process.pid)
-    expired = threading.Event()
-    timer = threading.Timer(timeout or 0, _expire, [process.pid, expired])
-    timer.daemon = True
-    if timeout:
-        timer.start()
-    if stdin is not None:
-        threading.Thread(target=_feed, args=(process, stdin), daemon=True).start()
-    try:
-        lines = _read_lines(process, on_line)
-        status = process.wait()
-    finally:
-        timer.cancel()
-        _kill(process.pid, signal.SIGKILL)  # what it left running in its group
-        _running.discard(process.pid)
-    return Completed(None if expired.is_set() else status, lines)
+    lines = _Lines(keep, on_line)
+    with _Running(argv, user, cwd, {**environment(user), **(env or {})}, stdin) as running:
+        expired = running.read(lines, None if timeout is None else time.monotonic() + timeout)
+    return Completed(None if expired else running.process.returncode, lines.finish())
+
+
+class _Running:
+    """A program that runs, and what it has started.
+
+    What it started is known by the control group; where none can be made, by the session, which a program can leave.
+    """
+
+    def __init__(
+        self, argv: Sequence[str], user: str | None, cwd: str, env: Mapping[str, str], stdin: Iterable[bytes] | None
+    ) -> None:
+        other = pwd.getpwnam(user) if user else None
+        self.is_contained = other is not None and other.pw_uid != os.geteuid()
+        self.group = cgroup.make() if self.is_contained else None
+        into = cgroup.entering(self.group) if self.group else []
+        try:
+            self.process = subprocess.Popen(
+                [*into, *(_becoming(other) if other and self.is_contained else []), *argv],
+                cwd=cwd,
+                env=env,
+                stdin=subprocess.DEVNULL if stdin is None else subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        except OSError:
+            if self.group:
+                cgroup.clear(self.group)
+            raise
+        self.handle = os.pidfd_open(self.process.pid)
+        if stdin is not None:
+            threading.Thread(target=_feed, args=(self.process, stdin), daemon=True).start()
+
+    def __enter__(self) -> _Running:
+        _running.add(self)
+        return self
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        """Reap the process last: until then its number is nobody else's."""
+        if kind is not None:
+            self.kill()
+        with contextlib.suppress(subprocess.TimeoutExpired):  # killed, and the kernel does not let it go
+            self.process.wait(KILL_SECONDS)
+        _running.discard(self)
+        os.close(self.handle)
+
+    def read(self, lines: _Lines, deadline: float | None) -> bool:
+        """Take what it writes until it ends, or end it at the deadline; whether that was needed."""
+        assert self.process.stdout is not None  # noqa: S101
+        with self.process.stdout as out:
+            expired = not self._read(out.fileno(), lines, deadline)
+            if expired:
+                self.kill()
+            if self.is_contained:
+                self.clear()
+            os.set_blocking(out.fileno(), False)
+            with contextlib.suppress(BlockingIOError):
+                taken = 0  # who is left holding the pipe may go on filling it
+                while taken < PIPE_BYTES and (piece := os.read(out.fileno(), PIPE_BYTES)):
+                    lines.feed(piece)
+                    taken += len(piece)
+        return expired
+
+    def _read(self, out: int, lines: _Lines, deadline: float | None) -> bool:
+        """Whether it ended before the deadline."""
+        waiting = select.poll()
+        for handle in (out, self.handle):
+            waiting.register(handle, select.POLLIN)
+        while deadline is None or time.monotonic() < deadline:
+            ready = dict(waiting.poll(None if deadline is None else max(deadline - time.monotonic(), 0) * 1000))
+            if self.handle in ready:
+                return True
+            if out in ready and not lines.feed(os.read(out, PIPE_BYTES)):
+                waiting.unregister(out)
+        return False
+
+    def kill(self) -> None:
+        """End it with all it has started."""
+        with contextlib.suppress(OSError):
+            signal.pidfd_send_signal(self.handle, signal.SIGKILL)
+        self.clear()
+
+    def clear(self) -> None:
+        """End what it has started."""
+        if self.group:
+            cgroup.clear(self.group)
+            return
+        leader = self.process.pid
+        killing.end(
+            killing.in_session(leader), lambda pid: pid in killing.in_session(leader), signal.SIGKILL, KILL_SECONDS
+        )
+
+
+_running: set[_Running] = set()
+
+
+class _Lines:
+    """Output taken piece by piece and given on line by line, in bounded space."""
+
+    def __init__(self, keep: int | None, on_line: Callable[[str], None] | None) -> None:
+        self.last: collections.deque[str] = collections.deque(maxlen=keep)
+        self.on_line = on_line
+        self.line, self.is_cut = b"", False
+
+    def feed(self, piece: bytes) -> bool:
+        """Take a piece; whether there was one."""
+        *whole, rest = piece.split(b"\n")
+        for part in whole:
+            self._add(part)
+            self._end()
+        self._add(rest)
+        return bool(piece)
+
+    def finish(self) -> list[str]:
+        """The last lines, a last one without an end among them."""
+        if self.line:
+            self._end()
+        return list(self.last)
+
+    def _add(self, part: bytes) -> None:
+        room = LINE_BYTES - len(self.line)
+        self.line += part[:room]
+        self.is_cut |= len(part) > room
+
+    def _end(self) -> None:
+        line = self.line.decode(errors="replace").rstrip("\r") + CUT * self.is_cut
+        self.line, self.is_cut = b"", False
+        self.last.append(line)
+        if self.on_line:
+            self.on_line(line)
+
+
+def _becoming(entry: pwd.struct_passwd) -> list[str]:
+    """The beginning of a command line that gives the rest of it a user's rights and groups and nobody else's."""
+    groups = ",".join(map(str, os.getgrouplist(entry.pw_name, entry.pw_gid)))
+    return ["setpriv", f"--reuid={entry.pw_uid}", f"--regid={entry.pw_gid}", f"--groups={groups}", "--"]
 
 
 def check(argv: Sequence[str], what: str, hint: str = "", **options: Any) -> str:
@@ -106,7 +226,7 @@ def check(argv: Sequence[str], what: str, hint: str = "", **options: Any) -> str
     """
     done = run(argv, **options)
     if done.status != 0:
-        raise Failed(f"{what}: {ending(done, argv[0], options.get('timeout'))}{quote(done.lines)}", hint)
+        raise Failed(f"{what}: {ending(done, argv[0], options.get('timeout', SECONDS))}{quote(done.lines)}", hint)
     return done.text
 
 
@@ -121,7 +241,7 @@ def ending(done: Completed, name: str, timeout: float | None) -> str:
 
 def listeners(port: int) -> list[str]:
     """The names of the programs that listen on a TCP port."""
-    found = run(["ss", "-Hltnp", "sport", "=", f":{port}"]).lines
+    found = run(["ss", "-Hltnp", "sport", "=", f":{port}"], keep=None).lines
     return sorted({name for line in found for name in re.findall(r'"([^"]+)",pid=\d+', line)})
 
 
@@ -138,17 +258,6 @@ def environment(user: str | None) -> dict[str, str]:
     return {"PATH": path, "LANG": "C.UTF-8", "HOME": entry.pw_dir, "USER": entry.pw_name, **kept}
 
 
-def _read_lines(process: subprocess.Popen[bytes], on_line: Callable[[str], None] | None) -> list[str]:
-    assert process.stdout is not None  # noqa: S101
-    last: collections.deque[str] = collections.deque(maxlen=TAIL_LINES)
-    for raw in process.stdout:
-        line = raw.decode(errors="replace").rstrip("\r\n")
-        last.append(line)
-        if on_line:
-            on_line(line)
-    return list(last)
-
-
 def _feed(process: subprocess.Popen[bytes], pieces: Iterable[bytes]) -> None:
     assert process.stdin is not None  # noqa: S101
     try:
@@ -157,13 +266,3 @@ def _feed(process: subprocess.Popen[bytes], pieces: Iterable[bytes]) -> None:
         process.stdin.close()
     except BrokenPipeError:  # it ended before it had read everything: its status and output say why
         pass
-
-
-def _expire(group: int, expired: threading.Event) -> None:
-    expired.set()
-    _kill(group, signal.SIGKILL)
-
-
-def _kill(group: int, number: int) -> None:
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(group, number)
