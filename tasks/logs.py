@@ -12,7 +12,7 @@ from .engine.verb import verb
 
 @verb(
     help={
-        "which": "app, nginx or supervisor; all of them by default",
+        "which": "app, nginx, supervisor or fabrelease (what was done to it); all of them by default",
         "follow": "go on with what is written from now on, until Ctrl-C",
         "lines": "how many lines of each",
     }

@@ -13,14 +13,16 @@ SUPERVISOR = "/var/log/supervisor/supervisord.log"
 def show(root: str, which: str, follow: bool, lines: int) -> None:
     """Write the ends of the logs, and with *follow* what comes after, until the session ends.
 
-    :param which: ``app``, ``nginx`` or ``supervisor``; all of them where it is empty.
+    :param which: ``app``, ``nginx``, ``supervisor`` or ``fabrelease``; all of them where it is empty.
     """
     own = sorted(glob.glob(f"{glob.escape(root)}/logs/*.log"))
     nginx = [path for path in own if path.rsplit("/", 1)[1].startswith("nginx-")]
+    done = [path for path in own if path.endswith("/logs/fabrelease.log")]
     kinds = {
-        "app": [path for path in own if path not in nginx],
+        "app": [path for path in own if path not in nginx + done],
         "nginx": nginx,
         "supervisor": glob.glob(SUPERVISOR),
+        "fabrelease": done,
     }
     if which and which not in kinds:
         raise Failed(f"there are no logs called {which!r}", f"There are: {', '.join(kinds)}")
