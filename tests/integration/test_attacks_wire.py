@@ -128,4 +128,4 @@ def test_what_was_done_and_what_failed_is_in_a_log_of_ours(site: Project, shared
     assert re.search(r"^20\S+Z \S+@\S+: begin: deploy of [0-9a-f]{7}$", log, re.MULTILINE)
     assert re.search(r": failed: the build command failed: false: it ended with exit status 1", log)
     assert sh(shared_server, f"stat -c '%U %a' {ROOT}/logs/fabrelease.log") == "root 640\n"
-    assert "failed: the build command failed" in site.fab("-H", "prod", "logs", "--lines", "30").stderr
+    assert "failed: the build command failed" in site.fab("-H", "prod", "logs", "--which", "fabrelease").stderr
