@@ -215,23 +215,31 @@ def test_a_supervisord_that_asks_for_a_password_is_given_it(site: Project, share
         settle(shared_server)
 
 
-def test_files_that_nginx_does_not_read_are_not_checked(site: Project, shared_server: Target) -> None:
-    paths = ["/etc/nginx/conf.d/old.conf.disabled", "/etc/nginx/sites-enabled/.other.swp"]
-    for path in paths:
-        sh(shared_server, 'echo "not nginx at all {" >"$1"', path)
+@contextmanager
+def file_of_somebody_else(server: Target, path: str) -> Iterator[None]:
+    """One that nginx cannot read as its configuration."""
+    sh(server, 'echo "nonsense;" >"$1"', path)
+    try:
+        yield
+    finally:
+        sh(server, 'rm "$1"', path)
+
+
+@pytest.mark.parametrize("path", ["/etc/nginx/conf.d/old.conf.disabled", "/etc/nginx/sites-enabled/.other.swp"])
+def test_files_that_nginx_does_not_read_are_not_checked(site: Project, shared_server: Target, path: str) -> None:
     commit(site)
-    deploy(site)
-    sh(shared_server, 'rm "$@"', *paths)
+    with file_of_somebody_else(shared_server, path):
+        said = deploy(site)
+    assert "demo.example.net/: checked" in said.stdout + said.stderr
 
 
 @pytest.mark.parametrize("path", ["/etc/nginx/conf.d/other.conf", "/etc/nginx/sites-enabled/other~"])
 def test_a_file_of_somebody_else_s_that_breaks_nginx_is_named_and_the_release_is_not_blamed(
     site: Project, shared_server: Target, path: str
 ) -> None:
-    sh(shared_server, 'echo "nonsense;" >"$1"', path)
     commit(site)
-    said = deploy(site, status=1).stderr
-    sh(shared_server, 'rm "$1"', path)
+    with file_of_somebody_else(shared_server, path):
+        said = deploy(site, status=1).stderr
     assert f"{path}, which is not of this release, breaks nginx's configuration; nothing was touched" in said
     assert "unknown directive" in said
     assert "templates/nginx" not in said
@@ -260,7 +268,7 @@ def test_nginx_is_not_started_anew_where_its_pid_file_is_elsewhere(site: Project
 
 
 def test_all_requests_that_are_cut_are_counted(site: Project, shared_server: Target) -> None:
-    site.stage({"web1": shared_server}, web={"settings": {"graceful_timeout": 3}})
+    site.stage({"web1": shared_server}, web={"settings": {"graceful_timeout": 3, "threads": 20}})
     commit(site)
     deploy(site)
     url = f"http://{shared_server.host}:{shared_server.http_port}/slow?seconds=60"

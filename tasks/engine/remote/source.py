@@ -67,7 +67,7 @@ def receive(root: str, release: releases.Release, commit: str, owner: str, group
     pack = agent.incoming()
     if first := next(pack, b""):
         unpack = [*git, "index-pack", "--stdin", "--fix-thin"]
-        process.check(unpack, "the source did not arrive whole", stdin=_chain(first, pack))
+        process.check(unpack, "the source did not arrive whole", stdin=_chain(first, pack), timeout=None)
     process.check([*git, "update-ref", f"refs/heads/{release['id']}", commit], "the source did not arrive whole")
     _begin(root, release, owner, group)
     public = f"{releases.directory(root, release['id'])}/public"
