@@ -10,16 +10,31 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 OUT = ROOT / "bench/out"
+PACKAGES = {"script": ("ssh", "openssh-client"), "capistrano": ("cap", "capistrano")}  # Debian's
 REQUIREMENTS = {"pyinfra": "pyinfra>=3.10,<4", "ansible": "ansible-core>=2.17"}
 
 
-def ensure(name: str) -> Path | None:
-    """The directory of a tool's programs; None where it is not there and cannot be had by pip."""
-    if name == "script":
-        return Path("/usr/bin")
-    if name == "capistrano":
-        found = shutil.which("cap")
-        return Path(found).parent if found else None
+def missing(names: list[str]) -> list[str]:
+    """The packages of the tools that are no Python packages and are not there."""
+    return [package for name, (program, package) in PACKAGES.items() if name in names and not shutil.which(program)]
+
+
+def install(packages: list[str]) -> None:
+    """Install packages, as root.
+
+    :raises SystemExit: nobody but root can; with the command to type.
+    """
+    if os.geteuid() != 0 or not shutil.which("apt-get"):
+        sys.exit(
+            f"bench: these are missing; install them, or leave them out: sudo apt-get install {' '.join(packages)}"
+        )
+    subprocess.run(["sh", ROOT / "tests/target/packages.sh", *packages], check=True)
+
+
+def ensure(name: str) -> Path:
+    """The directory of a tool's programs."""
+    if name in PACKAGES:
+        return Path(shutil.which(PACKAGES[name][0]) or "").parent
     place = OUT / "programs" / name
     if not place.exists():
         subprocess.run([sys.executable, "-m", "venv", place], check=True)

@@ -12,6 +12,3 @@ base=$(dpkg-query --show --showformat '${Priority} ${Package}\n' |
     awk '$1 == "required" || $1 == "important" { print $2 }')
 # shellcheck disable=SC2086  # a list of names
 sh "$(dirname "$0")/link.sh" "$target" $base git openssh-client ca-certificates
-for name in awk which; do # which are alternatives, of no package
-    ln -sf "$(command -v "$name")" "$target/$name"
-done

@@ -40,6 +40,7 @@ if ! command -v debootstrap >/dev/null 2>&1; then
 fi
 
 # The mirror this machine uses for its own Debian is the one known to be reachable.
+# shellcheck source=/dev/null
 own_suite=$(. /etc/os-release && echo "${VERSION_CODENAME:-}")
 # shellcheck disable=SC2016  # the dollars are apt's
 mirror=$(apt-get indextargets --format '$(RELEASE) $(COMPONENT) $(REPO_URI)' 'Created-By: Packages' 2>/dev/null |
