@@ -76,8 +76,13 @@ def ensure_engine() -> None:
 def ensure_programs() -> None:
     """Makes sure that the programs which tests call on this machine are here: nginx, logrotate, rsync.
 
+    Debian keeps some in /usr/sbin, which only root has on PATH: it is put there, except where PATH is a directory of
+    links (bare.sh).
+
     Raises SystemExit with the script's status where a person must do something: it has said what.
     """
+    if "BARE_PATH" not in os.environ:
+        os.environ["PATH"] += ":/usr/sbin"
     with machine_lock("programs"):
         script("programs.sh")
 

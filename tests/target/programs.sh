@@ -7,7 +7,7 @@ here=$(dirname "$0")
 
 missing=
 for program in nginx logrotate rsync; do
-    PATH=$PATH:/usr/sbin command -v "$program" >/dev/null 2>&1 || missing="$missing $program"
+    command -v "$program" >/dev/null 2>&1 || missing="$missing $program"
 done
 if [ -z "$missing" ]; then
     exit 0
