@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from .application import Application, Unit
+from .failure import Failed
 from .logs import Log
 from .probe import Answer, Endpoint
 
@@ -224,9 +225,16 @@ def module(kind: str, name: str) -> str:
     """The name of a driver's module.
 
     :param kind: ``servers`` or ``managers``.
-    :raises KeyError: there is no such driver.
+    :raises Failed: there is no such driver.
     """
-    return f"{PACKAGE}.{kind}.{name}" if name in packaged(kind) else outside(kind)[name]
+    if name in packaged(kind):
+        return f"{PACKAGE}.{kind}.{name}"
+    if name in outside(kind):
+        return outside(kind)[name]
+    raise Failed(
+        f"there is no driver called {name!r} among {kind}",
+        "Where it is your own, install the package that has it beside fabrelease.",
+    )
 
 
 def packaged(kind: str) -> list[str]:
