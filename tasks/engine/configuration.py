@@ -9,7 +9,7 @@ import itertools
 import json
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from types import SimpleNamespace
@@ -181,7 +181,7 @@ def manager_part(building: Building) -> Part:
     settings, manager = building.settings, manager_of(building.settings)
     processes = sorted(building.processes)
     return Part(
-        settings.manager,
+        settings.manager.name,
         ", ".join(["web", *processes]),
         building.rendered(manager.TEMPLATES),
         reference(manager.check, settings.root, building.id),
@@ -236,7 +236,7 @@ def _facts(host: Host) -> SimpleNamespace:
 
 def digest(settings: Settings) -> str:
     """The hash of everything beside the revision that decides what a deploy puts on a host."""
-    content = hashlib.sha256(json.dumps(asdict(settings), sort_keys=True, default=str).encode())
+    content = hashlib.sha256(json.dumps(settings.model_dump(), sort_keys=True, default=str).encode())
     local = [settings.secrets, *settings.shared.files.values()]
     places = [TEMPLATES, settings.project / "templates"]
     paths = [settings.local(path) for path in local if path]

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import importlib
 from types import ModuleType
 from typing import TYPE_CHECKING
 
+from . import drivers
 from .remote import releases
 from .remote.cutover import Plan
 from .remote.probe import Question
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
 def server_of(settings: Settings) -> ModuleType:
     """The module of the server that runs the application."""
-    return importlib.import_module(f"fabrelease.tasks.servers.{settings.web.server}")
+    return drivers.server(settings.web.server)
 
 
 def manager_of(settings: Settings) -> ModuleType:
     """The module of the manager that keeps the server running."""
-    return importlib.import_module(f"fabrelease.tasks.managers.{settings.manager}")
+    return drivers.manager(settings.manager.name)
 
 
 def plan(settings: Settings, release: releases.Release) -> Plan:
@@ -47,7 +47,7 @@ def plan(settings: Settings, release: releases.Release) -> Plan:
     return {
         "app": settings.app,
         "root": settings.root,
-        "manager": settings.manager,
+        "manager": settings.manager.name,
         "user": settings.user,
         "release": release["id"],
         "address": release.get("address", ""),

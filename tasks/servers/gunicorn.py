@@ -11,6 +11,20 @@ from ..engine.remote.failure import Failed
 REQUIREMENTS = ["gunicorn>=23"]  # 22 drops the SCRIPT_NAME that nginx sends
 TEMPLATES = {"gunicorn.conf.py": "gunicorn/gunicorn.conf.py.j2"}
 GRACEFUL_TIMEOUT = 30  # gunicorn's own default, in seconds
+TIMEOUT = 30  # likewise; nginx has to wait longer
+REFUSED = {  # in web.settings, with the reason
+    "bind": "each release has a socket of its own: set web.bind",
+    "chdir": "the release's directory is used",
+    "config": "its configuration file is rendered for each release",
+    "daemon": "the manager keeps the server in the foreground; a daemon would escape it",
+    "group": "the manager starts it as the application's user",
+    "pidfile": "the manager keeps track of the process",
+    "reload": "it would restart workers while a release is being built",
+    "user": "the manager starts it as the application's user: set user",
+    "workers": "set web.workers",
+    "wsgi_app": "set web.app",
+}
+SWITCHES = ("daemon", "reload")  # of those, what may be said to be off
 
 # Runs in the release's virtualenv. gunicorn ignores a setting it does not know, and says of a wrong value
 # only the first; --check-config then imports the application.

@@ -10,7 +10,6 @@ import sys
 import tempfile
 from collections.abc import Callable
 from copy import deepcopy
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +21,8 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 from fabrelease.tasks.engine import schema, stages
-from fabrelease.tasks.engine.checking import model_in, names
 from fabrelease.tasks.engine.errors import SettingsError, UsageError
+from fabrelease.tasks.engine.mistakes import model_in
 from fabrelease.tasks.engine.settings import HOST_KEYS, LOADER_FIELDS, Hook, Settings
 from fabrelease.tasks.engine.yamltree import from_plain, merge
 
@@ -400,8 +399,8 @@ def test_secrets_are_not_in_messages(project: Project, text: str) -> None:
 # --- any input ----------------------------------------------------------------------------
 
 KNOWN = sorted(
-    {name for model in (Settings, Hook) for name in names(model)}
-    | {name for field in fields(Settings) if (model := model_in(field.type)) for name in names(model)}
+    {name for model in (Settings, Hook) for name in model.model_fields}
+    | {name for field in Settings.model_fields.values() if (model := model_in(field.annotation)) for name in model.model_fields}
     | HOST_KEYS
     | {"hosts", "<<", "timeout", "bind"}
 )
@@ -783,12 +782,12 @@ EXAMPLE = REPOSITORY / "hosts" / "example.yml"
 
 def model_keys(model: Any, prefix: str = "") -> set[str]:
     keys: set[str] = set()
-    for field in fields(model):
-        if prefix == "" and field.name in LOADER_FIELDS:
+    for name, field in model.model_fields.items():
+        if prefix == "" and name in LOADER_FIELDS:
             continue
-        keys.add(prefix + field.name)
-        if section := model_in(field.type):
-            keys |= model_keys(section, f"{prefix}{field.name}.")
+        keys.add(prefix + name)
+        if isinstance(field.annotation, type) and (section := model_in(field.annotation)):
+            keys |= model_keys(section, f"{prefix}{name}.")
     return keys
 
 
@@ -815,14 +814,15 @@ def test_the_example_shows_every_setting_and_no_other() -> None:
     assert example_keys(data, known) == known
     assert set(hosts["web1"]) == HOST_KEYS
     hook = next(item for item in data["hooks"]["before_switch"] if isinstance(item, dict))
-    assert set(hook) == set(names(Hook))
+    assert set(hook) == set(Hook.model_fields)
 
 
-def test_what_the_example_shows_as_a_default_is_the_default() -> None:
+def test_what_the_example_shows_as_a_default_is_the_default(project: Project) -> None:
     shown = stages.load_stage(REPOSITORY, "example").hosts["web2"]
+    default = stages.load_stage(project(prod=PROD), "prod").hosts["web1"]
     for name in ("layout", "source", "manager", "health", "keep_releases", "host_keys"):
-        assert getattr(shown, name) == getattr(Settings, name), name  # a dataclass keeps defaults on the class
-    assert shown.site.timeouts == type(shown.site).timeouts
+        assert getattr(shown, name) == getattr(default, name), name
+    assert shown.site.timeouts == default.site.timeouts
     assert (shown.root, shown.user) == ("/srv/flasktodo", "flasktodo")
 
 
@@ -877,7 +877,7 @@ def test_the_reference_is_current() -> None:
 def test_the_reference_has_a_row_with_a_meaning_for_every_setting() -> None:
     rows = re.findall(r"^\| `(\S+)` \|.*\| (.+) \|$", schema.reference(), re.MULTILINE)
     hosts = {f"hosts.<name>.{key}" for key in HOST_KEYS} | {"hosts"}
-    hooks = {f"{schema.HOOK_PREFIX}{key}" for key in names(Hook)}
+    hooks = {f"{schema.HOOK_PREFIX}{key}" for key in Hook.model_fields}
     assert {key for key, _ in rows} == model_keys(Settings) | hosts | hooks
     assert all(len(meaning) > 10 for _, meaning in rows)
 
