@@ -50,12 +50,12 @@ def there_is(kind: str, name: str) -> bool:
 
     :param kind: ``servers`` or ``managers``.
     """
-    return name in packaged(kind) or name in added(kind).names
+    return name in packaged(kind) or name in outside(kind).names
 
 
 def names(kind: str) -> list[str]:
     """The names of all drivers of a kind, sorted."""
-    return sorted({*packaged(kind), *added(kind).names})
+    return sorted({*packaged(kind), *outside(kind).names})
 
 
 @cache
@@ -64,7 +64,7 @@ def packaged(kind: str) -> list[str]:
     return sorted(module.name for module in pkgutil.iter_modules([str(TASKS / kind)]))
 
 
-def added(kind: str) -> EntryPoints:
+def outside(kind: str) -> EntryPoints:
     """Other packages' drivers of a kind. To look for them takes its time: only for a name that is none of our own."""
     from importlib.metadata import entry_points
 
@@ -74,5 +74,5 @@ def added(kind: str) -> EntryPoints:
 def _load(kind: str, name: str) -> ModuleType:
     if name in packaged(kind):
         return importlib.import_module(f"fabrelease.tasks.{kind}.{name}")
-    module: ModuleType = added(kind)[name].load()
+    module: ModuleType = outside(kind)[name].load()
     return module

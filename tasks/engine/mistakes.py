@@ -26,7 +26,6 @@ MISSING = "missing"
 _TYPES = {
     "int_type": "a whole number",
     "string_type": "text",
-    "string_unicode": "text",
     "dict_type": "keys and values",
     "model_type": "keys and values",
     "list_type": "a list",

@@ -79,6 +79,18 @@ def test_settings_cannot_be_changed() -> None:
         settings.app = "other"
 
 
+def test_a_manager_is_a_name_or_a_section() -> None:
+    given = {"name": "supervisor", "activation": "socket", "settings": {"MemoryMax": "512M", "priority": 3}}
+    assert load("manager", given).manager == Manager.model_validate(given)
+    assert load("manager", "supervisor").manager == load("manager", {"name": "supervisor"}).manager
+
+
+def test_what_python_itself_shows_of_a_mistake_holds_no_secret() -> None:
+    with pytest.raises(ValidationError) as caught:
+        load("env", {"PASSWORD": ["hunter2"]})
+    assert "hunter2" not in str(caught.value)
+
+
 def test_local_paths_are_taken_from_the_project() -> None:
     settings = Settings.model_validate(minimal())
     assert settings.local("deploy/prod.env") == Path("/home/me/demo/deploy/prod.env")
@@ -262,6 +274,10 @@ REFUSED = [
     ("keep_releases", 0, "expected 1 or more"),
     ("host_keys", "no", 'expected "strict" or "accept-new"'),
     ("manager", "cron", 'expected "supervisor"'),
+    ("manager", {"name": "cron"}, 'expected "supervisor"'),
+    ("manager", {"name": "supervisor", "settings": {"a b": 1}}, "the name of a setting of the manager"),
+    ("manager", {"name": "supervisor", "settings": {"a": float("inf")}}, "nan and inf"),
+    ("web.server", "gunicron", 'expected "gunicorn"'),
     ("layout", "flat", 'expected "standard" or "seed"'),
     ("host.name", "../x", "a short name"),
     ("host.address", "-oProxyCommand=x", "a host name"),

@@ -195,6 +195,22 @@ MISTAKES = [
         'did you mean "strict"?',
     ),
     (
+        "manager: supervisr",
+        'hosts/prod.yml:5: manager: expected "supervisor", found "supervisr"; did you mean "supervisor"?',
+    ),
+    ("manager: 1", "hosts/prod.yml:5: manager: expected keys and values, found the number 1"),
+    ("manager: {nmae: x}", 'hosts/prod.yml:5: manager.nmae: unknown key; did you mean "name"? (known: activation, name, settings)'),
+    ("manager:\n  settings: {}", "hosts/prod.yml:5: manager.name: missing; The program's name"),
+    ("manager:\n  name: supervisor\n  activation: sockets", 'hosts/prod.yml:7: manager.activation: expected "socket", found "sockets"; did you mean "socket"?'),
+    (
+        "web: {app: 'a:b', server: gunicron, worker: 1}",
+        'hosts/prod.yml:5: web.server: expected "gunicorn", found "gunicron"; did you mean "gunicorn"?',
+    ),
+    (
+        "web: {app: 'a:b', wsgi: x, settings: {chdir: /}}",
+        "hosts/prod.yml:5: web.settings.chdir: chdir cannot be set here: the release's directory is used",
+    ),
+    (
         "hooks: {build: make}",
         'hosts/prod.yml:5: hooks.build: expected a list, found "make"; '
         "write it as [one, two], or each on a line of its own after a dash",
@@ -322,6 +338,18 @@ def test_load_stages_tells_the_problems_of_every_stage(project: Project) -> None
 def test_command_line_options_are_checked_like_files(project: Project) -> None:
     with pytest.raises(SettingsError, match=r"^command line: source\.ref: a revision may not start with -$"):
         stages.load_stage(project(prod=PROD), "prod", {"source": {"ref": "-x"}})
+
+
+def test_a_manager_is_a_name_or_a_section_and_the_stage_s_replaces_or_adds(project: Project) -> None:
+    path = project(
+        all="manager: {name: supervisor, settings: {priority: 1}}\n",
+        name=PROD + "manager: supervisor\n",
+        section=PROD + "manager: {settings: {startsecs: 5}}\n",
+    )
+    managers = {name: stage.hosts["web1"].manager for name, stage in stages.load_stages(path).items()}
+    assert managers["name"].settings == {}
+    assert managers["section"].settings == {"priority": 1, "startsecs": 5}
+    assert {manager.name for manager in managers.values()} == {"supervisor"}
 
 
 @pytest.mark.parametrize(
@@ -905,6 +933,16 @@ def test_the_schema_takes_the_example() -> None:
 )
 def test_the_schema_refuses_what_the_models_refuse(wrong: dict[str, Any]) -> None:
     assert not Draft202012Validator(schema.schema()).is_valid(wrong)
+
+
+def test_a_list_of_the_commands_imports_no_pydantic() -> None:
+    code = (
+        "import sys; from fabric.main import program; program.run('fab --list', exit=False);"
+        "print('fabrelease.tasks' in sys.modules, 'pydantic' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    assert "rollback" in done.stdout
+    assert done.stdout.endswith("True False\n")
 
 
 def test_the_tasks_alone_import_nothing_that_is_slow_to_import() -> None:
