@@ -1,43 +1,64 @@
-"""The tasks: import what you need into your own fabfile, or all of them as ``ns``."""
+"""The tasks: import what you need into your own fabfile, or all of them as ``ns``.
+
+The steps of the programs (``gunicorn``, ``supervisor``, ``nginx`` and so on) are made by their names.
+"""
+
+from typing import Any
 
 from invoke.collection import Collection
 
+from . import byname
 from .cleanup import cleanup
 from .deploy import deploy
 from .engine.hosts import connections
-from .gunicorn import gunicorn
+from .engine.remote import drivers
 from .lock import lock, unlock
 from .logs import logs
-from .nginx import nginx
+from .manager import manager
+from .proxy import proxy
 from .push import push
 from .releases import releases
 from .rollback import rollback
 from .run import run
+from .server import server
 from .setup import setup
 from .status import status
-from .supervisor import supervisor
 from .switch import switch
 from .venv import venv
 
-__all__ = [
-    "cleanup",
-    "connections",
-    "deploy",
-    "gunicorn",
-    "lock",
-    "logs",
-    "nginx",
-    "ns",
-    "push",
-    "releases",
-    "rollback",
-    "run",
-    "setup",
-    "status",
-    "supervisor",
-    "switch",
-    "unlock",
-    "venv",
+_verbs = [
+    cleanup,
+    deploy,
+    lock,
+    logs,
+    manager,
+    proxy,
+    push,
+    releases,
+    rollback,
+    run,
+    server,
+    setup,
+    status,
+    switch,
+    unlock,
+    venv,
 ]
+_programs = {
+    **{name: byname.server(name) for name in drivers.packaged("servers")},
+    **{name: byname.manager(name) for name in drivers.packaged("managers")},
+    "nginx": byname.proxy("nginx"),
+}
+globals().update(_programs)
+ns = Collection(*_verbs, *_programs.values())
 
-ns = Collection(*(globals()[name] for name in __all__ if name not in ("connections", "ns")))
+
+def __getattr__(name: str) -> Any:
+    """The step of a program that somebody else's driver runs."""
+    for kind, make in (("servers", byname.server), ("managers", byname.manager)):
+        if not name.startswith("_") and name in drivers.outside(kind):
+            return make(name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+__all__ = ["connections", "ns", *(task.name for task in ns.tasks.values())]

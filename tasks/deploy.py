@@ -62,7 +62,7 @@ def _give_up(host: Host, name: str, reason: str) -> None:
 
 
 def build(host: Host, wanted: Wanted, name: str) -> None:
-    """The steps push, venv, gunicorn, supervisor and nginx on one host, in one round trip where that can be."""
+    """The steps push, venv, server, manager and proxy on one host, in one round trip where that can be."""
     todo = [*push_steps(host, wanted, name), *venv_steps(host)]
     if configuration.static_modules(host.settings):  # where a package's files are is known once it is installed
         host.run(todo)

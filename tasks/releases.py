@@ -38,7 +38,7 @@ def _plain(host: Host, found: dict[str, Any]) -> dict[str, Any]:
         "app": host.settings.app,
         "current": found["current"],
         "next": found["next"],
-        "rollback": found["back"],
+        "rollback": found["rollback"],
         "releases": [{key: release.get(key) for key in RELEASE_KEYS} for release in found["releases"]],
     }
 
@@ -59,7 +59,7 @@ def _table(host: Host, found: dict[str, Any]) -> Any:
     for release in reversed(found["releases"]):
         marks = [
             word
-            for word, key in (("current", "current"), ("next", "next"), ("rollback", "back"))
+            for word, key in (("current", "current"), ("next", "next"), ("rollback", "rollback"))
             if found[key] == release["id"]
         ]
         style = {"good": "green", "bad": "red"}.get(release["state"], "yellow")

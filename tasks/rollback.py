@@ -16,11 +16,11 @@ def rollback(c: Context, to: str | None = None) -> None:
     """Main: go back to the good release before, by the same cutover; twice goes back two."""
     where = hosts.of(c)
     hosts.each(where, lambda host: host.begin("rollback"), "looking")
-    plans = hosts.each(where, lambda host: _plan(host, to), "looking for the way back")
+    plans = hosts.each(where, lambda host: _plan(host, to), "looking for what to go back to")
     cut_over(where, dict(zip((host.name for host in where), plans, strict=True)), what="rollback")
 
 
-def _plan(host: Host, to: str | None) -> cutover.Plan:
-    release = host.call(releases.choose_back, host.settings.root, to)
+def _plan(host: Host, to: str | None) -> cutover.Cutover:
+    release = host.call(releases.choose_rollback, host.settings.root, to)
     host.say("rollback", f"to {release['id']} {release.get('subject', '')}".rstrip())
-    return planning.plan(host.settings, release)
+    return planning.cutover(host.settings, release["id"])

@@ -7,7 +7,7 @@ from invoke.context import Context
 from .engine import configuration, hosts, patchwork, planning
 from .engine.errors import NoPython
 from .engine.hosts import Host
-from .engine.remote import files, lock, nginx, prepare, probe
+from .engine.remote import configure, files, lock, nginx, prepare, probe
 from .engine.verb import verb
 
 PACKAGES = ["ca-certificates", "git", "iproute2", "logrotate", "nginx", "python3-venv"]
@@ -32,16 +32,16 @@ def _setup(host: Host, patience: float, take_over: bool) -> None:
     manager = planning.manager_of(settings)
     call(lock.take, settings.app, settings.root, hosts.who(), "setup")
     changed = call(prepare.claim, host.owner(), settings.root, take_over)
-    changed += call(prepare.packages, [*PACKAGES, *manager.PACKAGES], patience)
+    changed += call(prepare.packages, [*PACKAGES, *manager.packages], patience)
     changed += call(prepare.uv, settings.python.installer != "pip", settings.python.wheelhouse is None)
     changed += call(prepare.python, settings.python.version, patience)
     changed += call(prepare.account, settings.app, settings.user, settings.root)
     group = call(probe.web_group)
     changed += call(prepare.directories, settings.root, settings.user, group)
-    changed += call(prepare.dropins, {**DROPINS, **manager.DROPINS})
-    changed += call(prepare.services, [*SERVICES, *manager.SERVICES])
+    changed += call(prepare.dropins, {**DROPINS, **manager.dropins})
+    changed += call(prepare.services, [*SERVICES, *manager.services])
     changed += call(nginx.install, settings.app, settings.root)
-    changed += call(manager.install, settings.app, settings.root)
+    changed += call(configure.install_manager, settings.manager.name, planning.application(settings))
     changed += call(files.install, [_logrotate(host)])
     for what in changed:
         host.say("setup", what)

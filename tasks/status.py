@@ -48,7 +48,7 @@ class Unwell(Error):
 
 def _state(host: Host) -> dict[str, Any]:
     try:
-        return host.call(report.status, planning.plan(host.settings, {"id": ""}))
+        return host.call(report.status, planning.application(host.settings), planning.site(host.settings))
     except Error as error:
         return {
             "set_up": None,
@@ -73,7 +73,7 @@ def _plain(host: Host, state: dict[str, Any]) -> dict[str, Any]:
         "set_up": state["set_up"],
         "current": _release(state["current"]),
         "next": _release(state["next"]),
-        "rollback": state.get("back"),
+        "rollback": state.get("rollback"),
         "programs": state["programs"],
         "site": state["site"],
         "lock": state.get("lock"),

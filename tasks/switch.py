@@ -39,7 +39,7 @@ def switch_over(where: list[Host]) -> None:
         _run_hooks(host, plans[host.name], "after_switch")
 
 
-def cut_over(where: list[Host], plans: dict[str, cutover.Plan], what: str) -> None:
+def cut_over(where: list[Host], plans: dict[str, cutover.Cutover], what: str) -> None:
     """Bring the planned releases live on every host, or on none.
 
     One host needs one round trip; several wait for each other between the phases.
@@ -58,28 +58,28 @@ def cut_over(where: list[Host], plans: dict[str, cutover.Plan], what: str) -> No
         )
     else:
         _all_or_none(where, plans, _start, cutover.abandon, "starting beside the old release")
-        _all_or_none(where, plans, _switch, cutover.back, "switching")
-        _all_or_none(where, plans, _stay, cutover.back, "telling each host that all have switched")
+        _all_or_none(where, plans, _switch, cutover.undo, "switching")
+        _all_or_none(where, plans, _commit, cutover.undo, "telling each host that all have switched")
         each(where, lambda host: host.run([_finish(host, plans[host.name], facts)]), "letting the old release finish")
     for host in where:
         host.forget()
 
 
-def _plan(host: Host) -> cutover.Plan:
+def _plan(host: Host) -> cutover.Cutover:
     release = host.next or {}
-    if release.get("state") != "built" or not release.get("address"):
+    if release.get("state") != "built" or not release.get("units"):
         what = f"the next release {release['id']} is not complete" if release else "there is no next release"
-        raise HostError(host.name, what, "Run the steps before: fab push venv gunicorn supervisor nginx")
-    return planning.plan(host.settings, release)
+        raise HostError(host.name, what, "Run the steps before: fab push venv server manager proxy")
+    return planning.cutover(host.settings, release["id"])
 
 
-Phase = Callable[[Host, cutover.Plan], Step]
-Undo = Callable[[cutover.Plan, str], None]
+Phase = Callable[[Host, cutover.Cutover], Step]
+Undo = Callable[[cutover.Cutover, str], None]
 
 
 def _all_or_none(
     where: list[Host],
-    plans: dict[str, cutover.Plan],
+    plans: dict[str, cutover.Cutover],
     phase: Phase,
     undo: Undo,
     what: str,
@@ -103,7 +103,7 @@ def _all_or_none(
         raise HostErrors([*first, *harmed]) from error
 
 
-def _undo(host: Host, plan: cutover.Plan, undo: Undo, reason: str) -> HostError | None:
+def _undo(host: Host, plan: cutover.Cutover, undo: Undo, reason: str) -> HostError | None:
     """What needs a person where not all could be undone; any other failure is told by the first."""
     try:
         host.call(undo, plan, reason)
@@ -114,28 +114,28 @@ def _undo(host: Host, plan: cutover.Plan, undo: Undo, reason: str) -> HostError 
     return None
 
 
-def _start(host: Host, plan: cutover.Plan) -> Step:
+def _start(host: Host, plan: cutover.Cutover) -> Step:
     def tell(seconds: float) -> None:
         host.say(
-            "start", f"{plan['release']} answers {plan['ask']['status']} on its own socket after {seconds:.1f} s"
+            "start", f"{plan.release} answers {plan.app.status} on its own socket after {seconds:.1f} s"
         )
 
     return Step(reference(cutover.start, plan), tell)
 
 
-def _switch(host: Host, plan: cutover.Plan, among_others: bool = True) -> Step:
+def _switch(host: Host, plan: cutover.Cutover, among_others: bool = True) -> Step:
     def tell(done: cutover.Switched) -> None:
         answer = f"the site answers {done['answer']} in {done['seconds'] * 1000:.0f} ms"
-        host.say("switch", f"{plan['release']} is live: {answer}", "green")
+        host.say("switch", f"{plan.release} is live: {answer}", "green")
 
     return Step(reference(cutover.switch, plan, among_others), tell)
 
 
-def _stay(host: Host, plan: cutover.Plan) -> Step:
-    return Step(reference(cutover.stay, plan))
+def _commit(host: Host, plan: cutover.Cutover) -> Step:
+    return Step(reference(cutover.commit, plan))
 
 
-def _finish(host: Host, plan: cutover.Plan, facts: dict[str, str]) -> Step:
+def _finish(host: Host, plan: cutover.Cutover, facts: dict[str, str]) -> Step:
     def tell(done: cutover.Finished) -> None:
         if done["cut"]:
             requests = "1 request" if done["cut"] == 1 else f"{done['cut']} requests"
@@ -147,12 +147,12 @@ def _finish(host: Host, plan: cutover.Plan, facts: dict[str, str]) -> Step:
     return Step(reference(cutover.finish, plan, facts), tell)
 
 
-def _run_hooks(host: Host, plan: cutover.Plan, kind: str) -> None:
+def _run_hooks(host: Host, plan: cutover.Cutover, kind: str) -> None:
     commands = [hook.model_dump() for hook in getattr(host.settings.hooks, kind)]
     if not commands:
         return
     try:
-        host.call(hooks.run, plan["root"], plan["release"], plan["user"], kind, commands)
+        host.call(hooks.run, host.settings.root, plan.release, host.settings.user, kind, commands)
     except HostError as error:
         if kind == "before_switch":
             host.call(cutover.abandon, plan, error.what)
@@ -161,7 +161,7 @@ def _run_hooks(host: Host, plan: cutover.Plan, kind: str) -> None:
             ) from error
         raise HostError(
             host.name,
-            f"{plan['release']} is live, but {error.what}",
+            f"{plan.release} is live, but {error.what}",
             "Run it again by hand: fab run '…', or go back: fab rollback",
         ) from error
     host.say("hooks", f"{kind}: {len(commands)} command{'s' if len(commands) > 1 else ''} done")

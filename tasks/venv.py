@@ -39,7 +39,7 @@ def steps(host: Host) -> list[Step]:
         "wheelhouse": _send_wheels(host, python.wheelhouse),
         "package": None if wheel else package,
         "wheel": _send_wheels(host, wheel),
-        "packages": [*python.packages, *planning.server_of(settings).REQUIREMENTS],
+        "packages": [*python.packages, *planning.server_of(settings).requirements],
     }
     build = [hook.model_dump() for hook in settings.hooks.build]
 

@@ -8,19 +8,20 @@ import importlib
 import itertools
 import json
 import threading
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from . import profiling
+from . import hosts, profiling, units
 from .errors import HostError
 from .hosts import Host
 from .local import read_secrets
-from .planning import manager_of, server_of
+from .planning import application, manager_of, server_of
 from .remote import configure, files, hooks, nginx, releases
+from .remote.application import Unit
 from .remote.wire import Call
 from .session import Step, reference
 
@@ -75,14 +76,20 @@ class Building:
         taken = self.host.addresses
         return next(f"{host}:{port}" for port in itertools.count(int(first)) if f"{host}:{port}" not in taken)
 
+    @cached_property
+    def units(self) -> list[Unit]:
+        """The release's programs, the serving one first."""
+        return units.all_of(self.settings, self.path, self.address, self.processes)
+
     def rendered(self, templates: Mapping[str, str], **more: object) -> list[files.File]:
         """Render templates for the release's ``config``.
 
-        :param templates: file name to template name.
+        :param templates: file name to template name; one with ``{role}`` in it is rendered for each program.
         """
         return [
-            files.entry(f"{self.path}/config/{name}", self.render(template, **more))
+            files.entry(f"{self.path}/config/{name.format(role=unit.role)}", self.render(template, unit=unit, **more))
             for name, template in templates.items()
+            for unit in (self.units if "{role}" in name else self.units[:1])
         ]
 
     def environment_files(self) -> list[files.File]:
@@ -142,7 +149,10 @@ class Building:
                 address=self.address,
                 pythonpath=[],
             ),
-            "processes": self.processes,
+            "web": self.units[0],
+            "processes": self.units[1:],
+            "server": server_of(self.settings),
+            "manager": manager_of(self.settings),
             "host": _facts(self.host),
         }
 
@@ -170,22 +180,21 @@ def server_part(building: Building) -> Part:
     return Part(
         web.server,
         f"{web.app}, {web.workers} workers",
-        building.rendered(server.TEMPLATES) + building.environment_files(),
-        reference(server.check, settings.root, building.id, settings.user, web.settings, before),
-        {"address": building.address},
+        building.rendered(server.templates) + building.environment_files(),
+        reference(configure.check_server, web.server, application(settings), building.id, web.settings, before),
+        {},
     )
 
 
 def manager_part(building: Building) -> Part:
     """The configuration of the manager that keeps the programs running."""
     settings, manager = building.settings, manager_of(building.settings)
-    processes = sorted(building.processes)
     return Part(
         settings.manager.name,
-        ", ".join(["web", *processes]),
-        building.rendered(manager.TEMPLATES),
-        reference(manager.check, settings.root, building.id),
-        {"processes": processes},
+        ", ".join(["web", *sorted(building.processes)]),
+        building.rendered(manager.templates),
+        reference(configure.check_manager, settings.manager.name, application(settings), building.id),
+        {"manager": settings.manager.name, "units": [asdict(unit) for unit in building.units]},
     )
 
 
@@ -219,6 +228,17 @@ def step(building: Building, parts: Sequence[Part]) -> Step:
     return Step(reference(configure.apply, root, building.id, entries, notes, checks), tell)
 
 
+def write(targets: list[Host], part: Callable[[Building], Part]) -> None:
+    """Write and check one part of the next release's configuration on every host: a step by itself."""
+    hosts.each(targets, lambda host: _write(host, part), "checking the configuration")
+
+
+def _write(host: Host, part: Callable[[Building], Part]) -> None:
+    host.begin("configuration")
+    building = Building(host)
+    host.run([step(building, [part(building)])])
+
+
 def static_modules(settings: Settings) -> list[str]:
     """The packages that nginx serves files of; where they are is known once the environment is there."""
     return sorted({target.split(":")[0] for target in settings.site.static.values() if ":" in target})
@@ -226,7 +246,8 @@ def static_modules(settings: Settings) -> list[str]:
 
 def render_alone(host: Host, template: str) -> str:
     """Render a template that belongs to no release."""
-    return _renderer(host).render(template, settings=host.settings, host=_facts(host))
+    settings = host.settings
+    return _renderer(host).render(template, settings=settings, manager=manager_of(settings), host=_facts(host))
 
 
 def _facts(host: Host) -> SimpleNamespace:

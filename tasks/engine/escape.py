@@ -16,6 +16,7 @@ from .errors import Error
 # opening quote, must be shorter.
 NGINX_WORD_BYTES = 4096
 NGINX_PLAIN = re.compile(r"[A-Za-z0-9_/.*-][A-Za-z0-9_/.*,:@%=+&?~-]*")
+SYSTEMD_QUOTED = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n", "\r": r"\r", "\t": r"\t"})
 NGINX_QUOTED = str.maketrans({"\\": r"\\", '"': r"\""})
 
 # An expansion that yields nothing. It parts characters that mean something to
@@ -143,6 +144,28 @@ def logrotate(value: object) -> str:
     return text
 
 
+def systemd(value: object) -> str:
+    """Return *value* for the right side of a unit's setting that takes one value as it stands, such as a path.
+
+    :raises Unsafe: what such a setting cannot hold: line breaks, blanks at either end, a backslash at the end.
+    """
+    text = _text(value, "systemd")
+    if "\n" in text or "\r" in text or text != text.strip() or text.endswith("\\"):
+        raise Unsafe(value, "systemd", "a value is one line, without blanks at its ends and a backslash at its end")
+    return text.replace("%", "%%")
+
+
+def systemd_word(value: object) -> str:
+    """Return *value* as one word where a unit's setting takes several, such as ``Environment=``."""
+    quoted = _text(value, "systemd").translate(SYSTEMD_QUOTED).replace("%", "%%")
+    return f'"{quoted}"'
+
+
+def systemd_argument(value: object) -> str:
+    """Return *value* as one argument of ``ExecStart=``, where ``$`` begins a variable, too."""
+    return systemd_word(value).replace("$", "$$")
+
+
 FILTERS: dict[str, Callable[..., str]] = {
     function.__name__: function
     for function in (
@@ -154,6 +177,9 @@ FILTERS: dict[str, Callable[..., str]] = {
         python,
         python_name,
         logrotate,
+        systemd,
+        systemd_word,
+        systemd_argument,
     )
 }
 

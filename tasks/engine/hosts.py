@@ -86,7 +86,9 @@ class Host:
         """
         session = self.session
         if self._entry is None:
-            self._entry = session.call(entry.begin, planning.plan(self.settings, {"id": ""}), self.owner(), what)
+            self._entry = session.call(
+                entry.begin, planning.application(self.settings), planning.site(self.settings), self.owner(), what
+            )
             for line in self._entry["cleared"]:
                 self.say("clear", f"left by an earlier deploy: {line}")
         return self._entry

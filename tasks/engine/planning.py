@@ -1,65 +1,61 @@
-"""What the host is told about an application, made from its settings."""
+"""What the host is told about an application and a cutover, made from the settings."""
 
 from __future__ import annotations
 
-from types import ModuleType
 from typing import TYPE_CHECKING
 
-from . import drivers
-from .remote import releases
-from .remote.cutover import Plan
-from .remote.probe import Question
+from .remote import drivers
+from .remote.application import Application
+from .remote.cutover import Cutover
+from .remote.probe import Endpoint
 
 if TYPE_CHECKING:
     from .settings import Settings
 
+STANDARD_PORTS = (80, 443)  # that a Host header does not name
 
-def server_of(settings: Settings) -> ModuleType:
-    """The module of the server that runs the application."""
+
+def server_of(settings: Settings) -> drivers.Server:
+    """The driver of the server that runs the application."""
     return drivers.server(settings.web.server)
 
 
-def manager_of(settings: Settings) -> ModuleType:
-    """The module of the manager that keeps the server running."""
+def manager_of(settings: Settings) -> drivers.Manager:
+    """The driver of the manager that keeps the server running."""
     return drivers.manager(settings.manager.name)
 
 
-def plan(settings: Settings, release: releases.Release) -> Plan:
-    """What the cutover to a release needs to know.
+def application(settings: Settings) -> Application:
+    """What the application is on a host."""
+    return Application(settings.app, settings.root, settings.user, settings.keep_releases)
 
-    :param release: what the host knows about it.
-    """
-    health, site = settings.health, settings.site
-    prefix = site.path.rstrip("/")
-    host = site.domains[0]
-    if site.port not in (80, 443):
-        host = f"{host}:{site.port}"
+
+def site(settings: Settings) -> Endpoint:
+    """What a visitor asks, at nginx."""
+    health, port = settings.health, settings.site.port
+    domain = settings.site.domains[0]
+    return Endpoint(
+        address=f"127.0.0.1:{port}",
+        host=domain if port in STANDARD_PORTS else f"{domain}:{port}",
+        path=settings.site.path.rstrip("/") + health.path,
+        status=health.status,
+        timeout=health.timeout,
+    )
+
+
+def app(settings: Settings) -> Endpoint:
+    """What nginx passes on to the application, at an address that the release has."""
+    asked, prefix = site(settings), settings.site.path.rstrip("/")
     headers = {"X-Forwarded-Proto": "http", "X-Forwarded-For": "127.0.0.1"}
     if prefix:
         headers["SCRIPT_NAME"] = prefix
-    ask: Question = {
-        "path": prefix + health.path,
-        "host": host,
-        "headers": headers,
-        "status": health.status,
-        "timeout": health.timeout,
-    }
-    return {
-        "app": settings.app,
-        "root": settings.root,
-        "manager": settings.manager.name,
-        "user": settings.user,
-        "release": release["id"],
-        "address": release.get("address", ""),
-        "processes": release.get("processes", []),
-        "ask": ask,
-        "ask_site": {**ask, "headers": {}},
-        "port": site.port,
-        "drain": graceful_timeout(settings),
-        "keep": settings.keep_releases,
-    }
+    return Endpoint("", asked.host, asked.path, asked.status, asked.timeout, headers)
 
 
-def graceful_timeout(settings: Settings) -> float:
-    """Seconds that running requests get to finish when a release is stopped."""
-    return float(settings.web.settings.get("graceful_timeout", server_of(settings).GRACEFUL_TIMEOUT))
+def cutover(settings: Settings, release: str) -> Cutover:
+    """The change to a release.
+
+    :param release: its id.
+    """
+    drain = server_of(settings).grace(settings.web.settings)
+    return Cutover(application(settings), release, app(settings), site(settings), drain)

@@ -47,8 +47,8 @@ def reference(function: Callable[P, object], /, *args: P.args, **kwargs: P.kwarg
     """A call of a function on the host."""
     return {
         "function": f"{function.__module__}:{function.__qualname__}",
-        "args": list(args),
-        "kwargs": dict(kwargs),
+        "args": wire.encode(list(args)),
+        "kwargs": wire.encode(kwargs),
     }
 
 

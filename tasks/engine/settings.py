@@ -25,7 +25,7 @@ from pydantic import (
     model_validator,
 )
 
-from . import drivers
+from .remote import drivers
 from .wording import Refused, one_of, show
 
 # A unix socket's path may have 107 bytes (sun_path is 108 with its closing NUL).
@@ -304,7 +304,7 @@ def _bind(value: str) -> str:
 
 def _named_in(kind: str) -> AfterValidator:
     def check(name: str) -> str:
-        if not drivers.there_is(kind, name):
+        if name not in drivers.packaged(kind) and name not in drivers.outside(kind):
             raise Refused(*one_of(drivers.names(kind), name))
         return name
 
@@ -451,9 +451,9 @@ def _left_to_the_server(settings: dict[str, Any], info: ValidationInfo) -> dict[
     """What this project sets itself is refused; which that is, the server's driver knows."""
     if "server" in info.data:  # else it is refused itself
         server = drivers.server(info.data["server"])
-        for name in server.REFUSED.keys() & settings.keys():
-            if not (name in server.SWITCHES and settings[name] is False):
-                raise Refused(f"{name} cannot be set here: {server.REFUSED[name]}", at=(name,))
+        for name, why in server.refused.items():
+            if name in settings and not (name in server.switches and settings[name] is False):
+                raise Refused(f"{name} cannot be set here: {why}", at=(name,))
     return settings
 
 
@@ -672,12 +672,14 @@ class Settings(Model):
     @model_validator(mode="after")
     def _nginx_waits_longer(self) -> "Settings":
         """Else nginx gives up on requests that the server still works on."""
-        usual = drivers.server(self.web.server).TIMEOUT
-        timeout = self.web.settings.get("timeout", usual)
+        try:
+            timeout = drivers.server(self.web.server).timeout(self.web.settings)
+        except (TypeError, ValueError):
+            return self  # no number: the server says so itself, when it checks its settings
         read = self.site.timeouts.read
-        if usual is not None and isinstance(timeout, (int, float)) and read <= timeout:
+        if read <= timeout:
             raise Refused(
-                f"expected more than the server's own timeout of {timeout} seconds "
+                f"expected more than the server's own timeout of {timeout:g} seconds "
                 f"(web.settings.timeout), found {read}",
                 "else nginx gives up on requests that are still being worked on",
                 at=("site", "timeouts", "read"),

@@ -11,169 +11,193 @@ import configparser
 import contextlib
 import http.client
 import os
-import pwd
-import re
-import signal
+import shlex
 import time
 import xmlrpc.client
-from collections.abc import Iterable
-from typing import Any, TypedDict
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-from ..engine.remote import killing, process, releases, unix_http
+from ..engine.remote import orphans, process, releases, unix_http
+from ..engine.remote.application import Application, Unit
+from ..engine.remote.drivers import PATH, Manager, Program
 from ..engine.remote.failure import Failed
+from ..engine.remote.logs import Log, Tail
 
-PACKAGES = ["supervisor"]
-SERVICES = ["supervisor"]
-DROPINS = {"supervisor": "RestartSec=1"}  # Debian's unit waits 50 seconds
 WEB, PROCESSES = "supervisor.conf", "processes.conf"
-TEMPLATES = {WEB: "supervisor/web.conf.j2", PROCESSES: "supervisor/processes.conf.j2"}
 CONFIGURATION = ("/etc/supervisor/supervisord.conf", "/etc/supervisord.conf")
 RPC_SECONDS = 30
-STOP_SECONDS = 10.0  # supervisor's own stopwaitsecs
-KILL_SECONDS = 10.0  # that a program has at most to be gone once supervisor has killed it
+KILL_SECONDS = 10  # that a program has at most to be gone once supervisor has killed it
+UP = ("STARTING", "RUNNING")  # STARTING is what supervisor calls the first second
 STOPPED = ("STOPPED", "EXITED", "FATAL", "UNKNOWN")
 BROKEN = ("BACKOFF", "EXITED", "FATAL", "UNKNOWN")
 
 
-class Program(TypedDict):
-    """One program under supervisor's care; ``since`` in seconds since 1970."""
+class Supervisor(Manager):
+    """supervisord, over its XML-RPC."""
 
-    name: str
-    state: str
-    pid: int
-    since: float
-    detail: str
+    packages = ("supervisor",)
+    services = ("supervisor",)
+    dropins = {"supervisor": "RestartSec=1"}  # Debian's unit waits 50 seconds
+    templates = {WEB: "supervisor/web.conf.j2", PROCESSES: "supervisor/processes.conf.j2"}
+    gives = frozenset({PATH})
+    descriptor = ""
+    own_logs = ("/var/log/supervisor/supervisord.log",)
+    reopen_logs = 'if supervisord=$(supervisorctl pid); then kill -USR2 "$supervisord"; fi'
 
+    def install(self, application: Application) -> list[str]:
+        """Make supervisord start the current release's programs when it starts."""
+        changed = []
+        for name in (WEB, PROCESSES):
+            path, target = _link(application.name, name), f"{application.root}/current/config/{name}"
+            if not os.path.islink(path) or os.readlink(path) != target:
+                if os.path.lexists(path) and not os.path.islink(path):
+                    raise Failed(
+                        f"{path} is there and was not made by fabrelease; nothing was touched",
+                        "Move it away, or rename the app.",
+                    )
+                releases.replace_link(path, target)
+                changed.append(f"link {path}")
+        return changed
 
-def install(app: str, root: str) -> list[str]:
-    """Make supervisord start the current release's programs when it starts."""
-    changed = []
-    for name in (WEB, PROCESSES):
-        path, target = _link(app, name), f"{root}/current/config/{name}"
-        if not os.path.islink(path) or os.readlink(path) != target:
-            if os.path.lexists(path) and not os.path.islink(path):
-                raise Failed(
-                    f"{path} is there and was not made by fabrelease; nothing was touched",
-                    "Move it away, or rename the app.",
-                )
-            releases.replace_link(path, target)
-            changed.append(f"link {path}")
-    return changed
+    def check(self, application: Application, release: str) -> None:
+        """Let supervisor's own parser read the files of a release.
 
+        What the live release has, and supervisor runs by, needs no second look; only the id differs.
 
-def check(root: str, name: str) -> None:
-    """Let supervisor's own parser read the files of a release.
-
-    What the live release has, and supervisor runs by, needs no second look; only the id differs.
-
-    :raises Failed: it refuses them.
-    """
-    live = releases.linked(root, "current")
-    if live and releases.same_files(root, live, name, list(TEMPLATES)):
-        return
-    config = f"{releases.directory(root, name)}/config"
-    trial = f"{config}/.check.conf"
-    code = (
-        "import sys; from supervisor.options import ServerOptions\n"
-        "options = ServerOptions(); options.realize(['-c', sys.argv[1]])\n"
-        "sys.exit(not options.process_group_configs)"
-    )
-    try:
-        releases.write_atomically(trial, f"[supervisord]\n[include]\nfiles = {WEB} {PROCESSES}\n".encode())
-        done = process.run(["python3", "-c", code, trial], timeout=60)
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(trial)
-    if done.status != 0:
-        raise Failed(
-            f"supervisor refuses the configuration; nothing live was touched{process.quote(done.lines[-5:])}",
-            "Look at your templates/supervisor/.",
+        :raises Failed: it refuses them.
+        """
+        root, files = application.root, list(self.templates)
+        live = releases.linked(root, "current")
+        if live and releases.same_files(root, live, release, files):
+            return
+        config = f"{releases.directory(root, release)}/config"
+        trial = f"{config}/.check.conf"
+        code = (
+            "import sys; from supervisor.options import ServerOptions\n"
+            "options = ServerOptions(); options.realize(['-c', sys.argv[1]])\n"
+            "sys.exit(not options.process_group_configs)"
         )
-
-
-def add_web(app: str, root: str, release: str) -> None:
-    """Start a release's web program beside the live one."""
-    releases.replace_link(_next(app), f"{releases.directory(root, release)}/config/{WEB}")
-    _add(f"{app}-{release}", root)
-
-
-def add(name: str, root: str) -> None:
-    """Start a program of the release that is current."""
-    _add(name, root)
-
-
-def settle(app: str) -> None:
-    """Forget what only a running cutover needs; what is current is read from its own links."""
-    if releases.unlink(_next(app)):
-        _reread()
-
-
-def ensure_running() -> list[str]:
-    """Start supervisord where it is down, and wait until it answers; whether it was said in words."""
-    try:
-        programs()
-        return []
-    except Failed:
-        process.check(
-            ["systemctl", "start", "supervisor"],
-            "supervisord could not be started",
-            "Look at: journalctl -u supervisor",
-            timeout=60,
-        )
-    end = time.monotonic() + RPC_SECONDS
-    while True:
         try:
-            programs()
-            return ["started supervisord, which was down"]
+            releases.write_atomically(trial, f"[supervisord]\n[include]\nfiles = {WEB} {PROCESSES}\n".encode())
+            done = process.run(["python3", "-c", code, trial], timeout=60)
+        finally:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(trial)
+        if done.status != 0:
+            raise Failed(
+                f"supervisor refuses the configuration; nothing live was touched{process.quote(done.lines[-5:])}",
+                "Look at your templates/supervisor/.",
+            )
+
+    def start(self, application: Application, release: str, names: Sequence[str]) -> None:
+        """Start programs of a release; those of one that is not current are read from a link for the while."""
+        if releases.linked(application.root, "current") != release:
+            target = f"{releases.directory(application.root, release)}/config/{WEB}"
+            releases.replace_link(_next(application.name), target)
+        _reread()
+        for name in names:
+            _add(application, name)
+
+    def forget_next(self, application: Application) -> None:
+        """Forget that link; what is current is read from its own."""
+        if releases.unlink(_next(application.name)):
+            _reread()
+
+    def ensure_running(self) -> list[str]:
+        """Start supervisord where it is down, and wait until it answers; what was done, in words."""
+        try:
+            _processes()
+            return []
         except Failed:
-            if time.monotonic() > end:
-                raise
-            time.sleep(0.1)
+            process.check(
+                ["systemctl", "start", "supervisor"],
+                "supervisord could not be started",
+                "Look at: journalctl -u supervisor",
+                timeout=60,
+            )
+        end = time.monotonic() + RPC_SECONDS
+        while True:
+            try:
+                _processes()
+                return ["started supervisord, which was down"]
+            except Failed:
+                if time.monotonic() > end:
+                    raise
+                time.sleep(0.1)
+
+    def stop(self, application: Application, units: Sequence[Unit], at_once: bool) -> None:
+        """Stop programs gracefully, all at the same time, and remove them.
+
+        Supervisor kills by itself what does not stop within the ``stopwaitsecs`` of its program.
+
+        :param at_once: kill them, with all they started, instead of waiting for what they are doing.
+        :raises Failed: one did not stop, and is still there.
+        """
+        names = {unit.name: unit for unit in units}
+        with _server() as server:
+            there = {program.name: program.pid for program in _processes() if program.name in names}
+            for name in there:
+                with contextlib.suppress(xmlrpc.client.Fault):
+                    server.supervisor.stopProcessGroup(name, False)
+            if at_once:
+                orphans.kill([pid for pid in there.values() if pid], application.user)
+            patience = max((names[name].stop_seconds for name in there), default=0) + KILL_SECONDS
+            _wait_stopped(list(there), patience)
+            for name in there:
+                with contextlib.suppress(xmlrpc.client.Fault):
+                    server.supervisor.removeProcessGroup(name)
+
+    def programs(self, application: Application) -> list[Program]:
+        """The programs of one application, of whatever release."""
+        ours = releases.programs_of(application.name)
+        return [program for program in _processes() if ours.fullmatch(program.name)]
+
+    def temporary(self, application: Application) -> list[str]:
+        """Its links, before they get their names."""
+        return [f"{_folder()}/{application.name}"]
+
+    def has_started(self, group: str) -> bool:
+        """Whether it was started below supervisord."""
+        return "/supervisor.service" in group or "/supervisord.service" in group
+
+    def log(self, unit: Unit) -> Log:
+        """The file that supervisord writes."""
+        return Tail(unit.log)
+
+    def log_command(self, application: Application, follow: bool, lines: int) -> list[str]:
+        """Nothing: there are files."""
+        return []
+
+    def start_command(self, names: Sequence[str]) -> str:
+        """What a person types on the host to start programs."""
+        return shlex.join(["sudo", "supervisorctl", "start", *names])
 
 
-def stop(names: list[str], root: str, user: str, at_once: bool = False) -> None:
-    """Stop programs gracefully, all at the same time, and remove them.
+DRIVER = Supervisor()
 
-    Supervisor kills by itself what does not stop within the ``stopwaitsecs`` of its program.
 
-    :param user: whose the programs are; nobody else's process is killed.
-    :param at_once: kill them, with all they started, instead of waiting for what they are doing.
-    :raises Failed: one did not stop, and is still there.
-    """
+def _processes() -> list[Program]:
+    """All programs supervisor knows."""
     with _server() as server:
-        there = {program["name"]: program["pid"] for program in programs() if program["name"] in names}
-        for name in there:
-            with contextlib.suppress(xmlrpc.client.Fault):
-                server.supervisor.stopProcessGroup(name, False)
-        if at_once:
-            _kill([pid for pid in there.values() if pid], pwd.getpwnam(user).pw_uid)
-        _wait_stopped(there, max((_stop_seconds(root, name) for name in there), default=0) + KILL_SECONDS)
-        for name in there:
-            with contextlib.suppress(xmlrpc.client.Fault):
-                server.supervisor.removeProcessGroup(name)
+        return [_program(info) for info in server.supervisor.getAllProcessInfo()]
 
 
-def _kill(pids: list[int], uid: int) -> None:
-    everything = killing.with_descendants(pids)
-    killing.end(everything, lambda pid: killing.belongs_to(pid, uid), signal.SIGKILL, KILL_SECONDS)
+def _program(info: Mapping[str, Any]) -> Program:
+    state = str(info["statename"])
+    return Program(
+        name=str(info["name"]),
+        state=state,
+        pid=int(info["pid"]),
+        since=float(info["start"]),
+        detail=str(info["spawnerr"] or info["description"]),
+        is_up=state in UP,
+        is_broken=state in BROKEN,
+    )
 
 
-def _stop_seconds(root: str, name: str) -> float:
-    """How long supervisor waits for a program to stop: what its release's files told it."""
-    parser = configparser.RawConfigParser(strict=False)
-    if release := releases.ID.search(name):
-        folder = f"{releases.directory(root, release[0])}/config"
-        with contextlib.suppress(configparser.Error):
-            parser.read([f"{folder}/{WEB}", f"{folder}/{PROCESSES}"], encoding="utf-8")
-    try:
-        return parser.getfloat(f"program:{name}", "stopwaitsecs", fallback=STOP_SECONDS)
-    except ValueError:
-        return STOP_SECONDS
-
-
-def _wait_stopped(names: Iterable[str], timeout: float) -> None:
+def _wait_stopped(names: Sequence[str], timeout: float) -> None:
     end = time.monotonic() + timeout
-    while running := [p["name"] for p in programs() if p["name"] in names and p["state"] not in STOPPED]:
+    while running := [p.name for p in _processes() if p.name in names and p.state not in STOPPED]:
         if time.monotonic() > end:
             raise Failed(
                 f"{', '.join(running)} did not stop within {timeout:.0f} seconds, though killed",
@@ -183,52 +207,20 @@ def _wait_stopped(names: Iterable[str], timeout: float) -> None:
         time.sleep(0.02)
 
 
-def programs() -> list[Program]:
-    """All programs supervisor knows."""
-    with _server() as server:
-        return [
-            {
-                "name": str(info["name"]),
-                "state": str(info["statename"]),
-                "pid": int(info["pid"]),
-                "since": float(info["start"]),
-                "detail": str(info["spawnerr"] or info["description"]),
-            }
-            for info in server.supervisor.getAllProcessInfo()
-        ]
-
-
-def of_app(app: str) -> list[Program]:
-    """The programs of one application, of whatever release."""
-    ours = re.compile(rf"{re.escape(app)}-{releases.ID.pattern}(-[A-Za-z0-9_-]+)?")
-    return [program for program in programs() if ours.fullmatch(program["name"])]
-
-
-def is_up(program: Program) -> bool:
-    """Whether a program runs; STARTING is what supervisor calls the first second of that."""
-    return program["state"] in ("STARTING", "RUNNING")
-
-
-def is_broken(program: Program) -> bool:
-    """Whether a program died and is not coming up."""
-    return program["state"] in BROKEN
-
-
-def _add(name: str, root: str) -> None:
-    _reread()
+def _add(application: Application, name: str) -> None:
     with _server() as server:
         try:
             server.supervisor.addProcessGroup(name)
         except xmlrpc.client.Fault as fault:
             if "ALREADY_ADDED" not in fault.faultString:
                 raise _not_started(name, fault.faultString) from None
-            _start_again(server, name, root)
+            _start_again(server, application, name)
 
 
-def _start_again(server: Any, name: str, root: str) -> None:
+def _start_again(server: Any, application: Application, name: str) -> None:
     """Start a program that supervisor knows; what is told to start while it still stops would stay stopped."""
-    if any(program["name"] == name and program["state"] == "STOPPING" for program in programs()):
-        _wait_stopped([name], _stop_seconds(root, name) + KILL_SECONDS)
+    if any(program.name == name and program.state == "STOPPING" for program in _processes()):
+        _wait_stopped([name], releases.stop_seconds(application.root, name) + KILL_SECONDS)
     for done in server.supervisor.startProcessGroup(name, False):
         if done["description"] != "OK":
             raise _not_started(name, done["description"])
@@ -250,14 +242,14 @@ def _reread() -> None:
 
 
 def _link(app: str, name: str) -> str:
-    return f"{folder()}/{app}.conf" if name == WEB else f"{folder()}/{app}.processes.conf"
+    return f"{_folder()}/{app}.conf" if name == WEB else f"{_folder()}/{app}.processes.conf"
 
 
 def _next(app: str) -> str:
-    return f"{folder()}/{app}.next.conf"
+    return f"{_folder()}/{app}.next.conf"
 
 
-def folder() -> str:
+def _folder() -> str:
     """Where supervisor looks for the programs of everybody."""
     return "/etc/supervisor/conf.d" if os.path.isdir("/etc/supervisor/conf.d") else "/etc/supervisord.d"
 

@@ -4,6 +4,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from fabrelease.tasks.engine import planning, units
 from fabrelease.tasks.engine.settings import Settings
 
 RELEASE_ID = "20261121T104500Z-1a2b3c4"
@@ -53,11 +54,15 @@ def example(
     host = SimpleNamespace(
         name="web1", ipv6=True, nginx_version=(1, 22, 1), family="debian", web_user="www-data"
     )
+    programs = units.all_of(settings, home, release.address, settings.processes)
     below = settings.site.path.rstrip("/")
     return {
         "settings": settings,
         "release": release,
-        "processes": settings.processes,
+        "web": programs[0],
+        "processes": programs[1:],
+        "server": planning.server_of(settings),
+        "manager": planning.manager_of(settings),
         "host": host,
         "static": [(f"{below}/static/", f"{settings.root}/current/public/static")],
         "media": [(f"{below}/media/", f"{settings.root}/shared/media")],

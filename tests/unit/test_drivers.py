@@ -4,27 +4,34 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
 
-from fabrelease.tasks.engine import drivers, planning
+from fabrelease.tasks.engine import planning
 from fabrelease.tasks.engine.mistakes import mistakes
+from fabrelease.tasks.engine.remote import drivers
 from fabrelease.tasks.engine.settings import Settings
 
 from .examples import example_settings
 
 WAITRESS = """\
-REFUSED = {"listen": "set web.bind", "expose_tracebacks": "visitors would see them"}
-SWITCHES = ("expose_tracebacks",)
-TIMEOUT = None
-GRACEFUL_TIMEOUT = 7
+class Waitress:
+    refused = {"listen": "set web.bind", "expose_tracebacks": "visitors would see them"}
+    switches = frozenset({"expose_tracebacks"})
+
+    def timeout(self, settings):
+        return 0
+
+
+DRIVER = Waitress()
 """
 
 
 @pytest.fixture
-def waitress(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def waitress(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Another package, as pip installs it, that adds a server and a manager."""
     (tmp_path / "waitress_driver.py").write_text(WAITRESS)
     metadata = tmp_path / "waitress_driver-1.0.dist-info"
@@ -33,6 +40,9 @@ def waitress(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     points = "[fabrelease.servers]\nwaitress = waitress_driver\n[fabrelease.managers]\nhand = waitress_driver\n"
     (metadata / "entry_points.txt").write_text(points)
     monkeypatch.syspath_prepend(tmp_path)
+    drivers.outside.cache_clear()
+    yield
+    drivers.outside.cache_clear()
 
 
 def refusals(**more: object) -> list[tuple[str, str]]:
@@ -42,7 +52,7 @@ def refusals(**more: object) -> list[tuple[str, str]]:
 
 
 def test_the_packaged_ones_are_the_modules() -> None:
-    tasks = Path(drivers.__file__).parents[1]
+    tasks = Path(drivers.__file__).parents[2]
     for kind in ("servers", "managers"):
         modules = {path.stem for path in (tasks / kind).glob("*.py")} - {"__init__"}
         assert set(drivers.packaged(kind)) == modules
@@ -51,12 +61,11 @@ def test_the_packaged_ones_are_the_modules() -> None:
 
 @pytest.mark.usefixtures("waitress")
 def test_another_package_adds_a_server_and_a_manager() -> None:
-    assert {"gunicorn", "waitress"} <= set(drivers.servers())
-    assert {"supervisor", "hand"} <= set(drivers.managers())
+    assert {"gunicorn", "waitress"} <= set(drivers.names("servers"))
+    assert {"supervisor", "hand"} <= set(drivers.names("managers"))
     settings = example_settings(web={"server": "waitress"}, manager="hand")
-    assert planning.server_of(settings).REFUSED["listen"] == "set web.bind"
+    assert planning.server_of(settings).refused["listen"] == "set web.bind"
     assert planning.manager_of(settings) is planning.server_of(settings)
-    assert planning.graceful_timeout(settings) == 7
 
 
 @pytest.mark.usefixtures("waitress")
@@ -85,13 +94,15 @@ def test_nginx_waits_longer_only_where_the_server_gives_up_at_all() -> None:
 
 def test_for_a_packaged_name_no_other_package_is_looked_at() -> None:
     code = """if True:
-        import sys
-        from fabrelease.tasks.engine import drivers
-        opened = []
+        import contextlib, sys
+        from pydantic import TypeAdapter
+        from fabrelease.tasks.engine.settings import ServerName
+        name, opened = TypeAdapter(ServerName), []
         sys.addaudithook(lambda event, detail: opened.append(str(detail[0])) if event == "open" else None)
-        for look in (lambda: drivers.there_is("servers", "gunicorn"), drivers.servers):
+        for given in ("gunicorn", "another"):
             opened.clear()
-            look()
+            with contextlib.suppress(ValueError):
+                name.validate_python(given)
             print(any(path.endswith("entry_points.txt") for path in opened))
     """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

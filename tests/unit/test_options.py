@@ -56,7 +56,7 @@ def test_any_ref_is_a_commit_of_the_repository_or_refused(repository: Repository
 @given(to=hostile | st.sampled_from([GOOD, GOOD[:9], "1111111", "111", BAD, "2222"]))
 def test_a_rollback_goes_to_a_good_release_or_nowhere(root: str, to: str) -> None:
     try:
-        chosen = releases.choose_back(root, to)
+        chosen = releases.choose_rollback(root, to)
     except Failed as failed:
         assert "nothing was touched" in failed.message
         assert to not in (GOOD, GOOD[:9], "1111111", "111")

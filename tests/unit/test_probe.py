@@ -17,7 +17,7 @@ import pytest
 
 from fabrelease.tasks.engine.remote import probe, unix_http
 
-QUESTION: probe.Question = {"path": "/", "host": "example.net", "headers": {}, "status": 200, "timeout": 5}
+ENDPOINT: probe.Endpoint = probe.Endpoint("", "example.net", "/", 200, 5)
 SERVE = """\
 import os, socket, sys
 sock = socket.socket(socket.AF_UNIX)
@@ -113,7 +113,7 @@ HOSTILE = [
 def test_an_answer_has_an_end(tmp_path: Path, answer: Callable[[socket.socket], object]) -> None:
     with answering(tmp_path / "sock", answer) as address:
         began = time.monotonic()
-        found = probe.ask(address, None, QUESTION, 0.5)
+        found = probe.ask(ENDPOINT.at(address), None, 0.5)
     assert time.monotonic() - began < 1.5
     assert found["status"] is None
     assert found["error"]
@@ -128,7 +128,7 @@ def test_no_more_is_read_than_is_wanted(tmp_path: Path) -> None:
             sent.append(peer.send(b"line\n" * 1000))
 
     with answering(tmp_path / "sock", endless_body) as address:
-        found = probe.ask(address, None, QUESTION, 5)
+        found = probe.ask(ENDPOINT.at(address), None, 5)
     assert (found["status"], found["body"]) == (200, ["line"] * probe.BODY_LINES)
     assert sum(sent) < 2_000_000  # what the kernel keeps
 
@@ -158,16 +158,16 @@ def listening(path: Path, who: str) -> Iterator[int]:
 def test_the_program_that_listens_is_known_by_the_kernel(tmp_path: Path, who: str) -> None:
     path = tmp_path / "sock"
     with listening(path, who) as program:
-        assert probe.ask(f"unix:{path}", None, QUESTION, 5, program)["status"] == 200
+        assert probe.ask(ENDPOINT.at(f"unix:{path}"), None, 5, program)["status"] == 200
 
 
 def test_another_program_that_puts_its_socket_there_is_not_taken_for_it(tmp_path: Path) -> None:
     path, others = tmp_path / "sock", tmp_path / "other"
     with listening(path, "itself") as program, listening(others, "itself"):
         others.rename(path)
-        found = probe.ask(f"unix:{path}", None, QUESTION, 5, program)
-        assert probe.ask(f"unix:{path}", None, QUESTION, 5)["status"] == 200
-        nobody = probe.ask(f"unix:{path}", None, QUESTION, 5, 0)
+        found = probe.ask(ENDPOINT.at(f"unix:{path}"), None, 5, program)
+        assert probe.ask(ENDPOINT.at(f"unix:{path}"), None, 5)["status"] == 200
+        nobody = probe.ask(ENDPOINT.at(f"unix:{path}"), None, 5, 0)
     assert (found["status"], nobody["status"]) == (None, None)
     assert "another program" in found["error"]
 
@@ -185,11 +185,11 @@ def test_the_rights_of_another_user_are_of_the_connection_and_not_of_the_process
     threading.Thread(target=watch, daemon=True).start()
     with listening(path, "itself"):
         path.chmod(0o700)
-        refused = probe.ask(f"unix:{path}", "nobody", QUESTION, 5)
+        refused = probe.ask(ENDPOINT.at(f"unix:{path}"), "nobody", 5)
         for place in (path, *tmp_path.parents[:-2], tmp_path):
             place.chmod(0o777)
         for _ in range(20):
-            answered = probe.ask(f"unix:{path}", "nobody", QUESTION, 5)
+            answered = probe.ask(ENDPOINT.at(f"unix:{path}"), "nobody", 5)
     done.set()
     assert (refused["status"], refused["error"]) == (None, "Permission denied")
     assert answered["status"] == 200

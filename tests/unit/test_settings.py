@@ -310,6 +310,11 @@ def test_relative_paths_lose_what_means_nothing() -> None:
     assert load("shared.dirs", ["./media/", "a//b"]).shared.dirs == ["media", "a/b"]
 
 
+def test_a_timeout_that_is_no_number_is_left_to_the_server() -> None:
+    for odd in ("soon", [30], None):
+        assert load("web.settings", {"timeout": odd}).web.settings == {"timeout": odd}
+
+
 @pytest.mark.parametrize(("timeout", "read", "fits"), [(90, 91, True), (90, 90, False), (0, 1, True)])
 def test_nginx_waits_longer_than_the_server(timeout: int, read: int, fits: bool) -> None:
     data = with_value("web.settings", {"timeout": timeout})

@@ -196,7 +196,7 @@ MISTAKES = [
     ),
     (
         "manager: supervisr",
-        'hosts/prod.yml:5: manager: expected "supervisor", found "supervisr"; did you mean "supervisor"?',
+        'hosts/prod.yml:5: manager: expected "supervisor" or "systemd", found "supervisr"; did you mean "supervisor"?',
     ),
     ("manager: 1", "hosts/prod.yml:5: manager: expected keys and values, found the number 1"),
     ("manager: {nmae: x}", 'hosts/prod.yml:5: manager.nmae: unknown key; did you mean "name"? (known: activation, name, settings)'),

@@ -229,7 +229,7 @@ def test_supervisor_reads_the_programs(tmp_path: Path, root: Path) -> None:
     home = given["release"].path
     web = programs[name]
     assert shlex.split(web.command) == [
-        *("/bin/sh", f"{home}/config/launch", f"{home}/env/bin/python"),
+        *("/bin/sh", f"{home}/config/launch", "--listen", f"{home}/run/web.sock", f"{home}/env/bin/python"),
         *("-m", "gunicorn", "-c", f"{home}/config/gunicorn.conf.py"),
     ]
     assert (web.directory, web.uid, web.umask) == (f"{home}/public", os.getuid(), 0o027)

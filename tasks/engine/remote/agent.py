@@ -198,7 +198,8 @@ def _finish_data() -> None:
 def run(call: wire.Call) -> Any:
     """Call a function by its module and name."""
     module, name = call["function"].split(":")
-    return getattr(importlib.import_module(module), name)(*call["args"], **call["kwargs"])
+    function = getattr(importlib.import_module(module), name)
+    return function(*wire.decode(call["args"]), **wire.decode(call["kwargs"]))
 
 
 def afterwards(duty: Callable[[], object]) -> None:

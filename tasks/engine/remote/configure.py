@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypedDict
 
-from . import agent, files, releases, wire
+from . import agent, drivers, files, releases, wire
+from .application import Application
 
 
 class Configured(TypedDict):
@@ -31,3 +33,18 @@ def apply(
         for future in [pool.submit(agent.run, check) for check in checks]:
             future.result()
     return {"changed": changed, "release": releases.read(root, name)}
+
+
+def check_server(name: str, application: Application, release: str, settings: Mapping[str, Any], whole: bool) -> None:
+    """Have a server check a release; see Server.check."""
+    drivers.server(name).check(application, release, settings, whole)
+
+
+def check_manager(name: str, application: Application, release: str) -> None:
+    """Have a manager check a release; see Manager.check."""
+    drivers.manager(name).check(application, release)
+
+
+def install_manager(name: str, application: Application) -> list[str]:
+    """Have a manager start what is current at boot; see Manager.install."""
+    return drivers.manager(name).install(application)

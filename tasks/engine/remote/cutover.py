@@ -1,7 +1,7 @@
 """The cutover: the new release beside the old, probed, switched to by one rename, the old one drained.
 
 Each function is one phase, so that several hosts can wait for each other between two of them:
-start, switch, stay, finish; abandon and back are the ways out. Nothing is kept in memory from one to the next.
+start, switch, commit, finish; abandon and undo are the ways out. Nothing is kept in memory from one to the next.
 Among several hosts it is a two-phase commit that presumes abort (Mohan, Lindsay, Obermarck 1986): who has not heard
 that all have switched goes back.
 """
@@ -9,46 +9,39 @@ that all have switched goes back.
 from __future__ import annotations
 
 import contextlib
-import importlib
 import os
-import pwd
-import re
-import signal
-import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any, TypedDict
 
-from . import agent, cgroup, environment, killing, lock, nginx, prepare, probe, process, releases, source
+from . import agent, environment, logs, probe, process, releases
+from .application import Application, Unit
 from .failure import Failed, describe
+from .machine import HOST, Machine, Programs, managers_of, units_of
+from .probe import Answer, Endpoint
 
 PAUSE = 0.02
-LOG_LINES = 15
-LOG_BYTES = 8000
-ORPHAN_SECONDS = 5
+WARMING_SECONDS = 0.25  # between two questions to an application that answers, though not as it should yet
+SITE_SECONDS = 5  # that the site may answer wrongly after a switch
 GONE = "the deployer went away"
 
 
-class Plan(TypedDict):
-    """What a cutover needs to know; the same for every phase on one host.
+@dataclass(frozen=True)
+class Cutover:
+    """One change of release; the same for every phase on one host.
 
-    ``address`` is what the new release's server binds, ``processes`` names its background processes,
-    ``ask`` is put to the application itself, ``ask_site`` to nginx on ``port``. Requests that are running may take
-    ``drain`` seconds more. How long a program has to stop is in its release's own configuration.
+    :ivar release: the id of the one to go live.
+    :ivar app: what to ask the release itself; its address is the release's own.
+    :ivar site: what to ask through the proxy.
+    :ivar drain: seconds that running requests of the old release get.
     """
 
-    app: str
-    root: str
-    manager: str
-    user: str
+    application: Application
     release: str
-    address: str
-    processes: list[str]
-    ask: probe.Question
-    ask_site: probe.Question
-    port: int
+    app: Endpoint
+    site: Endpoint
     drain: float
-    keep: int
 
 
 class Switched(TypedDict):
@@ -67,136 +60,142 @@ class Finished(TypedDict):
     cut: int
 
 
-def manager_of(plan: Plan) -> Any:
-    """The module of the manager that keeps the programs running."""
-    return importlib.import_module(f"fabrelease.tasks.managers.{plan['manager']}")
-
-
 @agent.uninterrupted()
-def start(plan: Plan) -> float:
+def start(cutover: Cutover, machine: Machine = HOST) -> float:
     """Start the new release's web server beside the old one and ask it until it answers rightly.
 
     :returns: seconds until it did.
     :raises Failed: it did not; it is stopped and marked bad, and what is live was not touched.
     """
-    began = time.monotonic()
-    log = _log(plan, "web")
-    offset = _size(log)
-    agent.if_abandoned(lambda: abandon(plan, GONE))
+    began, root = machine.clock.monotonic(), cutover.application.root
+    programs = Programs(machine, cutover.application, cutover.release)
+    log = programs.log()
+    machine.session.if_abandoned(lambda: abandon(cutover, GONE, machine))
     try:
-        _clear_address(plan)
-        manager_of(plan).add_web(plan["app"], plan["root"], plan["release"])
+        if programs.state() is None:
+            machine.sockets.clear(programs.address)
+        programs.start([programs.web])
         with ThreadPoolExecutor(1) as pool:  # a release whose files are not on the disk must never be live
-            flushed = pool.submit(releases.flush_all, plan["root"])
-            _wait_until_right(plan, log, offset)
+            flushed = pool.submit(machine.flush, root)
+            _wait_until_right(cutover, programs, log, machine)
         flushed.result()
     except Exception as error:  # whatever it was, nothing of the new release may stay
-        abandon(plan, str(error))
+        abandon(cutover, str(error), machine)
         raise
-    return time.monotonic() - began
+    return machine.clock.monotonic() - began
 
 
-def abandon(plan: Plan, reason: str) -> None:
+def abandon(cutover: Cutover, reason: str, machine: Machine = HOST) -> None:
     """Stop the new release, which does not serve yet, and mark it bad."""
-    agent.if_abandoned(None)
-    manager = manager_of(plan)
-    if releases.linked(plan["root"], "current") == plan["release"]:
+    machine.session.if_abandoned(None)
+    root = cutover.application.root
+    if releases.linked(root, "current") == cutover.release:
         return
+    programs = Programs(machine, cutover.application, cutover.release)
     with contextlib.suppress(Failed):
-        _stop(plan, [_web(plan)], at_once=True)  # it answers nobody who would have to be waited for
+        programs.stop(programs.units[:1], at_once=True)  # it answers nobody who would have to be waited for
     with contextlib.suppress(Failed):
-        manager.settle(plan["app"])
-    releases.mark_bad(plan["root"], plan["release"], reason)
-    if releases.linked(plan["root"], "next") == plan["release"]:
-        releases.unlink(f"{plan['root']}/next")
+        forget_next(cutover.application, machine)
+    releases.mark_bad(root, cutover.release, reason)
+    if releases.linked(root, "next") == cutover.release:
+        releases.unlink(f"{root}/next")
 
 
 @agent.uninterrupted()
-def switch(plan: Plan, among_others: bool) -> Switched:
+def switch(cutover: Cutover, among_others: bool, machine: Machine = HOST) -> Switched:
     """Point ``current`` at the new release, with its background processes, and ask it through nginx.
 
-    :param among_others: other hosts switch, too; go back where the deployer dies before it says stay().
+    :param among_others: other hosts switch, too; go back where the deployer dies before it says commit().
     :raises Failed: the site does not answer rightly, and everything was switched back.
     """
-    old = releases.linked(plan["root"], "current")
-    releases.update(plan["root"], plan["release"], came_after=old)
+    root = cutover.application.root
+    old = releases.linked(root, "current")
+    releases.update(root, cutover.release, came_after=old)
     try:
-        _switch(plan, old)
-        answer = _ask_site(plan)
+        _switch(cutover, old, machine)
+        answer = ask_site(cutover.application, cutover.site, machine)
     except Exception as error:  # whatever it was, the old release must be live again
         try:
-            back(plan, str(error))
+            undo(cutover, str(error), machine)
         except Failed as worse:
             raise Failed(f"{describe(error)}\n  {worse.message}", worse.hint, needs_person=True) from error
         hint = error.hint if isinstance(error, Failed) else ""
         raise Failed(f"{describe(error)}\n  {_went_back(old)}", hint) from error
     if among_others:
-        agent.if_abandoned(lambda: back(plan, GONE))
+        machine.session.if_abandoned(lambda: undo(cutover, GONE, machine))
     else:
-        _stay(plan)
-    return {"old": old, "answer": plan["ask_site"]["status"], "seconds": answer["seconds"]}
+        _commit(cutover, machine)
+    return {"old": old, "answer": cutover.site.status, "seconds": answer["seconds"]}
 
 
 @agent.uninterrupted()
-def stay(plan: Plan) -> None:
+def commit(cutover: Cutover, machine: Machine = HOST) -> None:
     """Every host has switched: from here on there is no way back, and whoever is left alone finishes alone.
 
     :raises Failed: this host has decided to go back.
     """
-    agent.refuse_when_ending()
-    _stay(plan)
+    machine.session.refuse_when_ending()
+    _commit(cutover, machine)
 
 
-def _stay(plan: Plan) -> None:
-    agent.if_abandoned(lambda: finish(plan, {"what": f"deploy, finished alone: {GONE}"}))
+def _commit(cutover: Cutover, machine: Machine) -> None:
+    machine.session.if_abandoned(
+        lambda: finish(cutover, {"what": f"deploy, finished alone: {GONE}"}, machine),
+    )
 
 
-def _switch(plan: Plan, old: str | None) -> None:
-    changed = old is None or not _same_site(plan, old)
-    _choose_pool(plan, old)
-    _stop_processes(plan, old)
-    releases.link(plan["root"], "current", plan["release"])
-    for name in plan["processes"]:
-        manager_of(plan).add(_process(plan, name), plan["root"])
+def _switch(cutover: Cutover, old: str | None, machine: Machine) -> None:
+    root = cutover.application.root
+    changed = old is None or not _same_site(cutover, old)
+    _choose_pool(cutover, old)
+    if old is not None:  # never two of one background process at once
+        before = Programs(machine, cutover.application, old)
+        before.stop(before.background)
+    releases.link(root, "current", cutover.release)
+    programs = Programs(machine, cutover.application, cutover.release)
+    programs.start(programs.background)
     if changed:
-        nginx.reload()
+        machine.proxy.reload()
 
 
-def _choose_pool(plan: Plan, old: str | None) -> None:
+def _choose_pool(cutover: Cutover, old: str | None) -> None:
     """Give the new release the other of nginx's two pools of kept connections, by a file that nginx looks for."""
-    mark = f"{releases.directory(plan['root'], plan['release'])}/pool-b"
-    if old is None or os.path.lexists(f"{releases.directory(plan['root'], old)}/pool-b"):
+    root = cutover.application.root
+    mark = f"{releases.directory(root, cutover.release)}/pool-b"
+    if old is None or os.path.lexists(f"{releases.directory(root, old)}/pool-b"):
         releases.unlink(mark)
     else:
         releases.write_atomically(mark, b"")
 
 
 @agent.uninterrupted()
-def back(plan: Plan, reason: str) -> None:
+def undo(cutover: Cutover, reason: str, machine: Machine = HOST) -> None:
     """Undo a switch: the old release, which still runs, is live again, and the new one is marked bad.
 
     One part that cannot be done keeps none of the others from being done.
 
     :raises Failed: not all is as it was before.
     """
-    root = plan["root"]
-    old = releases.read(root, plan["release"]).get("came_after")
+    application, root = cutover.application, cutover.application.root
+    old = releases.read(root, cutover.release).get("came_after")
+    programs = Programs(machine, application, cutover.release)
     steps: list[Callable[[], object]] = []
-    if releases.linked(root, "current") == plan["release"]:
+    if releases.linked(root, "current") == cutover.release:
         with contextlib.suppress(Failed):
-            _stop(plan, [_process(plan, name) for name in plan["processes"]])
+            programs.stop(programs.background)
         steps.append(lambda: releases.link(root, "current", old) if old else releases.unlink(f"{root}/current"))
-        if old is None or not _same_site(plan, old):
-            steps.append(nginx.reload)
-        steps.append(lambda: _drain(plan["address"], plan["drain"]))
-    if old is not None:
-        steps.append(lambda: _start_down(_plan_of(plan, old)))
-    steps.append(lambda: abandon(plan, reason))
+        if old is None or not _same_site(cutover, old):
+            steps.append(machine.proxy.reload)
+        steps.append(lambda: _drain(programs.address, cutover.drain, machine))
+    before = Programs(machine, application, old) if old else None
+    if before:
+        steps.append(before.start_down)
+    steps.append(lambda: abandon(cutover, reason, machine))
     if troubles := list(filter(None, map(_trouble, steps))):
-        start = f"; on the host: sudo supervisorctl start {' '.join(_programs(_plan_of(plan, old)))}" if old else ""
+        start_by_hand = f"; on the host: {before.start_command}" if before else ""
         raise Failed(
             f"Not all could be switched back to {old or 'nothing, as before'}: {'; '.join(troubles)}",
-            f"See what is down: fab status{start}",
+            f"See what is down: fab status{start_by_hand}",
             needs_person=True,
         )
 
@@ -211,323 +210,146 @@ def _trouble(step: Callable[[], object]) -> str:
 
 
 @agent.uninterrupted()
-def finish(plan: Plan, facts: dict[str, Any]) -> Finished:
+def finish(cutover: Cutover, facts: dict[str, Any], machine: Machine = HOST) -> Finished:
     """Mark the new release good, let the old one answer what it took, and stop it.
 
     Stopping a release that nobody asks any more, and pruning, are done once the deployer has its answer.
 
     :param facts: for the history: who, what.
     """
-    agent.if_abandoned(None)
-    root = plan["root"]
-    release = releases.update(root, plan["release"], state="good", served=releases.now())
-    if not _is_remembered(plan):
-        releases.remember(root, plan["release"], **facts)
-    if releases.linked(root, "next") == plan["release"]:
+    machine.session.if_abandoned(None)
+    application, root = cutover.application, cutover.application.root
+    release = releases.update(root, cutover.release, state="good", served=releases.now())
+    if not releases.is_remembered(root, cutover.release):
+        releases.remember(root, cutover.release, **facts)
+    if releases.linked(root, "next") == cutover.release:
         releases.unlink(f"{root}/next")
-    began, old = time.monotonic(), release.get("came_after")
-    cut = 0 if old is None else _drain(releases.read(root, old).get("address") or "", plan["drain"])
-    lock.finishing(plan["app"])
-    agent.afterwards(lambda: _retire_others(plan, bool(cut)))
-    return {"old": old, "drained": time.monotonic() - began, "cut": cut}
+    began, old = machine.clock.monotonic(), release.get("came_after")
+    cut = _drain(Programs(machine, application, old).address, cutover.drain, machine) if old else 0
+    machine.finishing(application.name)
+    machine.session.afterwards(lambda: _retire_others(cutover, bool(cut), machine))
+    return {"old": old, "drained": machine.clock.monotonic() - began, "cut": cut}
 
 
-def _retire_others(plan: Plan, cut: bool) -> None:
+def _retire_others(cutover: Cutover, cut: bool, machine: Machine) -> None:
     """Stop every program of the application that is not the live release's, and prune.
 
     :param cut: do not wait for the requests that still run: they had their time.
     """
-    manager = manager_of(plan)
-    others = [program["name"] for program in manager.of_app(plan["app"]) if not _belongs(program["name"], plan)]
-    _stop(plan, others, at_once=cut)
-    manager.settle(plan["app"])
-    _kill_orphans(plan)
+    application = cutover.application
+    stop_others(application, cutover.release, machine, at_once=cut)
+    forget_next(application, machine)
+    end_orphans(application, cutover.release, machine)
     environment.compiled()
-    releases.prune(plan["root"], plan["keep"])
-    source.tidy(plan["root"])
+    releases.prune(application.root, application.keep_releases)
+    machine.forget_old_sources(application.root)
 
 
-def clear(plan: Plan) -> list[str]:
-    """Clear away what a cutover left that did not come to its end, whatever ended it.
-
-    The release that ``current`` points to is the live one: it is brought up where it is down, and every
-    program, process, link and directory that belongs to another is left over.
-
-    :param plan: as for a cutover; its release does not matter.
-    :returns: what was cleared away, in words.
-    """
-    root, manager = plan["root"], manager_of(plan)
-    cleared: list[str] = nginx.ensure_running() + manager.ensure_running()
-    current = releases.linked(root, "current")
-    programs = manager.of_app(plan["app"])
-    strangers = [p["name"] for p in programs if current is None or not _is_of(p["name"], plan["app"], current)]
-    if strangers:
-        _stop(plan, strangers)
-        cleared.append(f"stopped {', '.join(strangers)}")
-    manager.settle(plan["app"])
-    cleared += [f"killed left-over process {pid}" for pid in _kill_orphans(plan)]
-    folders = [manager.folder(), *(os.path.dirname(path) for path in nginx.place(plan["app"]) if path)]
-    own = [f"{folder}/{plan['app']}" for folder in folders]  # another application may be in the middle of its own
-    own.append(prepare.rotation(plan["app"]))
-    cleared += [f"removed {path}" for path in releases.clear_temporary(root, *own)]
-    cleared += [f"removed the unfinished release {name}" for name in releases.clear_unfinished(root)]
-    cleared += _bring_up(_plan_of(plan, current)) if current else []
-    if current is not None and releases.linked(root, "next") == current:
-        releases.unlink(f"{root}/next")
-    return cleared
+def stop_others(application: Application, live: str | None, machine: Machine, at_once: bool = False) -> list[str]:
+    """Stop the programs that are not the live release's, whoever manages them; their names."""
+    stopped = []
+    for manager in map(machine.manager, managers_of(application)):
+        units = [
+            unit
+            for program in manager.programs(application)
+            if (unit := _unit(application, program.name)) and live != releases.of_program(program.name)
+        ]
+        if units:
+            manager.stop(application, units, at_once)
+        stopped += [unit.name for unit in units]
+    return stopped
 
 
-def _plan_of(plan: Plan, name: str) -> Plan:
-    """The same plan for a release that is on the host."""
-    known = releases.read(plan["root"], name)
-    return {**plan, "release": name, "address": known.get("address", ""), "processes": known.get("processes", [])}
+def _unit(application: Application, name: str) -> Unit | None:
+    """What is known about a program of a release by its name; None where the name is no release's."""
+    release = releases.of_program(name)
+    if release is None:
+        return None
+    known = units_of(releases.read(application.root, release))
+    unknown = Unit(name, "", [], application.user, "/", "", releases.STOP_SECONDS)
+    return next((unit for unit in known if unit.name == name), unknown)
 
 
-def _bring_up(plan: Plan) -> list[str]:
-    """Start what is down of the live release, and finish a cutover to it that was cut off after its rename."""
-    cleared = [f"started {name}" for name in _start_down(plan)]
-    if _is_remembered(plan):
-        return cleared
-    nginx.reload()
-    try:
-        _ask_site(plan)
-    except Failed as failed:
-        return [*cleared, f"{plan['release']} went live in a cutover that was cut off, and {failed.message}"]
-    releases.update(plan["root"], plan["release"], state="good", served=releases.now())
-    releases.remember(plan["root"], plan["release"], what="found live after a cutover that was cut off")
-    return [*cleared, f"finished the cutover to {plan['release']}, which had been cut off"]
+def forget_next(application: Application, machine: Machine) -> None:
+    """Have all managers drop what only a running cutover needs."""
+    for manager in map(machine.manager, managers_of(application)):
+        manager.forget_next(application)
 
 
-def _start_down(plan: Plan) -> list[str]:
-    """Start what is down of a release; the names of what was started."""
-    manager = manager_of(plan)
-    up = {program["name"] for program in manager.of_app(plan["app"]) if manager.is_up(program)}
-    if _web(plan) in up and not _has_socket(plan):
-        _stop(plan, [_web(plan)])
-        up.remove(_web(plan))
-    down = [name for name in _programs(plan) if name not in up]
-    for name in down:
-        manager.add(name, plan["root"])
-    return down
+def end_orphans(application: Application, live: str | None, machine: Machine) -> list[int]:
+    """End the processes that no manager knows any more; see orphans.end."""
+    managers = [machine.manager(name) for name in managers_of(application)]
+    return machine.orphans.end(
+        application,
+        live,
+        lambda group: any(manager.has_started(group) for manager in managers),
+        lambda: {program.pid for manager in managers for program in manager.programs(application)},
+    )
 
 
-def _is_remembered(plan: Plan) -> bool:
-    return bool((releases.history(plan["root"])[-1:] or [{}])[0].get("current") == plan["release"])
-
-
-def runs(plan: Plan, name: str) -> bool:
-    """Whether all programs of a release are up."""
-    manager, wanted = manager_of(plan), _plan_of(plan, name)
-    up = {program["name"] for program in manager.of_app(plan["app"]) if manager.is_up(program)}
-    return _has_socket(wanted) and up >= set(_programs(wanted))
-
-
-def _has_socket(plan: Plan) -> bool:
-    """Whether the name of a release's socket is there, without which nobody reaches its server."""
-    return not plan["address"].startswith("unix:") or os.path.exists(plan["address"][len("unix:") :])
-
-
-def _kill_orphans(plan: Plan) -> list[int]:
-    """End processes that run our releases and have lost the manager that started them, with all they started.
-
-    One that runs the live release has been replaced by another, which has its socket's name: ended gracefully, it
-    would take that name away.
-    """
-    found = set(_orphans(plan))
-    live = f"{plan['root']}/releases/{releases.linked(plan['root'], 'current')}/"
-    _end(plan, [pid for pid in found if not _place(pid).startswith(live)], signal.SIGTERM)
-    end = time.monotonic() + ORPHAN_SECONDS
-    while (left := _orphans(plan)) and time.monotonic() < end:
-        found.update(left)
-        _end(plan, left, signal.SIGKILL)
-        time.sleep(PAUSE)
-    return sorted(found)
-
-
-def _end(plan: Plan, pids: Iterable[int], number: int) -> None:
-    """Send a signal to processes and those they started, and to no other user's."""
-    uid = pwd.getpwnam(plan["user"]).pw_uid
-    if pids := list(pids):
-        everything = killing.with_descendants(pids)
-        killing.end(everything, lambda pid: killing.belongs_to(pid, uid), number, ORPHAN_SECONDS)
-
-
-def _orphans(plan: Plan) -> list[int]:
-    """The user's processes without a parent that are in a release, or that the manager or a session started."""
-    uid, manager = pwd.getpwnam(plan["user"]).pw_uid, manager_of(plan)
-    known = {program["pid"] for program in manager.of_app(plan["app"])}
-    groups = [*(f"/{unit}.service" for unit in manager.SERVICES), f"/{cgroup.NAME}."]
-    found = []
-    for pid, parent in killing.parents().items():
-        if parent == 1 and pid not in known and killing.belongs_to(pid, uid):
-            with contextlib.suppress(OSError):
-                group = killing.read(pid, "cgroup")
-                if any(name in group for name in groups) or _place(pid).startswith(f"{plan['root']}/releases/"):
-                    found.append(pid)
-    return found
-
-
-def _place(pid: int) -> str:
-    """The directory that a process is in: its release's, unless it went elsewhere."""
-    with contextlib.suppress(OSError):
-        return os.readlink(f"/proc/{pid}/cwd")
-    return ""
-
-
-def _wait_until_right(plan: Plan, log: str, offset: int) -> None:
-    manager, question = manager_of(plan), plan["ask"]
-    user = probe.web_user()
-    end = time.monotonic() + question["timeout"]
+def _wait_until_right(cutover: Cutover, programs: Programs, log: logs.Log, machine: Machine) -> None:
+    endpoint, clock = cutover.app.at(programs.address), machine.clock
+    end = clock.monotonic() + endpoint.timeout
     while True:
-        left = max(end - time.monotonic(), 0.1)
-        program = next((p for p in manager.programs() if p["name"] == _web(plan)), None)
-        answer = probe.ask(plan["address"], user, question, left, program["pid"] if program else 0)
-        if answer["status"] == question["status"]:
+        program = programs.state()
+        answer = machine.ask(endpoint, max(end - clock.monotonic(), 0.1), program.pid if program else 0)
+        if answer["status"] == endpoint.status:
             return
-        if program is None or manager.is_broken(program):
-            what = f"the new release did not start ({program['detail'] if program else 'its program is gone'})"
+        if program is None or program.is_broken:
+            what = f"the new release did not start ({program.detail if program else 'its program is gone'})"
             break
-        if agent.is_ending():
+        if machine.session.is_ending():
             what = GONE
             break
-        if time.monotonic() + PAUSE >= end:
-            what = f"the new release did not become healthy within {question['timeout']:g} seconds"
+        if clock.monotonic() + PAUSE >= end:
+            what = f"the new release did not become healthy within {endpoint.timeout:g} seconds"
             break
-        # A status of the app's own may still change while it warms up, but not twenty times a second.
-        time.sleep(PAUSE if answer["status"] is None else 0.25)
+        clock.sleep(PAUSE if answer["status"] is None else WARMING_SECONDS)
     raise Failed(
-        f"{what}; nothing was switched: {probe.describe(question, answer)}{process.quote(tail(log, offset))}",
+        f"{what}; nothing was switched: {probe.describe(endpoint, answer)}{process.quote(log.lines())}",
         "The lines above are the answer and the end of its log; mend it, commit, and deploy again.",
     )
 
 
-def _ask_site(plan: Plan) -> probe.Answer:
-    """Ask through nginx; a reload takes a moment, so for a few seconds a wrong answer is not the last word."""
-    question = plan["ask_site"]
-    end = time.monotonic() + 5
+def ask_site(application: Application, endpoint: Endpoint, machine: Machine) -> Answer:
+    """Ask through nginx; a reload takes a moment, so for a few seconds a wrong answer is not the last word.
+
+    :raises Failed: it goes on answering wrongly.
+    """
+    end = machine.clock.monotonic() + SITE_SECONDS
     while True:
-        answer = probe.ask(f"127.0.0.1:{plan['port']}", None, question, question["timeout"])
-        if answer["status"] == question["status"]:
+        answer = machine.proxy.ask(endpoint)
+        if answer["status"] == endpoint.status:
             return answer
-        if time.monotonic() > end:
+        if machine.clock.monotonic() > end:
             break
-        time.sleep(0.1)
-    lines = tail(f"{plan['root']}/logs/nginx-error.log", 0)[-3:]
+        machine.clock.sleep(0.1)
+    lines = logs.Tail(f"{application.root}/logs/nginx-error.log", 0).lines(3)
     raise Failed(
-        f"the site does not answer through nginx: {probe.describe(question, answer)}{process.quote(lines)}",
+        f"the site does not answer through nginx: {probe.describe(endpoint, answer)}{process.quote(lines)}",
         "Look at health: and site: in the settings, and at: fab logs",
     )
 
 
-def _drain(address: str, patience: float) -> int:
+def _drain(address: str, patience: float, machine: Machine) -> int:
     """Wait until nothing waits at a listening socket and nobody is connected to it any more.
 
     :returns: how many requests were left when the time was up.
     """
-    end = time.monotonic() + patience
-    while (left := waiting(address)) and time.monotonic() < end:
-        time.sleep(PAUSE)
+    end = machine.clock.monotonic() + patience
+    while (left := machine.sockets.waiting(address)) and machine.clock.monotonic() < end:
+        machine.clock.sleep(PAUSE)
     return left
-
-
-def waiting(address: str) -> int:
-    """How many connections wait in the accept queue of a socket, or are open to it."""
-    if not address:
-        return 0
-    if address.startswith("unix:"):
-        path = address[len("unix:") :]
-        found = process.run(["ss", "-Hxa", "src", path], keep=None).lines
-        lines = [line for line in found if f" {path} " in f"{line} "]
-    else:
-        lines = process.run(["ss", "-Hta", "sport", "=", f":{address.rpartition(':')[2]}"], keep=None).lines
-    total = 0
-    for line in lines:
-        fields = line.split()
-        state = fields[1] if address.startswith("unix:") else fields[0]
-        queued = int(fields[2] if address.startswith("unix:") else fields[1])
-        total += queued if state == "LISTEN" else state == "ESTAB"
-    return total
-
-
-def _stop_processes(plan: Plan, old: str | None) -> None:
-    """Stop the old release's background processes before the new ones start: never two of them at once."""
-    prefix = f"{plan['app']}-{old}-"
-    _stop(plan, [p["name"] for p in manager_of(plan).of_app(plan["app"]) if old and p["name"].startswith(prefix)])
-
-
-def _stop(plan: Plan, names: list[str], at_once: bool = False) -> None:
-    manager_of(plan).stop(names, plan["root"], plan["user"], at_once)
 
 
 def _went_back(old: str | None) -> str:
     return f"Switched back: {old} is live." if old else "It was the first release: nothing is live, as before."
 
 
-def _same_site(plan: Plan, old: str) -> bool:
+def _same_site(cutover: Cutover, old: str) -> bool:
     """Whether nginx need not read anything new."""
-    paths = [f"{releases.directory(plan['root'], name)}/config/nginx.conf" for name in (old, plan["release"])]
+    root = cutover.application.root
+    paths = [f"{releases.directory(root, name)}/config/nginx.conf" for name in (old, cutover.release)]
     with contextlib.suppress(OSError), open(paths[0], "rb") as one, open(paths[1], "rb") as two:
         return one.read() == two.read()
     return False
-
-
-def _clear_address(plan: Plan) -> None:
-    """Make sure that who answers at the release's address is the release.
-
-    It may have run before and left its socket's name behind, where nothing listens; at a port, any other
-    program may listen, and would be taken for a healthy release.
-    """
-    if any(p["name"] == _web(plan) for p in manager_of(plan).programs()):
-        return
-    kind, _, rest = plan["address"].rpartition(":")
-    if kind == "unix":
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(rest)
-    elif others := process.listeners(int(rest)):
-        raise Failed(
-            f"port {rest} is taken by {', '.join(others)}; nothing was switched",
-            f"Stop it, or choose another web.bind. Look at it: ss -ltnp sport = :{rest}",
-        )
-
-
-def tail(path: str, offset: int, lines: int = LOG_LINES) -> list[str]:
-    """The last lines of a log, from a position on that was its end a while ago."""
-    try:
-        with open(path, "rb") as file:
-            size = os.fstat(file.fileno()).st_size
-            file.seek(max(offset if offset <= size else 0, size - LOG_BYTES))
-            return file.read(LOG_BYTES).decode(errors="replace").splitlines()[-lines:]
-    except OSError:
-        return []
-
-
-def _size(path: str) -> int:
-    try:
-        return os.path.getsize(path)
-    except OSError:
-        return 0
-
-
-def _log(plan: Plan, name: str) -> str:
-    return f"{plan['root']}/logs/{name}.log"
-
-
-def _web(plan: Plan) -> str:
-    return f"{plan['app']}-{plan['release']}"
-
-
-def _process(plan: Plan, name: str) -> str:
-    return f"{_web(plan)}-{name}"
-
-
-def _programs(plan: Plan) -> list[str]:
-    """The names of a release's programs."""
-    return [_web(plan), *(_process(plan, name) for name in plan["processes"])]
-
-
-def _belongs(program: str, plan: Plan) -> bool:
-    return _is_of(program, plan["app"], plan["release"])
-
-
-def _is_of(program: str, app: str, release: str) -> bool:
-    return re.fullmatch(rf"{re.escape(app)}-{re.escape(release)}(-.*)?", program) is not None

@@ -6,7 +6,10 @@ import os
 import re
 from typing import TypedDict
 
-from . import agent, cutover, lock, prepare, probe, process, releases, source
+from . import agent, lock, prepare, probe, process, recovery, releases, source
+from .application import Application
+from .machine import HOST, Programs, units_of
+from .probe import Endpoint
 
 
 class Facts(TypedDict):
@@ -48,30 +51,31 @@ def facts() -> Facts:
     }
 
 
-def begin(plan: cutover.Plan, owner: prepare.Owner, what: str) -> Entry:
+def begin(application: Application, site: Endpoint, owner: prepare.Owner, what: str) -> Entry:
     """Take the lock, clear away what an earlier deploy left, and look at what is there.
 
-    :param plan: as for a cutover; its release does not matter.
+    :param site: what to ask the proxy.
     :param owner: whose the root has to be, and who deploys.
     :param what: what the lock is taken for.
     :raises Failed: setup was not run, or somebody else is deploying.
     """
-    root = plan["root"]
-    prepare.check_ready(owner, root, plan["user"])
-    lock.take(plan["app"], root, owner["who"], what)
+    root = application.root
+    prepare.check_ready(owner, root, application.user)
+    lock.take(application.name, root, owner["who"], what)
     agent.keep_journal(root, owner["who"])
     agent.journal(f"begin: {what}")
-    cleared = cutover.clear(plan)
+    cleared = recovery.clear(application, site)
     current, following = releases.linked(root, "current"), releases.linked(root, "next")
     ids = releases.ids(root)
+    others = [releases.read(root, name) for name in ids if name != following]
     return {
         "facts": facts(),
         "known": source.known(root),
         "current": releases.read(root, current) if current else None,
         "next": releases.read(root, following) if following else None,
         "ids": ids,
-        "addresses": [releases.read(root, name).get("address", "") for name in ids if name != following],
-        "live": current is not None and cutover.runs(plan, current),
+        "addresses": [unit.address for known in others for unit in units_of(known)],
+        "live": current is not None and Programs(HOST, application, current).run(),
         "cleared": cleared,
     }
 

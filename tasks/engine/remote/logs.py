@@ -4,29 +4,85 @@ from __future__ import annotations
 
 import glob
 import os
+from concurrent.futures import ThreadPoolExecutor
+from typing import Protocol
 
 from . import agent, process
+from .application import Application
 from .failure import Failed
 
-SUPERVISOR = "/var/log/supervisor/supervisord.log"
 OWN = "fabrelease.log"  # what the host's side of a command did by itself
 SECONDS = 60.0
+LINES = 15
+BYTES = 8000
 
 
-def show(root: str, which: str, follow: bool, lines: int) -> None:
+class Log(Protocol):
+    """What a program has written since some moment."""
+
+    def lines(self, most: int = LINES) -> list[str]:
+        """The last lines."""
+
+
+class Tail(Log):
+    """The end of a file, from a position on.
+
+    :param offset: the position; by default where the log ends now.
+    """
+
+    def __init__(self, path: str, offset: int | None = None) -> None:
+        self.path = path
+        self.offset = offset if offset is not None else _size(path)
+
+    def lines(self, most: int = LINES) -> list[str]:
+        """The last lines; a log that is shorter than the position was begun anew."""
+        try:
+            with open(self.path, "rb") as file:
+                size = os.fstat(file.fileno()).st_size
+                file.seek(max(self.offset if self.offset <= size else 0, size - BYTES))
+                return file.read(BYTES).decode(errors="replace").splitlines()[-most:]
+        except OSError:
+            return []
+
+
+def _size(path: str) -> int:
+    try:
+        return os.path.getsize(path)
+    except OSError:
+        return 0
+
+
+def show(application: Application, manager: str, which: str, follow: bool, lines: int) -> None:
     """Write the ends of the logs, and with *follow* what comes after, until the session ends.
 
-    :param which: ``app``, ``nginx``, ``supervisor`` or ``fabrelease``; all of them where it is empty.
+    :param manager: the name of the application's manager.
+    :param which: ``app``, ``nginx``, ``fabrelease`` or the manager's name; all of them where it is empty.
     """
-    kinds: dict[str, list[str]] = {"app": [], "nginx": [], "supervisor": glob.glob(SUPERVISOR), "fabrelease": []}
-    for path in sorted(glob.glob(f"{glob.escape(root)}/logs/*.log")):
+    from . import drivers  # which need this module for their own logs
+
+    driver = drivers.manager(manager)
+    kinds: dict[str, list[str]] = {"app": [], "nginx": [], manager: [], "fabrelease": []}
+    for path in sorted(glob.glob(f"{glob.escape(application.root)}/logs/*.log")):
         name = os.path.basename(path)
         kind = "fabrelease" if name == OWN else "nginx" if name.startswith("nginx-") else "app"
         kinds[kind].append(path)
+    kinds[manager] = [path for pattern in driver.own_logs for path in glob.glob(pattern)]
     if which and which not in kinds:
         raise Failed(f"there are no logs called {which!r}", f"There are: {', '.join(kinds)}")
     paths = kinds[which] if which else [path for listed in kinds.values() for path in listed]
-    if not paths:
+    commands = [_tail(paths, follow, lines)] if paths else []
+    if which in ("", "app") and (command := driver.log_command(application, follow, lines)):
+        commands.append(command)
+    if not commands:
         raise Failed("there are no logs yet", "They are written once a release runs: fab deploy")
-    argv = ["tail", "-v", "-n", str(lines), *(["-F"] if follow else []), "--", *paths]
-    process.run(argv, on_line=agent.output, timeout=None if follow else SECONDS)
+    with ThreadPoolExecutor(len(commands)) as pool:
+        for done in [pool.submit(_show, command, follow) for command in commands]:
+            done.result()
+
+
+def _tail(paths: list[str], follow: bool, lines: int) -> list[str]:
+    return ["tail", "-v", "-n", str(lines), *(["-F"] if follow else []), "--", *paths]
+
+
+def _show(command: list[str], follow: bool) -> None:
+    process.run(command, on_line=agent.output, timeout=None if follow else SECONDS)

@@ -10,8 +10,9 @@ import re
 import shutil
 import time
 
-from . import process, releases
+from . import probe, process, releases
 from .failure import Failed
+from .probe import Answer, Endpoint
 
 ETC = "/etc/nginx"
 PID_FILE = "/run/nginx.pid"
@@ -219,8 +220,13 @@ def _takes_requests(worker: str) -> bool:
     return False
 
 
+def ask(endpoint: Endpoint) -> Answer:
+    """Ask the site as a visitor does."""
+    return probe.ask(endpoint, None, endpoint.timeout)
+
+
 def ensure_running() -> list[str]:
-    """Start nginx where it is down; whether it was said in words."""
+    """Start nginx where it is down; what was done, in words."""
     if _workers():
         return []
     _systemctl("restart", "nginx could not be started")

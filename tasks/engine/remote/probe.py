@@ -11,6 +11,7 @@ import re
 import socket
 import struct
 import time
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, TypedDict
 
 from . import agent, process
@@ -24,14 +25,26 @@ ANSWER_BYTES = 1 << 18  # with all its headers; of the body no more is read than
 GENERATIONS = 20  # from a server's process that listens up to the one the manager has started
 
 
-class Question(TypedDict):
-    """What to ask: the path with its prefix, the Host header, other headers, and the status that is right."""
+@dataclass(frozen=True)
+class Endpoint:
+    """Where to ask, what, and the status that is right.
 
-    path: str
+    :ivar address: ``unix:PATH`` or ``HOST:PORT``; empty where it is known later.
+    :ivar host: for the Host header, with the port where it is not the scheme's own.
+    :ivar path: with the prefix that the application lives below.
+    :ivar timeout: seconds it has to answer rightly.
+    """
+
+    address: str
     host: str
-    headers: dict[str, str]
+    path: str
     status: int
     timeout: float
+    headers: dict[str, str] = field(default_factory=dict)
+
+    def at(self, address: str) -> Endpoint:
+        """The same, at another address."""
+        return replace(self, address=address)
 
 
 class Answer(TypedDict):
@@ -43,10 +56,9 @@ class Answer(TypedDict):
     seconds: float
 
 
-def ask(address: str, user: str | None, question: Question, timeout: float, program: int | None = None) -> Answer:
+def ask(endpoint: Endpoint, user: str | None, timeout: float, program: int | None = None) -> Answer:
     """Ask once. Who answers may be hostile: all of it has one time-out, and only so many bytes are read.
 
-    :param address: ``unix:PATH`` or ``HOST:PORT``.
     :param user: connect with this user's rights.
     :param timeout: seconds for all of it.
     :param program: the pid of the program that has to be the one that listens there; where None, any may be.
@@ -57,12 +69,12 @@ def ask(address: str, user: str | None, question: Question, timeout: float, prog
 
     began = time.monotonic()
     try:
-        with _connect(address, user, timeout) as sock:
+        with _connect(endpoint.address, user, timeout) as sock:
             connection = http.client.HTTPConnection("localhost")
             connection.sock = unix_http.Bounded(sock, began + timeout, ANSWER_BYTES, agent.is_ending)
-            response = _send(connection, question)
+            response = _send(connection, endpoint)
             body = response.read(BODY_BYTES).decode(errors="replace").splitlines()[:BODY_LINES]
-            if program is not None and not _listens(sock, address, program):
+            if program is not None and not _listens(sock, endpoint.address, program):
                 return _nothing("another program has taken the release's place there", began)
         return {"status": response.status, "error": "", "body": body, "seconds": time.monotonic() - began}
     except TimeoutError:
@@ -71,14 +83,14 @@ def ask(address: str, user: str | None, question: Question, timeout: float, prog
         return _nothing(f"{getattr(error, 'strerror', None) or error or type(error).__name__}", began)
 
 
-def _send(connection: http.client.HTTPConnection, question: Question) -> http.client.HTTPResponse:
+def _send(connection: http.client.HTTPConnection, endpoint: Endpoint) -> http.client.HTTPResponse:
     headers = {
-        "Host": question["host"],
+        "Host": endpoint.host,
         "User-Agent": "fabrelease",
         "Connection": "close",
-        **question["headers"],
+        **endpoint.headers,
     }
-    connection.putrequest("GET", question["path"], skip_host=True, skip_accept_encoding=True)
+    connection.putrequest("GET", endpoint.path, skip_host=True, skip_accept_encoding=True)
     for name, value in headers.items():
         connection.putheader(name, value)
     connection.endheaders()
@@ -145,15 +157,15 @@ def _nothing(error: str, began: float) -> Answer:
     return {"status": None, "error": error, "body": [], "seconds": time.monotonic() - began}
 
 
-def describe(question: Question, answer: Answer) -> str:
+def describe(endpoint: Endpoint, answer: Answer) -> str:
     """An answer that is not the right one, in words, with the first lines of its body."""
     if answer["status"] is None:
-        return f"GET {question['path']}: {answer['error']}"
+        return f"GET {endpoint.path}: {answer['error']}"
     hint = ""
     if answer["status"] == 400:
-        hint = f" (asked as Host: {question['host']}; Django answers so where ALLOWED_HOSTS lacks it)"
+        hint = f" (asked as Host: {endpoint.host}; Django answers so where ALLOWED_HOSTS lacks it)"
     body = "".join(f"\n    > {line[:200]}" for line in answer["body"])
-    return f"GET {question['path']} answered {answer['status']}, not {question['status']}{hint}{body}"
+    return f"GET {endpoint.path} answered {answer['status']}, not {endpoint.status}{hint}{body}"
 
 
 def web_user() -> str:

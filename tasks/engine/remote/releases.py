@@ -1,7 +1,7 @@
 """The releases on a host: directories, the links ``next`` and ``current``, and what is known about each.
 
 ``release.json`` in a release says who made it, from what, and its state: building, built, good or bad.
-``history`` in the root is a line of JSON each time ``current`` changed; the way back is read from it.
+``history`` in the root is a line of JSON each time ``current`` changed; what a rollback goes to is read from it.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from .failure import Failed
 
 ID = re.compile(r"\d{8}T\d{6}Z-[A-Za-z0-9.]{1,10}")
 TEMPORARY = ".fabrelease-new"  # how a name ends until it is renamed
+STOP_SECONDS = 10.0
 Release = dict[str, Any]
 
 
@@ -27,6 +28,24 @@ def directory(root: str, name: str) -> str:
     if not ID.fullmatch(name):
         raise Failed(f"{name!r} is no release's id", "See the ids there are: fab releases")
     return f"{root}/releases/{name}"
+
+
+def of_program(name: str) -> str | None:
+    """The id of the release that a program's name is made of."""
+    found = ID.search(name)
+    return found[0] if found else None
+
+
+def programs_of(app: str) -> re.Pattern[str]:
+    """What the names of an application's programs look like."""
+    return re.compile(rf"{re.escape(app)}-{ID.pattern}(-[A-Za-z0-9_-]+)?")
+
+
+def stop_seconds(root: str, program: str) -> float:
+    """How long a program of a release has to end by itself; STOP_SECONDS where that is not known any more."""
+    release = of_program(program)
+    units = read(root, release).get("units", []) if release else []
+    return next((float(unit["stop_seconds"]) for unit in units if unit["name"] == program), STOP_SECONDS)
 
 
 def linked(root: str, link: str) -> str | None:
@@ -195,7 +214,7 @@ def listing(root: str) -> dict[str, Any]:
         "releases": [read(root, name) for name in ids(root)],
         "current": linked(root, "current"),
         "next": linked(root, "next"),
-        "back": back(root),
+        "rollback": rollback_target(root),
     }
 
 
@@ -258,11 +277,16 @@ def remember(root: str, name: str, **facts: Any) -> None:
         os.fsync(file.fileno())
 
 
-def way(root: str) -> list[str]:
-    """The way that led to the current release: going back from its end is what rollback does.
+def is_remembered(root: str, name: str) -> bool:
+    """Whether the history's last line says that a release became current."""
+    return bool((history(root)[-1:] or [{}])[0].get("current") == name)
 
-    A release that became current and stands on the way already was gone back to: the way ends there.
-    Any other was deployed: the way grows. So two rollbacks go back two releases, and a release that was
+
+def lineage(root: str) -> list[str]:
+    """The releases that led to the current release: going back from its end is what rollback does.
+
+    A release that became current and stands in it already was gone back to: it ends there.
+    Any other was deployed: it grows. So two rollbacks go back two releases, and a release that was
     rolled back from is not gone back to after the next deploy.
     """
     steps: list[str] = []
@@ -272,9 +296,9 @@ def way(root: str) -> list[str]:
     return steps
 
 
-def back(root: str) -> str | None:
-    """The release that a rollback goes to: the nearest good one on the way before the current."""
-    current, steps = linked(root, "current"), way(root)
+def rollback_target(root: str) -> str | None:
+    """The release that a rollback goes to: the nearest good one in the lineage before the current."""
+    current, steps = linked(root, "current"), lineage(root)
     before = steps[: steps.index(current)] if current in steps else steps
     return next((name for name in reversed(before) if is_good(root, name)), None)
 
@@ -299,7 +323,7 @@ def give_up(root: str, name: str, reason: str, keep: int) -> None:
     prune(root, keep)
 
 
-def choose_back(root: str, to: str | None) -> Release:
+def choose_rollback(root: str, to: str | None) -> Release:
     """The release a rollback goes to.
 
     :param to: an id, or the unique beginning of an id or a revision; the one before the current by default.
@@ -308,7 +332,7 @@ def choose_back(root: str, to: str | None) -> Release:
     hint = "See what there is: fab releases"
     current = linked(root, "current")
     if to is None:
-        name = back(root)
+        name = rollback_target(root)
         if name is None:
             raise Failed("there is no good release to go back to; nothing was touched", hint)
         return read(root, name)
@@ -324,6 +348,14 @@ def choose_back(root: str, to: str | None) -> Release:
             hint,
         )
     return release
+
+
+def same_as_live(root: str, name: str, files: list[str]) -> bool:
+    """Whether the live release has the same environment and the same files of configuration as another."""
+    live = linked(root, "current")
+    if live is None or not same_files(root, live, name, files):
+        return False
+    return bool(read(root, live).get("environment") == read(root, name).get("environment"))
 
 
 def same_files(root: str, one: str, other: str, names: list[str]) -> bool:
@@ -352,7 +384,7 @@ def prune(root: str, keep: int) -> list[str]:
     """
     good = [name for name in ids(root) if is_good(root, name)]
     bad = [name for name in ids(root) if name not in good]
-    kept = {linked(root, "current"), linked(root, "next"), back(root), *good[-keep:], *bad[-1:]}
+    kept = {linked(root, "current"), linked(root, "next"), rollback_target(root), *good[-keep:], *bad[-1:]}
     removed = [name for name in ids(root) if name not in kept]
     for name in removed:
         os.rename(directory(root, name), f"{root}/releases/.{name}")

@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import contextlib
-import importlib
 import os
 import pwd
 import time
 from typing import Any
 
-from . import cutover, files, lock, probe, releases
+from . import files, lock, nginx, probe, releases
+from .application import Application
+from .drivers import Program
 from .failure import Failed
+from .machine import HOST, managers_of, units_of
+from .probe import Endpoint
 
 
-def status(plan: cutover.Plan) -> dict[str, Any]:
+def status(application: Application, site: Endpoint) -> dict[str, Any]:
     """The whole state of one application on this host.
 
-    :param plan: as for a cutover; its release does not matter.
+    :param site: what to ask the proxy.
     :returns: ``current`` and ``next`` releases, ``programs``, ``site``, ``lock``, ``freeze``, and ``problems``:
         a sentence for everything that is not as it should be.
     """
-    app, root = plan["app"], plan["root"]
+    name, root = application.name, application.root
     problems: list[str] = []
     if not os.path.isfile(f"{root}/.fabrelease"):
         return {
@@ -33,20 +36,20 @@ def status(plan: cutover.Plan) -> dict[str, Any]:
         }
     current = _linked(root, "current", problems)
     following = _linked(root, "next", problems)
-    locked = lock.state(app, root)
+    locked = lock.state(name, root)
     finishing = bool(locked["lock"] and locked["lock"].get("finishing"))
-    programs = _programs(plan, current, finishing, problems)
+    programs = _programs(application, current, finishing, problems)
     if current is None and not problems:
         problems.append("nothing is deployed yet: fab deploy")
-    site = _site(plan, problems) if current else None
+    answer = _site(site, problems) if current else None
     problems += _drift(root, current) if current else []
     return {
         "set_up": True,
         "current": current,
         "next": following,
         "programs": programs,
-        "site": site,
-        "back": releases.back(root) if current else None,
+        "site": answer,
+        "rollback": releases.rollback_target(root) if current else None,
         **locked,
         "problems": problems,
     }
@@ -70,43 +73,47 @@ def _linked(root: str, name: str, problems: list[str]) -> releases.Release | Non
 
 
 def _programs(
-    plan: cutover.Plan, current: releases.Release | None, finishing: bool, problems: list[str]
+    application: Application, current: releases.Release | None, finishing: bool, problems: list[str]
 ) -> list[dict[str, Any]]:
-    manager = importlib.import_module(f"fabrelease.tasks.managers.{plan['manager']}")
     try:
-        programs = manager.of_app(plan["app"])
+        programs = [
+            program
+            for manager in map(HOST.manager, managers_of(application))
+            for program in manager.programs(application)
+        ]
     except Failed as failed:
         problems.append(failed.message)
         return []
-    found = [_program(plan, program) for program in programs]
     live = str((current or {}).get("id"))
-    for program in found:
-        if program["release"] != live and finishing:
-            continue  # it is being stopped at this moment
-        if program["release"] != live:
+    for program in programs:
+        if releases.of_program(program.name) == live:
+            if not program.is_up:
+                problems.append(f"{program.name} is {program.state}: {program.detail}")
+        elif not finishing:  # else it is being stopped at this moment
             problems.append(
-                f"{program['name']} belongs to no live release ({program['state']}); the next deploy clears it away"
+                f"{program.name} belongs to no live release ({program.state}); the next deploy clears it away"
             )
-        if program["release"] == live and not manager.is_up(program):
-            problems.append(f"{program['name']} is {program['state']}: {program['detail']}")
-    wanted = ["web", *(current or {}).get("processes", [])] if current else []
+    found = [_program(application, program) for program in programs]
     there = [program["role"] for program in found if program["release"] == live]
+    wanted = [unit.role for unit in units_of(current or {})]
     problems += [f"{role} of the live release is not there" for role in wanted if role not in there]
     return found
 
 
-def _program(plan: cutover.Plan, program: dict[str, Any]) -> dict[str, Any]:
-    match = releases.ID.match(program["name"][len(plan["app"]) + 1 :])
-    release = match[0] if match else ""
-    role = program["name"][len(plan["app"]) + 1 + len(release) + 1 :] or "web"
-    running = program["pid"] > 0
+def _program(application: Application, program: Program) -> dict[str, Any]:
+    release = releases.of_program(program.name) or ""
+    is_running = program.pid > 0
     return {
-        **program,
+        "name": program.name,
+        "state": program.state,
+        "pid": program.pid,
+        "since": program.since,
+        "detail": program.detail,
         "release": release,
-        "role": role,
-        "uptime": time.time() - program["since"] if running else None,
-        "user": _user_of(program["pid"]) if running else None,
-        "workers": len(_children(program["pid"])) if running else 0,
+        "role": program.name[len(f"{application.name}-{release}-") :] or "web",
+        "uptime": time.time() - program.since if is_running else None,
+        "user": _user_of(program.pid) if is_running else None,
+        "workers": len(_children(program.pid)) if is_running else 0,
     }
 
 
@@ -122,10 +129,10 @@ def _children(pid: int) -> list[str]:
     return []
 
 
-def _site(plan: cutover.Plan, problems: list[str]) -> dict[str, Any]:
-    answer = probe.ask(f"127.0.0.1:{plan['port']}", None, plan["ask_site"], 10)
-    if answer["status"] != plan["ask_site"]["status"]:
-        problems.append("the site is not healthy: " + probe.describe(plan["ask_site"], answer).split("\n")[0])
+def _site(site: Endpoint, problems: list[str]) -> dict[str, Any]:
+    answer = nginx.ask(site)
+    if answer["status"] != site.status:
+        problems.append("the site is not healthy: " + probe.describe(site, answer).split("\n")[0])
     return {"status": answer["status"], "error": answer["error"], "seconds": answer["seconds"]}
 
 

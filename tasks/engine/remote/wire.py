@@ -8,6 +8,8 @@ the heartbeats. A frame has a largest size, and what a program writes is cut bef
 
 from __future__ import annotations
 
+import dataclasses
+import importlib
 import json
 import struct
 from collections.abc import Callable
@@ -22,6 +24,7 @@ SILENCE_SECONDS = 15.0  # a host that hears nothing for so long gives up: the de
 FRAME_BYTES = 64 << 20
 LINE_CHARACTERS = 4000  # of a program's output, as it is shown
 TEXT_CHARACTERS = 100_000  # of a failure's message
+CLASS = "__class__"  # the key that tells an object of one of our classes from a mapping
 
 
 class TooLarge(Exception):
@@ -34,6 +37,29 @@ class Call(TypedDict):
     function: str
     args: list[Any]
     kwargs: dict[str, Any]
+
+
+def encode(value: Any) -> Any:
+    """An argument as JSON can say it: an object of a dataclass as its fields, and the name of its class."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fields = {field.name: encode(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        return {CLASS: f"{type(value).__module__}:{type(value).__qualname__}", **fields}
+    if isinstance(value, dict):
+        return {key: encode(item) for key, item in value.items()}
+    return [encode(item) for item in value] if isinstance(value, (list, tuple)) else value
+
+
+def decode(value: Any) -> Any:
+    """The argument that was encoded."""
+    if isinstance(value, list):
+        return [decode(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    fields = {key: decode(item) for key, item in value.items() if key != CLASS}
+    if CLASS not in value:
+        return fields
+    module, name = value[CLASS].split(":")
+    return getattr(importlib.import_module(module), name)(**fields)
 
 
 def pack(kind: bytes, payload: Any = b"") -> bytes:

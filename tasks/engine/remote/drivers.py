@@ -1,0 +1,265 @@
+"""What a server, a manager and a proxy have to be able to do, and the one place that finds them by name.
+
+A driver is a module of ``servers`` or ``managers`` with an object called ``DRIVER``; one from outside the package is
+found by an entry point of the group ``fabrelease.servers`` or ``fabrelease.managers``. Both sides use it: it imports
+nothing but the standard library and its neighbours here. Servers know no manager, and managers no server.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from .application import Application, Unit
+from .failure import Failed
+from .logs import Log
+from .probe import Answer, Endpoint
+
+PACKAGE = "fabrelease.tasks"
+PATH, DESCRIPTOR = "path", "descriptor"  # how a server comes to its listening socket
+
+
+@dataclass(frozen=True)
+class Launch:
+    """What a server is to run.
+
+    :ivar release: the release's directory.
+    :ivar app: the WSGI or ASGI callable, as ``module:name``.
+    :ivar address: ``unix:PATH`` or ``HOST:PORT``.
+    :ivar descriptor: the number of the open socket that the manager hands over, instead of the address; or a text
+        that the manager replaces by it.
+    :ivar path: the URL path that the application lives below; empty for none.
+    :ivar settings: ``web.settings``.
+    """
+
+    release: str
+    app: str
+    workers: int
+    address: str
+    descriptor: str
+    path: str
+    settings: Mapping[str, Any]
+
+    @property
+    def python(self) -> str:
+        """The virtualenv's interpreter. Its scripts are not used: a script's first line pins another path."""
+        return f"{self.release}/env/bin/python"
+
+    @property
+    def config(self) -> str:
+        """The directory of the release's configuration."""
+        return f"{self.release}/config"
+
+
+class Server(Protocol):
+    """A program that runs the application.
+
+    :ivar requirements: what its virtualenv needs.
+    :ivar templates: file in the release's ``config`` to the template it is rendered from.
+    :ivar notifies: it tells systemd when it is ready (sd_notify).
+    :ivar refused: names in ``web.settings`` that this project sets itself, with the reason.
+    :ivar switches: those of them that may be said to be off.
+    :ivar takes: PATH, DESCRIPTOR or both.
+    :ivar speaks: ``http`` or ``uwsgi``, which nginx passes requests on by.
+    :ivar longest_path: of a unix socket, in bytes.
+    :ivar prefix: how it is told the path the application lives below: ``header`` (SCRIPT_NAME), ``option`` (it is
+        told at its start, and gets the whole path), ``stripped`` (the same, and gets the rest of the path), or
+        ``none``.
+    """
+
+    requirements: Sequence[str]
+    templates: Mapping[str, str]
+    notifies: bool
+    refused: Mapping[str, str]
+    switches: frozenset[str]
+    takes: frozenset[str]
+    speaks: str
+    longest_path: int
+    prefix: str
+
+    def argv(self, launch: Launch) -> list[str]:
+        """The command line, for a process that the release's launcher becomes."""
+
+    def grace(self, settings: Mapping[str, Any]) -> float:
+        """Seconds that running requests get after TERM, before the server itself ends them."""
+
+    def timeout(self, settings: Mapping[str, Any]) -> float:
+        """Seconds after which the server ends a request by itself; 0 where it does not."""
+
+    def idle(self, settings: Mapping[str, Any]) -> float:
+        """Seconds it keeps a connection open that nothing is asked on; 0 where it keeps none."""
+
+    def check(self, application: Application, release: str, settings: Mapping[str, Any], whole: bool) -> None:
+        """Check a release's configuration with the server itself, from the release's virtualenv.
+
+        :param whole: import the application, too, though starting it beside the live one would show as much.
+        :raises Failed: with the server's or the application's own words.
+        """
+
+
+@dataclass(frozen=True)
+class Program:
+    """A program as its manager sees it.
+
+    :ivar state: in the manager's own word.
+    :ivar pid: 0 where it does not run.
+    :ivar since: when it was started, in seconds since 1970.
+    :ivar detail: the manager's own words about it.
+    :ivar is_up: it runs, or is about to.
+    :ivar is_broken: it died and is not coming up.
+    """
+
+    name: str
+    state: str
+    pid: int
+    since: float
+    detail: str
+    is_up: bool
+    is_broken: bool
+
+
+class Manager(Protocol):
+    """A program that keeps others running.
+
+    :ivar packages: of the system.
+    :ivar services: of the system, to be enabled and started.
+    :ivar dropins: lines for the ``[Service]`` section of such a service.
+    :ivar templates: as a server's; a file with ``{role}`` in its name is one for each program, and its template is
+        given the program as ``unit``.
+    :ivar gives: PATH where a server opens its socket itself, DESCRIPTOR where it can be handed one.
+    :ivar descriptor: what stands for the socket that is handed over; see Launch.
+    :ivar own_logs: patterns of the paths of what it writes about itself.
+    :ivar reopen_logs: shell commands that make it open its programs' log files anew.
+    """
+
+    packages: Sequence[str]
+    services: Sequence[str]
+    dropins: Mapping[str, str]
+    templates: Mapping[str, str]
+    gives: frozenset[str]
+    descriptor: str
+    own_logs: Sequence[str]
+    reopen_logs: str
+
+    def install(self, application: Application) -> list[str]:
+        """Make what is current start at boot, once; what was changed, in words."""
+
+    def check(self, application: Application, release: str) -> None:
+        """Check a release's files with the manager's own parser.
+
+        :raises Failed: it refuses them.
+        """
+
+    def start(self, application: Application, release: str, names: Sequence[str]) -> None:
+        """Start programs of a release, beside what runs.
+
+        :raises Failed: one cannot be started.
+        """
+
+    def stop(self, application: Application, units: Sequence[Unit], at_once: bool) -> None:
+        """Stop programs gracefully, all at the same time, and forget them.
+
+        :param at_once: kill them, with all they started, instead of waiting for what they are doing.
+        :raises Failed: one did not stop, and is still there.
+        """
+
+    def forget_next(self, application: Application) -> None:
+        """Drop what only a running cutover needs: what is current starts by what install() has made."""
+
+    def programs(self, application: Application) -> list[Program]:
+        """The programs of an application, of whatever release.
+
+        :raises Failed: the manager does not answer.
+        """
+
+    def ensure_running(self) -> list[str]:
+        """Start the manager where it is down; what was done, in words."""
+
+    def temporary(self, application: Application) -> list[str]:
+        """The beginnings of the paths of files that it writes for an application outside its root."""
+
+    def has_started(self, group: str) -> bool:
+        """Whether the control group of a process (/proc/PID/cgroup) says that this manager had started it."""
+
+    def log(self, unit: Unit) -> Log:
+        """Where what a program writes can be read, from now on."""
+
+    def log_command(self, application: Application, follow: bool, lines: int) -> list[str]:
+        """What shows the programs' logs where these are not the files of Unit.log; empty where they are."""
+
+    def start_command(self, names: Sequence[str]) -> str:
+        """What a person types on the host to start programs."""
+
+
+class Proxy(Protocol):
+    """The program in front: what a cutover asks of it."""
+
+    def reload(self) -> None:
+        """Make it read its configuration again, and wait until nothing is answered by the old one.
+
+        :raises Failed: it goes on with the old one.
+        """
+
+    def ensure_running(self) -> list[str]:
+        """Start it where it is down; what was done, in words."""
+
+    def ask(self, endpoint: Endpoint) -> Answer:
+        """Ask the site as a visitor does."""
+
+
+def server(name: str) -> Server:
+    """The driver of a server."""
+    found: Server = _driver("servers", name)
+    return found
+
+
+def manager(name: str) -> Manager:
+    """The driver of a manager."""
+    found: Manager = _driver("managers", name)
+    return found
+
+
+def module(kind: str, name: str) -> str:
+    """The name of a driver's module.
+
+    :param kind: ``servers`` or ``managers``.
+    :raises Failed: there is no such driver.
+    """
+    if name in packaged(kind):
+        return f"{PACKAGE}.{kind}.{name}"
+    if name in outside(kind):
+        return outside(kind)[name]
+    raise Failed(
+        f"there is no driver called {name!r} among {kind}",
+        "Where it is your own, install the package that has it beside fabrelease.",
+    )
+
+
+def names(kind: str) -> list[str]:
+    """The names of all drivers of a kind, sorted."""
+    return sorted({*packaged(kind), *outside(kind)})
+
+
+def packaged(kind: str) -> list[str]:
+    """The names of the drivers that come with the package."""
+    folder = Path(__file__).parents[2] / kind
+    return sorted(path.stem for path in folder.glob("*.py") if path.stem != "__init__")
+
+
+@functools.cache
+def outside(kind: str) -> dict[str, str]:
+    """The drivers from outside the package: their names and modules."""
+    from importlib import metadata
+
+    points: Any = metadata.entry_points()
+    group = f"{PACKAGE.partition('.')[0]}.{kind}"
+    chosen = points.select(group=group) if hasattr(points, "select") else points.get(group, [])
+    return {point.name: point.value.partition(":")[0] for point in chosen}
+
+
+def _driver(kind: str, name: str) -> Any:
+    return importlib.import_module(module(kind, name)).DRIVER

@@ -1,0 +1,52 @@
+"""Listening sockets as the kernel sees them: who listens, and how many connections wait or are open."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+
+from . import process
+from .failure import Failed
+
+
+def is_there(address: str) -> bool:
+    """Whether the name of a unix socket is there, without which nobody reaches its server; a port always is."""
+    return not address.startswith("unix:") or os.path.exists(address[len("unix:") :])
+
+
+def clear(address: str) -> None:
+    """Make sure that nobody but the release to be started can answer at its address.
+
+    It may have run before and left its socket's name behind, where nothing listens; at a port, any other program may
+    listen, and would be taken for a healthy release.
+
+    :raises Failed: a port is taken.
+    """
+    kind, _, rest = address.rpartition(":")
+    if kind == "unix":
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(rest)
+    elif others := process.listeners(int(rest)):
+        raise Failed(
+            f"port {rest} is taken by {', '.join(others)}; nothing was switched",
+            f"Stop it, or choose another web.bind. Look at it: ss -ltnp sport = :{rest}",
+        )
+
+
+def waiting(address: str) -> int:
+    """How many connections wait in the accept queue of a socket, or are open to it."""
+    if not address:
+        return 0
+    if address.startswith("unix:"):
+        return _of_unix(address[len("unix:") :])
+    lines = process.run(["ss", "-Hta", "sport", "=", f":{address.rpartition(':')[2]}"], keep=None).lines
+    return sum(_count(fields[0], fields[1]) for fields in map(str.split, lines))
+
+
+def _of_unix(path: str) -> int:
+    lines = process.run(["ss", "-Hxa", "src", path], keep=None).lines
+    return sum(_count(fields[1], fields[2]) for fields in map(str.split, lines) if path in fields)
+
+
+def _count(state: str, queued: str) -> int:
+    return int(queued) if state == "LISTEN" else int(state == "ESTAB")

@@ -1,0 +1,86 @@
+"""The programs of a release, made from the settings: its server's, and its background processes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING
+
+from . import planning
+from .remote.application import Unit
+from .remote.drivers import DESCRIPTOR, PATH, Launch
+
+if TYPE_CHECKING:
+    from .settings import Settings
+
+KILL_SECONDS = 10  # after the server's own grace, for what has not ended then
+PROCESS_STOP_SECONDS = 60  # a queue's worker finishes what it works on
+
+
+def all_of(settings: Settings, release: str, address: str, processes: Mapping[str, str]) -> list[Unit]:
+    """The programs of a release, the serving one first.
+
+    :param release: the release's directory.
+    :param address: what its server listens on.
+    :param processes: name to command line.
+    """
+    return [web(settings, release, address), *(_process(settings, release, *item) for item in processes.items())]
+
+
+def web(settings: Settings, release: str, address: str) -> Unit:
+    """The program that serves."""
+    server, manager = planning.server_of(settings), planning.manager_of(settings)
+    activated = PATH not in server.takes & manager.gives
+    launch = Launch(
+        release=release,
+        app=settings.web.app,
+        workers=settings.web.workers,
+        address=address,
+        descriptor=manager.descriptor if activated and DESCRIPTOR in server.takes else "",
+        path=settings.site.path.rstrip("/"),
+        settings=settings.web.settings,
+    )
+    listens = [] if activated or not address.startswith("unix:") else ["--listen", address[len("unix:") :]]
+    return Unit(
+        name=_name(settings, release),
+        role="web",
+        argv=["/bin/sh", f"{release}/config/launch", *listens, *server.argv(launch)],
+        user=settings.user,
+        directory=f"{release}/public",
+        log=f"{settings.root}/logs/web.log",
+        stop_seconds=server.grace(settings.web.settings) + KILL_SECONDS,
+        address=address,
+        activated=activated,
+        notifies=server.notifies,
+        environment=_environment(settings),
+    )
+
+
+def _process(settings: Settings, release: str, name: str, line: str) -> Unit:
+    """A background process.
+
+    A line that is one command replaces its shell, so the command itself gets TERM and nobody else: Celery's pool can
+    finish its tasks. ("env" makes this right for lines such as "LANG=C celery worker", too.) In a line with any of
+    | & ; ( ) the shell has to stay, so TERM goes to the whole group.
+    """
+    is_compound = any(char in line for char in "|&;()\n")
+    whole = line if is_compound or line.startswith("exec ") else f"exec env {line}"
+    return Unit(
+        name=f"{_name(settings, release)}-{name}",
+        role=name,
+        argv=["/bin/sh", f"{release}/config/launch", "/bin/sh", "-c", whole],
+        user=settings.user,
+        directory=f"{release}/public",
+        log=f"{settings.root}/logs/{name}.log",
+        stop_seconds=PROCESS_STOP_SECONDS,
+        stop_group=is_compound,
+        environment=_environment(settings),
+    )
+
+
+def _name(settings: Settings, release: str) -> str:
+    return f"{settings.app}-{PurePosixPath(release).name}"
+
+
+def _environment(settings: Settings) -> dict[str, str]:
+    return {"HOME": f"{settings.root}/home", "USER": settings.user}
