@@ -62,6 +62,7 @@ class Server(Protocol):
     :ivar templates: file in the release's ``config`` to the template it is rendered from.
     :ivar notifies: it tells systemd when it is ready (sd_notify).
     :ivar refused: names in ``web.settings`` that this project sets itself, with the reason.
+    :ivar switches: those of them that may be said to be off.
     :ivar takes: PATH, DESCRIPTOR or both.
     :ivar speaks: ``http`` or ``uwsgi``, which nginx passes requests on by.
     :ivar longest_path: of a unix socket, in bytes.
@@ -74,6 +75,7 @@ class Server(Protocol):
     templates: Mapping[str, str]
     notifies: bool
     refused: Mapping[str, str]
+    switches: frozenset[str]
     takes: frozenset[str]
     speaks: str
     longest_path: int
@@ -235,6 +237,11 @@ def module(kind: str, name: str) -> str:
         f"there is no driver called {name!r} among {kind}",
         "Where it is your own, install the package that has it beside fabrelease.",
     )
+
+
+def names(kind: str) -> list[str]:
+    """The names of all drivers of a kind, sorted."""
+    return sorted({*packaged(kind), *outside(kind)})
 
 
 def packaged(kind: str) -> list[str]:
