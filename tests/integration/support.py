@@ -61,10 +61,14 @@ def sh(server: Target, script: str, *arguments: str) -> str:
     return server.exec(["sh", "-eu", "-c", script, "sh", *arguments]).stdout.decode()
 
 
-def wait_for(what: Callable[[], T], seconds: float = 30) -> T:
-    """Ask again and again until the answer is true; the last answer when the time is up."""
+def wait_for(what: Callable[[], T], seconds: float = 60) -> T:
+    """Ask again and again until the answer is true, and give it.
+
+    Raises AssertionError, with the last answer, when the time is up.
+    """
     end = time.monotonic() + seconds
-    while not (found := what()) and time.monotonic() < end:
+    while not (found := what()):
+        assert time.monotonic() < end, f"waited {seconds:g} seconds; the last answer was {found!r}"
         time.sleep(0.1)
     return found
 

@@ -72,7 +72,7 @@ def test_a_dead_holder_is_not_blamed_for_what_another_has_taken(place: Path) -> 
         began = time.monotonic()
         with pytest.raises(Failed, match=r"^somebody has the deploy lock"):
             lock.take("site", str(place), "bob@desk", "deploy")
-        assert time.monotonic() - began < 1
+        assert time.monotonic() - began < lock.FINISHING_SECONDS / 2
 
 
 def test_who_only_finishes_is_waited_for(place: Path) -> None:
@@ -93,7 +93,7 @@ def test_who_goes_on_after_finishing_is_not_waited_for(place: Path) -> None:
         began = time.monotonic()
         with pytest.raises(Failed, match=r"^alice@laptop has the deploy lock"):
             lock.take("site", str(place), "bob@desk", "deploy")
-        assert time.monotonic() - began < 1
+        assert time.monotonic() - began < lock.FINISHING_SECONDS / 2
 
 
 def test_the_next_verb_of_one_program_says_what_it_has_the_lock_for(place: Path) -> None:
