@@ -11,7 +11,6 @@ import configparser
 import contextlib
 import http.client
 import os
-import pwd
 import re
 import signal
 import time
@@ -21,6 +20,7 @@ from typing import Any, TypedDict
 
 from ..engine.remote import killing, process, releases, unix_http
 from ..engine.remote.failure import Failed
+from ..engine.remote.unix import pwd
 
 PACKAGES = ["supervisor"]
 SERVICES = ["supervisor"]

@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import importlib
 import os
-import pwd
 import re
 import signal
 import time
@@ -21,6 +20,7 @@ from typing import Any, TypedDict
 
 from . import agent, cgroup, environment, killing, lock, nginx, prepare, probe, process, releases, source
 from .failure import Failed, describe
+from .unix import pwd
 
 PAUSE = 0.02
 LOG_LINES = 15

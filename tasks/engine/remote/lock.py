@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import time
@@ -11,6 +10,7 @@ from typing import Any
 
 from . import agent, releases
 from .failure import Failed
+from .unix import fcntl
 
 FOLDER = "/run/fabrelease/locks"  # root's alone: whoever may read a file may lock it
 FINISHING_SECONDS = 60

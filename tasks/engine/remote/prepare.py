@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import grp
 import json
 import os
-import pwd
 import re
 import shutil
 import struct
@@ -16,6 +13,7 @@ from typing import TypedDict
 
 from . import agent, files, process, releases
 from .failure import Failed
+from .unix import fcntl, grp, pwd
 
 APT_LOCKS = ("/var/lib/dpkg/lock-frontend", "/var/lib/apt/lists/lock", "/var/lib/dpkg/lock")
 MARK = ".fabrelease"

@@ -5,12 +5,12 @@ from __future__ import annotations
 import contextlib
 import importlib
 import os
-import pwd
 import time
 from typing import Any
 
 from . import cutover, files, lock, probe, releases
 from .failure import Failed
+from .unix import pwd
 
 
 def status(plan: cutover.Plan) -> dict[str, Any]:
