@@ -156,6 +156,7 @@ def test_a_deployer_killed_when_all_know_that_all_have_switched_leaves_the_new_r
 def test_a_host_that_hears_again_when_it_goes_back_already_does_not_say_that_it_stays(
     site: Project, shared_server: Target, other: Target
 ) -> None:
+    site.fab("-H", "prod", "deploy", "--ref", "one")
     live = current(shared_server, ROOT)
     with (
         Proxy("127.0.0.1", shared_server.ssh_port) as proxy,
