@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
+from fabrelease.tasks.engine import connecting
 from tests.integration.support import sh
 from tests.integration.terminal import typed
 from tests.project import Project
@@ -107,6 +108,16 @@ def test_a_server_that_allows_one_session_is_enough_but_for_run(site: Project, s
     assert "the server refuses a session on this connection" in said
     assert "MaxSessions" in said
     assert status == 0, shown
+
+
+def test_a_login_that_is_not_answered_is_said(site: Project, shared_server: Target) -> None:
+    """Such as where sshd asks a directory for keys which does not answer."""
+    slow = "/usr/local/bin/keys"
+    sh(shared_server, f"printf '#!/bin/sh\\nexec sleep 300\\n' >{slow}; chmod 755 {slow}; useradd --create-home slow")
+    login(site, shared_server, user="slow")
+    with sshd(shared_server, f"AuthorizedKeysCommand {slow}\nAuthorizedKeysCommandUser nobody"):
+        said = refused(site, "releases")
+    assert f"did not answer to the login within {connecting.LOGIN_SECONDS} seconds" in said
 
 
 def test_a_repository_that_is_damaged_ends_the_push_with_gits_words(site: Project, shared_server: Target) -> None:
