@@ -108,7 +108,7 @@ def test_orphans_that_come_and_go_do_not_stop_a_deploy(site: Project, shared_ser
 def test_a_hook_ends_with_its_command_and_what_it_left_is_ended(site: Project, shared_server: Target, left: str) -> None:
     site.stage({"web1": shared_server}, hooks={"before_switch": [f"{left} echo left it"]})
     commit(site)
-    said = deploy(site, timeout=60)
+    said = deploy(site, timeout=200)
     assert "left it" in said.stdout + said.stderr
     assert running_as(shared_server, "sleep", "3001") == []
 
@@ -117,7 +117,7 @@ def test_a_hook_that_takes_too_long_is_ended_with_all_it_started(site: Project, 
     command = "setsid sh -c 'setsid sleep 3002 & exec sleep 3003' & exec sleep 3004"
     site.stage({"web1": shared_server}, hooks={"before_switch": [{"run": command, "timeout": 2}]})
     commit(site)
-    assert "it was ended after 2 seconds" in deploy(site, status=1, timeout=60).stderr
+    assert "it was ended after 2 seconds" in deploy(site, status=1, timeout=200).stderr
     assert [running_as(shared_server, "sleep", number) for number in ("3002", "3003", "3004")] == [[], [], []]
 
 

@@ -129,7 +129,7 @@ def test_a_repository_that_is_damaged_ends_the_push_with_gits_words(site: Projec
     (repository.path / ".git/objects" / blob[:2] / blob[2:]).unlink()
     try:
         for verb in ("push", "deploy"):
-            done = site.fab("-H", "prod", verb, status=1, timeout=60)
+            done = site.fab("-H", "prod", verb, status=1, timeout=200)
             assert blob in done.stderr
             assert "git fsck" in done.stderr
     finally:
