@@ -41,7 +41,7 @@ def ask(
     **headers: str,
 ) -> Answer:
     """Ask a site of the server through nginx; _ in a header's name means -."""
-    connection = http.client.HTTPConnection(server.host, server.http_port, timeout=30)
+    connection = http.client.HTTPConnection(server.host, server.http_port, timeout=120)
     sent = {"Host": host, **{name.replace("_", "-"): value for name, value in headers.items()}}
     try:
         connection.request(method, path, body=None if body is None else body.encode(), headers=sent)

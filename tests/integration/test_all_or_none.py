@@ -132,7 +132,7 @@ def test_a_host_that_is_lost_when_it_has_switched_goes_back_and_so_does_the_othe
         wait_for_switch(shared_server, live)
         proxy.cut()
         sh(other, "rm /run/teapot")
-        said, _ = deployer.communicate(timeout=60)
+        said, _ = deployer.communicate(timeout=180)
         assert deployer.returncode == 1
         assert "web1: the connection was lost" in said
         assert f"undone, {live} is live: another host failed" in said
@@ -172,7 +172,7 @@ def test_a_host_that_hears_again_when_it_goes_back_already_does_not_say_that_it_
             assert wait_for(lambda: current(shared_server, ROOT) == live)
             proxy.resume()
             sh(other, f"touch {breakpoints.GO}")
-            said, _ = deployer.communicate(timeout=90)
+            said, _ = deployer.communicate(timeout=180)
         assert answer.result().headers["X-Revision"] == "two"
     assert deployer.returncode == 1, said
     assert "web1: the host heard nothing from here for 15 seconds and gave the session up" in said
@@ -193,7 +193,7 @@ def test_ctrl_c_ends_fab_at_once_and_each_host_tidies_up(site: Project, shared_s
                 for server in servers:
                     assert wait_for(lambda server=server: b"/tmp/building ]" in server.exec(["ps", "-eo", "args"]).stdout)
                 os.killpg(deployer.pid, signal.SIGINT)
-                said, _ = deployer.communicate(timeout=60)  # the hooks have no end of their own
+                said, _ = deployer.communicate(timeout=180)  # the hooks have no end of their own
             for server in servers:
                 settle(server)
                 assert b"/tmp/building" not in server.exec(["ps", "-eo", "args"]).stdout
