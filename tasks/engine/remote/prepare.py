@@ -293,7 +293,7 @@ def directories(root: str, user: str, group: str) -> list[str]:
         (f"{root}/wheels", "root", "root", 0o755),
         (f"{root}/shared", "root", group, 0o755),
         (f"{root}/logs", "root", group, 0o750),  # nginx's workers open their logs anew after a rotation
-        (f"{root}/home", user, user, 0o750),
+        (f"{root}/home", user, None, 0o750),  # its own group, which may have any name
     ):
         changed += [f"directory {path}"] if _directory(path, owner, owning, mode) else []
     for name in ("config", "env", "public"):
@@ -303,9 +303,10 @@ def directories(root: str, user: str, group: str) -> list[str]:
     return changed
 
 
-def _directory(path: str, owner: str, group: str, mode: int) -> bool:
+def _directory(path: str, owner: str, group: str | None, mode: int) -> bool:
     os.makedirs(path, exist_ok=True)
-    wanted = (pwd.getpwnam(owner).pw_uid, grp.getgrnam(group).gr_gid, mode)
+    account = pwd.getpwnam(owner)
+    wanted = (account.pw_uid, grp.getgrnam(group).gr_gid if group else account.pw_gid, mode)
     info = os.stat(path)
     if (info.st_uid, info.st_gid, info.st_mode & 0o7777) == wanted:
         return False
