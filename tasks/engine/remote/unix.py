@@ -12,6 +12,6 @@ try:
     from os import O_CLOEXEC, O_DIRECTORY, O_NOFOLLOW, O_NONBLOCK
 except ImportError:
     fcntl = grp = pwd = None  # type: ignore[assignment]
-    O_CLOEXEC = O_DIRECTORY = O_NOFOLLOW = O_NONBLOCK = 0
+    O_CLOEXEC = O_DIRECTORY = O_NOFOLLOW = O_NONBLOCK = 0  # type: ignore[misc]
 
 __all__ = ["O_CLOEXEC", "O_DIRECTORY", "O_NOFOLLOW", "O_NONBLOCK", "fcntl", "grp", "pwd"]
