@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import calendar
 import json
 import os
 import stat
+import time
 from pathlib import Path
 
 import pytest
@@ -196,3 +198,21 @@ def test_configurations_are_the_same_but_for_the_ids_in_them(root: str) -> None:
     Path(root, "releases", B, "config/none.conf").write_text("")
     assert not releases.same_files(root, A, B, ["nginx.conf", "none.conf"])
     assert releases.same_files(root, A, B, ["nginx.conf"])
+
+
+def test_what_became_current_is_written_down_with_the_time_in_utc(root: str) -> None:
+    releases.remember(root, A, who="alice")
+    (event,) = releases.history(root)
+    assert (event["current"], event["who"]) == (A, "alice")
+    assert abs(calendar.timegm(time.strptime(event["at"], "%Y-%m-%dT%H:%M:%SZ")) - time.time()) < 60
+
+
+@pytest.mark.parametrize("is_gone", [True, False])
+def test_what_cannot_be_removed_is_said_and_nothing_else(
+    root: str, monkeypatch: pytest.MonkeyPatch, is_gone: bool
+) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(releases.agent, "output", said.append)
+    monkeypatch.setattr(releases.tree, "remove", lambda path: is_gone)
+    releases.discard(f"{root}/envs/stuck")
+    assert [line.partition(" ")[0] for line in said] == ([] if is_gone else [f"{root}/envs/stuck"])
