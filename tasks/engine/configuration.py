@@ -20,7 +20,7 @@ from .errors import HostError
 from .hosts import Host
 from .local import read_secrets
 from .planning import application, manager_of, server_of
-from .remote import configure, files, hooks, nginx, releases
+from .remote import configure, drivers, files, hooks, nginx, releases
 from .remote.application import Unit
 from .remote.wire import Call
 from .session import Step, reference
@@ -271,7 +271,8 @@ def digest(settings: Settings) -> str:
 def _renderer(host: Host) -> Renderer:
     from .rendering import Renderer
 
-    return Renderer(host.settings.project / "templates", host.name)
+    outside = [drivers.file_of(module) for kind in drivers.KINDS for module in drivers.outside(kind).values()]
+    return Renderer(host.settings.project / "templates", host.name, [file.parent / "templates" for file in outside])
 
 
 def warm_up(where: Sequence[Host]) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import importlib.util
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ from .logs import Log
 from .probe import Answer, Endpoint
 
 PACKAGE = "fabrelease.tasks"
+KINDS = ("servers", "managers")
 PATH, DESCRIPTOR = "path", "descriptor"  # how a server comes to its listening socket
 
 
@@ -259,6 +261,17 @@ def outside(kind: str) -> dict[str, str]:
     group = f"{PACKAGE.partition('.')[0]}.{kind}"
     chosen = points.select(group=group) if hasattr(points, "select") else points.get(group, [])
     return {point.name: point.value.partition(":")[0] for point in chosen}
+
+
+def file_of(module: str) -> Path:
+    """The file of a driver's module; its templates are in ``templates`` beside it.
+
+    :raises Failed: it is no module of one file.
+    """
+    found = importlib.util.find_spec(module)
+    if found is None or found.origin is None or found.submodule_search_locations:
+        raise Failed(f"the driver {module} is no module of one file", "A host is sent one file for each driver.")
+    return Path(found.origin)
 
 
 def _driver(kind: str, name: str) -> Any:
