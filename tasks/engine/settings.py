@@ -52,6 +52,11 @@ def _listed_once(values: Iterable[str]) -> None:
         seen.add(value)
 
 
+def _listed(values: list[str]) -> list[str]:
+    _listed_once(values)
+    return values
+
+
 def _some(values: list[str]) -> list[str]:
     if not values:
         raise refuse("expected at least one, found none")
@@ -141,6 +146,9 @@ WebApp = Annotated[
         'module:callable, like "mysite.wsgi:application"',
     ),
 ]
+SystemPackage = Annotated[
+    str, _like(r"[a-z0-9][a-z0-9+.-]+(:[a-z0-9]+)?", 'the name of a system package, like "libpq5"')
+]
 PythonVersion = Annotated[str, _like(r"3\.[0-9]+(\.[0-9]+)?", 'a version of Python, like "3.11"')]
 _REQUIREMENT = _like(
     r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?(\[[A-Za-z0-9._, -]+\])?\s?"
@@ -176,6 +184,12 @@ def _git_url(value: str) -> str:
         raise refuse("the address of a repository may not start with -")
     if re.match(r"[A-Za-z0-9]+::", value):
         raise refuse("git's transport helpers (name::address) are not allowed: they run commands")
+    return value
+
+
+def _mirror(value: str) -> str:
+    if not re.fullmatch(r"(https?://|file:///|/)[!-~]+", value):
+        raise refuse(f"expected https://…, file:///… or an absolute directory on the host, found {show(value)}")
     return value
 
 
@@ -436,6 +450,11 @@ class Python(Model):
     wheelhouse: LocalPath | None = setting(
         "Local directory of wheels to install from, when hosts cannot reach a package index.", None
     )
+    mirror: Annotated[str, Check(_mirror)] | None = setting(
+        "Where uv fetches a Python that the host and Debian lack: an address, or an absolute directory on the host "
+        "(python-build-standalone's files). Default: uv's own address.",
+        None,
+    )
     packages: list[Requirement] = setting("Further requirements to install, like [psycopg, sentry-sdk>=2].", [])
 
 
@@ -577,6 +596,8 @@ def _default_root(data: dict[str, Any]) -> str:
 def _not_root(value: str) -> str:
     if value == "root":
         raise refuse("the application may not run as root")
+    if value.endswith("-build"):
+        raise refuse("a name that ends with -build is for the account that builds run as", "take another ending")
     return value
 
 
@@ -604,6 +625,9 @@ class Settings(Model):
     )
     source: Annotated[Source, Check(_the_project_by_default, before=True)] = setting(
         "Where the application comes from.", Source(path=".")
+    )
+    packages: Annotated[list[SystemPackage], Check(_listed)] = setting(
+        "System packages that the application needs, like [libpq5, gettext]; setup installs them.", []
     )
     python: Python = setting("The interpreter and the virtualenv.", Python())
     web: Web = setting("The server that runs the application.")

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypedDict
 
-from . import agent, cgroup, environment, killing, lock, nginx, prepare, probe, process, releases, source
+from . import agent, cgroup, killing, lock, nginx, prepare, probe, process, releases, source
 from .failure import Failed, describe
 
 PAUSE = 0.02
@@ -242,7 +242,6 @@ def _retire_others(plan: Plan, cut: bool) -> None:
     _stop(plan, others, at_once=cut)
     manager.settle(plan["app"])
     _kill_orphans(plan)
-    environment.compiled()
     releases.prune(plan["root"], plan["keep"])
     source.tidy(plan["root"])
 

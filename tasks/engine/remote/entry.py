@@ -22,11 +22,12 @@ class Facts(TypedDict):
 class Entry(TypedDict):
     """What a session starts with.
 
-    ``ids`` are the releases that are there, ``addresses`` what the other releases' servers bind, ``cleared`` says
-    what an earlier deploy had left.
+    ``key`` is what this host's digests of settings are keyed with, ``ids`` are the releases that are there,
+    ``addresses`` what the other releases' servers bind, ``cleared`` says what an earlier deploy had left.
     """
 
     facts: Facts
+    key: str
     known: list[str]
     current: releases.Release | None
     next: releases.Release | None
@@ -66,6 +67,7 @@ def begin(plan: cutover.Plan, owner: prepare.Owner, what: str) -> Entry:
     ids = releases.ids(root)
     return {
         "facts": facts(),
+        "key": releases.key(root),
         "known": source.known(root),
         "current": releases.read(root, current) if current else None,
         "next": releases.read(root, following) if following else None,

@@ -9,7 +9,7 @@ import pwd
 import time
 from typing import Any
 
-from . import cutover, files, lock, probe, releases
+from . import cutover, lock, probe, releases
 from .failure import Failed
 
 
@@ -132,9 +132,9 @@ def _site(plan: cutover.Plan, problems: list[str]) -> dict[str, Any]:
 def _drift(root: str, current: releases.Release) -> list[str]:
     """Files under our care that were changed by hand since they were written."""
     place = releases.directory(root, current["id"])
-    written: dict[str, str] = current.get("files", {})
+    written: dict[str, str] = current.get("fingerprints", {})
     return [
         f"{name} was changed by hand since the deploy"
-        for name, digest in written.items()
-        if files.digest(f"{place}/{name}") != digest
+        for name, fingerprint in written.items()
+        if releases.fingerprint(root, f"{place}/{name}") != fingerprint
     ]
