@@ -56,9 +56,8 @@ def empty_home(root: str, user: str) -> None:
     empty = ["/bin/sh", "-c", 'chmod -R u+rwX "$1" && find "$1" -mindepth 1 -delete', "sh", home(root)]
     done = run(root, user, empty)
     if done.status != 0:
-        raise Failed(
-            f"{home(root)} could not be emptied{process.quote(done.lines[-3:])}", "Empty it by hand; then do it again."
-        )
+        said = process.quote(done.lines[-3:])
+        raise Failed(f"{home(root)} could not be emptied{said}", "Empty it by hand; then do it again.")
 
 
 def run(root: str, user: str, argv: Sequence[str], **options: Any) -> process.Completed:
