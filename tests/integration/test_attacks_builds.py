@@ -22,7 +22,7 @@ backend-path = ["."]
 """
 BACKEND = """\
 import glob, os, socket, sys, time, zipfile
-environment = os.environ["VIRTUAL_ENV"]
+(environment,) = [path for path in glob.glob("/srv/tinysite/envs/*") if os.access(path, os.W_OK)]
 (site,) = glob.glob(environment + "/lib/python3*/site-packages")
 
 def build_wheel(directory, config_settings=None, metadata_directory=None):
@@ -54,6 +54,8 @@ HOLD = """\
     socket.send_fds(other, [b"x"], [file.fileno()])
     if os.fork() == 0:
         os.setsid()
+        for number in (0, 1, 2):
+            os.close(number)  # uv waits for the end of its pipes
         if os.fork() == 0:
             time.sleep(3000)
         os._exit(0)

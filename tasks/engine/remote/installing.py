@@ -70,8 +70,9 @@ class Installation:
     def with_pip(self) -> None:
         """Fill it with pip."""
         source = self.place.source
-        self._run([self.place.python, "-m", "venv", self.place.path], "Run: fab setup")
-        pip = [self.interpreter, "-m", "pip", "--disable-pip-version-check", "--no-input", "install"]
+        # -I: the current directory is the source, and a shared directory in it may have the name of a module.
+        self._run([self.place.python, "-I", "-m", "venv", self.place.path], "Run: fab setup")
+        pip = [self.interpreter, "-I", "-m", "pip", "--disable-pip-version-check", "--no-input", "install"]
         wanted = ["-r", source] if source else []
         if source and source.endswith(".toml"):
             wanted = self._dependencies()
@@ -141,7 +142,7 @@ class Installation:
             "import json, sys, tomllib; project = tomllib.load(open(sys.argv[1], 'rb'))['project']\n"
             "print(json.dumps(project.get('dependencies', [])))"
         )
-        done = self._try([self.place.python, "-c", code, f"{self.place.public}/{self.place.source}"])
+        done = self._try([self.place.python, "-I", "-c", code, f"{self.place.public}/{self.place.source}"])
         if done.status != 0:
             raise Failed(
                 f"pip cannot read the dependencies in {self.place.source} here{process.quote(done.lines[-3:])}",
