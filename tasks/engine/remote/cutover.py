@@ -406,7 +406,7 @@ def _ask_site(plan: Plan) -> probe.Answer:
     question = plan["ask_site"]
     end = time.monotonic() + 5
     while True:
-        answer = probe.ask(f"127.0.0.1:{plan['port']}", None, question, question["timeout"])
+        answer = probe.ask(f"127.0.0.1:{plan['port']}", None, question, question["timeout"], to_the_end=True)
         if answer["status"] == question["status"]:
             return answer
         if time.monotonic() > end:
