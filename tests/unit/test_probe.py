@@ -152,7 +152,7 @@ def test_what_is_live_already_is_asked_to_the_end_when_the_deployer_is_gone(
 ) -> None:
     monkeypatch.setattr(probe.agent, "is_ending", lambda: True)
     with answering(tmp_path / "sock", answer_well) as address:
-        assert probe.ask(address, None, QUESTION, 20, to_the_end=to_the_end)["status"] == status
+        assert probe.ask(ENDPOINT.at(address), None, 20, to_the_end=to_the_end)["status"] == status
 
 
 @contextmanager
