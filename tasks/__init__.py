@@ -18,6 +18,7 @@ from .manager import manager
 from .proxy import proxy
 from .push import push
 from .releases import releases
+from .remove import remove
 from .rollback import rollback
 from .run import run
 from .server import server
@@ -35,6 +36,7 @@ _verbs = [
     proxy,
     push,
     releases,
+    remove,
     rollback,
     run,
     server,

@@ -18,6 +18,9 @@ INPUTS = (
     "tasks/setup.py",
     "tasks/engine/remote/builder.py",
     "tasks/engine/remote/prepare.py",
+    "tasks/engine/remote/provision.py",
+    "tasks/engine/remote/resources.py",
+    "tasks/engine/remote/system.py",
     "tasks/managers/supervisor.py",
     "tasks/engine/remote/nginx.py",
 )

@@ -8,6 +8,7 @@ from .remote import drivers
 from .remote.application import Application
 from .remote.cutover import Cutover
 from .remote.probe import Endpoint
+from .remote.provision import Wanted
 
 if TYPE_CHECKING:
     from .settings import Settings
@@ -28,6 +29,25 @@ def manager_of(settings: Settings) -> drivers.Manager:
 def application(settings: Settings) -> Application:
     """What the application is on a host."""
     return Application(settings.app, settings.root, settings.user, settings.keep_releases)
+
+
+def wanted(settings: Settings, rotation: str = "", patience: float = 0) -> Wanted:
+    """What setup has to make sure of on a host.
+
+    :param rotation: what logrotate is told of the application's logs.
+    :param patience: seconds to wait while another process installs packages.
+    """
+    python = settings.python
+    return Wanted(
+        application=application(settings),
+        manager=settings.manager.name,
+        packages=list(settings.packages),
+        python=python.version,
+        mirror=python.mirror,
+        uv=python.installer != "pip" and python.wheelhouse is None,
+        rotation=rotation,
+        patience=patience,
+    )
 
 
 def site(settings: Settings) -> Endpoint:

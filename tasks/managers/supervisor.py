@@ -17,14 +17,14 @@ import xmlrpc.client
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..engine.remote import orphans, process, releases, unix_http
+from ..engine.remote import orphans, process, releases, system, unix_http
 from ..engine.remote.application import Application, Unit
 from ..engine.remote.drivers import PATH, Manager, Program
 from ..engine.remote.failure import Failed
 from ..engine.remote.logs import Log, Tail
+from ..engine.remote.resources import Link, Resource
 
 WEB, PROCESSES = "supervisor.conf", "processes.conf"
-CONFIGURATION = ("/etc/supervisor/supervisord.conf", "/etc/supervisord.conf")
 RPC_SECONDS = 30
 KILL_SECONDS = 10  # that a program has at most to be gone once supervisor has killed it
 UP = ("STARTING", "RUNNING")  # STARTING is what supervisor calls the first second
@@ -44,20 +44,10 @@ class Supervisor(Manager):
     own_logs = ("/var/log/supervisor/supervisord.log",)
     reopen_logs = 'if supervisord=$(supervisorctl pid); then kill -USR2 "$supervisord"; fi'
 
-    def install(self, application: Application) -> list[str]:
-        """Make supervisord start the current release's programs when it starts."""
-        changed = []
-        for name in (WEB, PROCESSES):
-            path, target = _link(application.name, name), f"{application.root}/current/config/{name}"
-            if not os.path.islink(path) or os.readlink(path) != target:
-                if os.path.lexists(path) and not os.path.islink(path):
-                    raise Failed(
-                        f"{path} is there and was not made by fabrelease; nothing was touched",
-                        "Move it away, or rename the app.",
-                    )
-                releases.replace_link(path, target)
-                changed.append(f"link {path}")
-        return changed
+    def resources(self, application: Application) -> list[Resource]:
+        """Links that make supervisord start the current release's programs when it starts."""
+        config = f"{application.root}/current/config"
+        return [Link(_link(application.name, name), f"{config}/{name}") for name in (WEB, PROCESSES)]
 
     def check(self, application: Application, release: str) -> None:
         """Let supervisor's own parser read the files of a release.
@@ -110,7 +100,7 @@ class Supervisor(Manager):
             return []
         except Failed:
             process.check(
-                ["systemctl", "start", "supervisor"],
+                ["systemctl", "start", system.here().service("supervisor")],
                 "supervisord could not be started",
                 "Look at: journalctl -u supervisor",
                 timeout=60,
@@ -154,7 +144,7 @@ class Supervisor(Manager):
 
     def temporary(self, application: Application) -> list[str]:
         """Its links, before they get their names."""
-        return [f"{_folder()}/{application.name}"]
+        return [f"{system.here().supervisor.folder}/{application.name}"]
 
     def has_started(self, group: str) -> bool:
         """Whether it was started below supervisord."""
@@ -242,16 +232,17 @@ def _reread() -> None:
 
 
 def _link(app: str, name: str) -> str:
-    return f"{_folder()}/{app}.conf" if name == WEB else f"{_folder()}/{app}.processes.conf"
+    return _file(app if name == WEB else f"{app}.processes")
 
 
 def _next(app: str) -> str:
-    return f"{_folder()}/{app}.next.conf"
+    return _file(f"{app}.next")
 
 
-def _folder() -> str:
-    """Where supervisor looks for the programs of everybody."""
-    return "/etc/supervisor/conf.d" if os.path.isdir("/etc/supervisor/conf.d") else "/etc/supervisord.d"
+def _file(name: str) -> str:
+    """A file among the programs of everybody."""
+    programs = system.here().supervisor
+    return f"{programs.folder}/{name}{programs.ending}"
 
 
 class _UnixTransport(xmlrpc.client.Transport):
@@ -266,9 +257,8 @@ class _UnixTransport(xmlrpc.client.Transport):
 
 @contextlib.contextmanager
 def _server() -> Any:
-    path = next(filter(os.path.exists, CONFIGURATION), "")
     parser = configparser.RawConfigParser(inline_comment_prefixes=(";", "#"), strict=False)
-    parser.read(path)
+    parser.read(system.here().supervisor.config)
     socket_path = parser.get("unix_http_server", "file", fallback="/var/run/supervisor.sock")
     transport = _UnixTransport(socket_path, _credentials(parser))
     try:

@@ -12,11 +12,13 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ..engine.remote import files, process, releases
+from ..engine.remote import process, releases
 from ..engine.remote.application import Application, Unit
 from ..engine.remote.drivers import PATH, Manager, Program
 from ..engine.remote.failure import Failed
 from ..engine.remote.logs import LINES, Log
+from ..engine.remote.resources import Resource
+from ..engine.remote.resources import Unit as BootUnit
 
 FOLDER = "/run/systemd/system"
 KILL_SECONDS = 10.0  # that a unit has at most to be gone once systemd has killed it
@@ -51,16 +53,10 @@ class Systemd(Manager):
     own_logs = ()
     reopen_logs = ""
 
-    def install(self, application: Application) -> list[str]:
-        """Make a unit that starts what is live when the machine starts."""
-        name = f"fabrelease-{application.name}.service"
-        path = f"/etc/systemd/system/{name}"
+    def resources(self, application: Application) -> list[Resource]:
+        """A unit that starts what is live when the machine starts."""
         text = BOOT.format(name=application.name, root=application.root.replace("%", "%%"))
-        changed = files.install([files.entry(path, text)])
-        if changed or process.run(["systemctl", "--quiet", "is-enabled", name], timeout=SECONDS).status != 0:
-            _systemctl("daemon-reload")
-            _systemctl("enable", name)
-        return [f"unit {path}" for path in changed]
+        return [BootUnit(f"fabrelease-{application.name}.service", text)]
 
     def check(self, application: Application, release: str) -> None:
         """Let systemd read the units of a release; it says what it does not understand, and goes on."""

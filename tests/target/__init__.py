@@ -27,6 +27,7 @@ from docker.errors import APIError, NotFound
 from .image import (
     CommandFailed,
     cache_directory,
+    ensure_dnf_image,
     ensure_engine,
     ensure_image,
     ensure_programs,
@@ -45,6 +46,7 @@ __all__ = [
     "OWNER",
     "Server",
     "Target",
+    "ensure_dnf_image",
     "ensure_engine",
     "ensure_image",
     "ensure_programs",

@@ -93,7 +93,17 @@ def ensure_image() -> str:
     name = f"fabrelease-target:{SUITE}-{digest(files)}"
     with machine_lock("image"):
         if not docker("image", "ls", "--quiet", name).stdout:
-            build(name, files)
+            build(name, files, script("base.sh", SUITE).strip(), "provision.sh")
+    return name
+
+
+def ensure_dnf_image() -> str:
+    """The name of the image of a bare server that dnf installs on; builds it when its inputs are new."""
+    base, files = ensure_image(), {"provision-dnf.sh": (HERE / "provision-dnf.sh").read_bytes()}
+    name = f"fabrelease-dnf:{SUITE}-{digest({'base': base.encode(), **files})}"
+    with machine_lock("image"):
+        if not docker("image", "ls", "--quiet", name).stdout:
+            build(name, files, base, "provision-dnf.sh")
     return name
 
 
@@ -117,15 +127,15 @@ def digest(files: dict[str, bytes]) -> str:
     return whole.hexdigest()[:12]
 
 
-def build(name: str, files: dict[str, bytes]) -> None:
-    base = script("base.sh", SUITE).strip()
+def build(name: str, files: dict[str, bytes], base: str, provision: str) -> None:
+    """Runs a script in a container of another image, with some files in /build, and keeps its disk."""
     print(f"target image: building {name} from {base} (about half a minute)", file=sys.stderr)
-    container = docker("create", base, "sh", "/build/provision.sh").stdout.decode().strip()
+    container = docker("create", base, "sh", f"/build/{provision}").stdout.decode().strip()
     try:
         docker("cp", "-", f"{container}:/", input=archive(files))
         done = docker("start", "--attach", container, check=False)
         if done.returncode:
-            sys.exit(f"target image: provision.sh failed:\n{(done.stdout + done.stderr).decode()[-4000:]}")
+            sys.exit(f"target image: {provision} failed:\n{(done.stdout + done.stderr).decode()[-4000:]}")
         docker("commit", '--change=CMD ["/sbin/init"]', container, name)
     finally:
         docker("rm", "--force", "--volumes", container)

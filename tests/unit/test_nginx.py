@@ -6,14 +6,18 @@ from pathlib import Path
 
 import pytest
 
-from fabrelease.tasks.engine.remote import nginx
+from fabrelease.tasks.engine.remote import nginx, system
 from fabrelease.tasks.engine.remote.failure import Failed
+
+
+def install(root: str) -> list[str]:
+    return [line for resource in nginx.resources("site", root) for line in resource.apply()]
 
 
 @pytest.fixture(params=["Debian", "others"])
 def etc(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """nginx's directory, as Debian has it and as others have."""
-    monkeypatch.setattr(nginx, "ETC", str(tmp_path))
+    monkeypatch.setattr(system, "NGINX", str(tmp_path))
     monkeypatch.setattr("os.fchown", lambda *args: None)
     for name in ("sites-available", "sites-enabled") if request.param == "Debian" else ("conf.d",):
         (tmp_path / name).mkdir()
@@ -21,21 +25,33 @@ def etc(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def test_our_site_is_put_there_once_and_includes_what_is_live(etc: Path) -> None:
-    changed = nginx.install("site", "/srv/site")
-    path, link = nginx.place("site")
+    changed = install("/srv/site")
+    path, link = system.here().site("site")
     assert changed == [f"site {path}", *([f"link {link}"] if link else [])]
     assert (
         (Path(link) if link else Path(path))
         .read_text()
         .endswith('include "/srv/site/current/config/nginx.con[f]";\n')
     )
-    assert nginx.install("site", "/srv/site") == []
-    assert nginx.install("site", "/srv/elsewhere") == [f"site {path}"]
+    assert install("/srv/site") == []
+    assert install("/srv/elsewhere") == [f"site {path}"]
+
+
+def test_our_site_is_taken_away_and_one_of_somebody_else_s_stays(etc: Path) -> None:
+    install("/srv/site")
+    for resource in reversed(nginx.resources("site", "/srv/site")):
+        resource.remove()
+    assert [path for path in etc.rglob("*") if not path.is_dir()] == []
+    path = Path(system.here().site("site")[0])
+    path.write_text("server {}\n")
+    for resource in nginx.resources("site", "/srv/site"):
+        resource.remove()
+    assert path.read_text() == "server {}\n"
 
 
 def test_a_site_of_somebody_else_s_is_not_replaced(etc: Path) -> None:
-    path = Path(nginx.place("site")[0])
+    path = Path(system.here().site("site")[0])
     path.write_text("server {}\n# fabrelease is mentioned here only\n")
     with pytest.raises(Failed, match="was not made by fabrelease; nothing was touched"):
-        nginx.install("site", "/srv/site")
+        install("/srv/site")
     assert path.read_text().startswith("server {}")

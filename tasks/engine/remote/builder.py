@@ -71,7 +71,11 @@ def run(root: str, user: str, argv: Sequence[str], **options: Any) -> process.Co
 
 def end(user: str) -> None:
     """End whatever runs as the account: what a build has left, on a host that has no control groups, too."""
-    uid = pwd.getpwnam(name(user)).pw_uid
+    end_all(pwd.getpwnam(name(user)).pw_uid)
+
+
+def end_all(uid: int) -> None:
+    """End whatever runs as a user, for as often as it comes again, up to PASSES."""
     for _ in range(PASSES):
         left = killing.of_user(uid)
         if not left:

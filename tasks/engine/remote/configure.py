@@ -43,8 +43,3 @@ def check_server(name: str, application: Application, release: str, settings: Ma
 def check_manager(name: str, application: Application, release: str) -> None:
     """Have a manager check a release; see Manager.check."""
     drivers.manager(name).check(application, release)
-
-
-def install_manager(name: str, application: Application) -> list[str]:
-    """Have a manager start what is current at boot; see Manager.install."""
-    return drivers.manager(name).install(application)

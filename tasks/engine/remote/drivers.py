@@ -19,6 +19,7 @@ from .application import Application, Unit
 from .failure import Failed
 from .logs import Log
 from .probe import Answer, Endpoint
+from .resources import Resource
 
 PACKAGE = "fabrelease.tasks"
 KINDS = ("servers", "managers")
@@ -127,8 +128,8 @@ class Program:
 class Manager(Protocol):
     """A program that keeps others running.
 
-    :ivar packages: of the system.
-    :ivar services: of the system, to be enabled and started.
+    :ivar packages: of the system, as Debian calls them; see system.py.
+    :ivar services: of the system, to be enabled and started, as Debian calls them.
     :ivar dropins: lines for the ``[Service]`` section of such a service.
     :ivar templates: as a server's; a file with ``{role}`` in its name is one for each program, and its template is
         given the program as ``unit``.
@@ -147,8 +148,8 @@ class Manager(Protocol):
     own_logs: Sequence[str]
     reopen_logs: str
 
-    def install(self, application: Application) -> list[str]:
-        """Make what is current start at boot, once; what was changed, in words."""
+    def resources(self, application: Application) -> list[Resource]:
+        """What it needs on a host for an application, so that what is current starts at boot; see resources.py."""
 
     def check(self, application: Application, release: str) -> None:
         """Check a release's files with the manager's own parser.

@@ -6,7 +6,7 @@ import os
 import re
 from typing import TypedDict
 
-from . import agent, lock, prepare, probe, process, recovery, releases, source
+from . import agent, lock, prepare, probe, process, recovery, releases, source, system
 from .application import Application
 from .machine import HOST, Programs, units_of
 from .probe import Endpoint
@@ -44,7 +44,7 @@ def facts() -> Facts:
     """Look at the host."""
     version = re.search(r"nginx/([\d.]+)", process.run(["nginx", "-v"]).text if _has("nginx") else "")
     return {
-        "family": "debian" if os.path.exists("/etc/debian_version") else "redhat",
+        "family": system.here().family,
         "ipv6": _has_ipv6(),
         "nginx_version": [int(part) for part in version[1].split(".")] if version else [],
         "web_user": probe.web_user(),

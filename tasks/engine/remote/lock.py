@@ -42,7 +42,16 @@ def take(app: str, root: str, who: str, what: str) -> None:
 
 def _wait_for(app: str) -> int:
     os.makedirs(FOLDER, mode=0o700, exist_ok=True)
-    handle = os.open(_path(app), os.O_RDWR | os.O_CREAT, 0o600)
+    while True:
+        handle = os.open(_path(app), os.O_RDWR | os.O_CREAT, 0o600)
+        _wait_until_free(app, handle)
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(os.stat(_path(app)), os.fstat(handle)):
+                return handle
+        os.close(handle)  # its holder has removed the application, and the lock with it
+
+
+def _wait_until_free(app: str, handle: int) -> None:
     began = time.monotonic()
     while not _is_free(handle):
         holder = _holder(app)
@@ -53,7 +62,6 @@ def _wait_for(app: str) -> int:
                 "Wait until it is done; the lock goes by itself when its holder ends, is cut off or sleeps.",
             )
         time.sleep(0.02)
-    return handle
 
 
 def finishing(app: str) -> None:
@@ -77,6 +85,11 @@ def _write(app: str, holder: dict[str, Any]) -> None:
     content = json.dumps({**holder, "pid": os.getpid()}, ensure_ascii=False).encode()
     os.pwrite(_held[app], content + b" " * max(0, 400 - len(content)), 0)
     os.ftruncate(_held[app], max(400, len(content)))
+
+
+def forget(app: str) -> None:
+    """Remove the lock of an application that is removed; it is held until this session ends."""
+    releases.unlink(_path(app))
 
 
 def state(app: str, root: str) -> dict[str, Any]:

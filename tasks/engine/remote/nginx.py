@@ -10,11 +10,11 @@ import re
 import shutil
 import time
 
-from . import probe, process, releases
+from . import probe, process, system
 from .failure import Failed
 from .probe import Answer, Endpoint
+from .resources import File, Link, Resource
 
-ETC = "/etc/nginx"
 PID_FILE = "/run/nginx.pid"
 RELOAD_SECONDS = 10
 SYSTEMCTL_SECONDS = 90
@@ -23,40 +23,18 @@ AT = re.compile(r" in (/\S+):\d+$")
 CONFLICT = re.compile(r'conflicting server name "([^"]*)" on (\S+), ignored')
 
 
-def place(app: str) -> tuple[str, str | None]:
-    """Where our site's file stands, and the link that enables it (Debian's family only)."""
-    if os.path.isdir(f"{ETC}/sites-available"):
-        return f"{ETC}/sites-available/{app}.conf", f"{ETC}/sites-enabled/{app}.conf"
-    return f"{ETC}/conf.d/{app}.conf", None
-
-
-def install(app: str, root: str) -> list[str]:
-    """Make nginx read the current release's site, once there is one; it is told so only by a reload.
+def resources(app: str, root: str) -> list[Resource]:
+    """What makes nginx read the current release's site, once there is one; it is told so only by a reload.
 
     The file is one include by pattern: where no release is live it matches nothing, and nginx still starts.
     """
-    path, enabled = place(app)
-    content = (
+    path, enabled = system.here().site(app)
+    text = (
         f"# {app}, deployed by fabrelease: the site itself is part of the live release\n"
         f'include "{root}/current/config/nginx.con[f]";\n'
     )
-    changed = []
-    with contextlib.suppress(FileNotFoundError), open(path, encoding="utf-8") as file:
-        old = file.read()
-        if old != content and "fabrelease" not in old.split("\n", 1)[0]:
-            raise Failed(
-                f"{path} is there and was not made by fabrelease; nothing was touched",
-                "Move it away, or rename the app.",
-            )
-        if old == content:
-            path = ""
-    if path:
-        releases.write_atomically(path, content.encode())
-        changed.append(f"site {path}")
-    if enabled and not os.path.islink(enabled):
-        releases.replace_link(enabled, f"../sites-available/{app}.conf")
-        changed.append(f"link {enabled}")
-    return changed
+    file = File(path, text, marked=True, what="site")
+    return [file, Link(enabled, f"../sites-available/{app}.conf")] if enabled else [file]
 
 
 def check(app: str, site: str, domains: list[str], port: int) -> None:
@@ -66,17 +44,17 @@ def check(app: str, site: str, domains: list[str], port: int) -> None:
     :raises Failed: nginx refuses it, a domain is another site's, or the port another program's.
     """
     _check_port(port)
-    trial, sites = f"{ETC}/fabrelease-check-{app}.conf", f"/run/fabrelease/{app}.sites"
+    trial, sites = f"{system.NGINX}/fabrelease-check-{app}.conf", f"/run/fabrelease/{app}.sites"
     shutil.rmtree(sites, ignore_errors=True)
     os.makedirs(sites)
     try:
         _gather(app, site, sites)
-        with open(f"{ETC}/nginx.conf", encoding="utf-8") as file:
+        with open(f"{system.NGINX}/nginx.conf", encoding="utf-8") as file:
             text = file.read()
         if not any(fnmatch.fnmatch(_enabled(app), pattern) for _, pattern in SITES.findall(text)):
             raise Failed(
-                f"{ETC}/nginx.conf does not include {ETC}/{_enabled(app)}",
-                "Put Debian's lines back: include /etc/nginx/conf.d/*.conf; include /etc/nginx/sites-enabled/*;",
+                f"{system.NGINX}/nginx.conf does not include {system.NGINX}/{_enabled(app)}",
+                f"Put the system's line back: include {system.NGINX}/{os.path.dirname(_enabled(app))}/*.conf;",
             )
         with open(trial, "w", encoding="utf-8") as file:
             file.write(SITES.sub(lambda match: f"{match[1]}{sites}/{match[2]}", text))
@@ -85,24 +63,25 @@ def check(app: str, site: str, domains: list[str], port: int) -> None:
         shutil.rmtree(sites, ignore_errors=True)
         with contextlib.suppress(FileNotFoundError):
             os.unlink(trial)
-    lines = [line.replace(f"{sites}/", f"{ETC}/").replace(trial, f"{ETC}/nginx.conf") for line in done.lines]
+    own = f"{system.NGINX}/nginx.conf"
+    lines = [line.replace(f"{sites}/", f"{system.NGINX}/").replace(trial, own) for line in done.lines]
     if done.status != 0:
-        raise _refusal(lines, f"{ETC}/{_enabled(app)}")
+        raise _refusal(lines, f"{system.NGINX}/{_enabled(app)}")
     _check_domains(app, domains, lines)
 
 
 def _enabled(app: str) -> str:
     """The name below /etc/nginx that nginx reads our site by."""
-    path, link = place(app)
-    return os.path.relpath(link or path, ETC)
+    path, link = system.here().site(app)
+    return os.path.relpath(link or path, system.NGINX)
 
 
 def _gather(app: str, site: str, sites: str) -> None:
     """Links to everybody's sites by their own names, and to the next release's in place of ours."""
     for folder in ("sites-enabled", "conf.d"):
         os.mkdir(f"{sites}/{folder}")
-        for path in glob.glob(f"{ETC}/{folder}/*"):
-            if path not in place(app):
+        for path in glob.glob(f"{system.NGINX}/{folder}/*"):
+            if path not in system.here().site(app):
                 os.symlink(path, f"{sites}/{folder}/{os.path.basename(path)}")
     os.symlink(site, f"{sites}/{_enabled(app)}")
 
@@ -134,8 +113,8 @@ def _check_domains(app: str, domains: list[str], lines: list[str]) -> None:
 
 
 def _site_of(domain: str, app: str) -> str:
-    own = place(app)
-    for path in sorted(glob.glob(f"{ETC}/sites-enabled/*") + glob.glob(f"{ETC}/conf.d/*.conf")):
+    own = system.here().site(app)
+    for path in sorted(glob.glob(f"{system.NGINX}/sites-enabled/*") + glob.glob(f"{system.NGINX}/conf.d/*.conf")):
         if path in own:
             continue
         for text in _texts(path):

@@ -12,7 +12,7 @@ import time
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, TypedDict
 
-from . import agent, process
+from . import agent, process, system
 from .unix import grp, pwd
 
 if TYPE_CHECKING:
@@ -177,10 +177,10 @@ def describe(endpoint: Endpoint, answer: Answer) -> str:
 
 def web_user() -> str:
     """The user nginx runs its workers as."""
-    for name in ("www-data", "nginx"):
-        with contextlib.suppress(KeyError):
-            pwd.getpwnam(name)
-            return name
+    name = system.here().web_user
+    with contextlib.suppress(KeyError):
+        pwd.getpwnam(name)
+        return name
     return "nobody"
 
 

@@ -7,7 +7,7 @@ import os
 import time
 from typing import Any
 
-from . import lock, nginx, probe, releases
+from . import lock, nginx, probe, provision, releases
 from .application import Application
 from .drivers import Program
 from .failure import Failed
@@ -43,6 +43,7 @@ def status(application: Application, site: Endpoint) -> dict[str, Any]:
         problems.append("nothing is deployed yet: fab deploy")
     answer = _site(site, problems) if current else None
     problems += _drift(root, current) if current else []
+    problems += provision.drift(root)
     return {
         "set_up": True,
         "current": current,

@@ -6,7 +6,7 @@ import os
 import stat
 from typing import TypedDict
 
-from . import agent, files, process, releases, tree
+from . import agent, files, process, releases, selinux, tree
 from .failure import Failed
 from .unix import grp, pwd
 
@@ -89,6 +89,7 @@ def prepare(root: str, release: releases.Release, owner: str, group: str, shared
 def _begin(root: str, release: releases.Release, owner: str, group: str) -> None:
     releases.begin(root, release)
     run = f"{releases.directory(root, release['id'])}/run"
+    selinux.restore(run)
     os.chown(run, pwd.getpwnam(owner).pw_uid, grp.getgrnam(group).gr_gid)
     os.chmod(run, 0o2750)  # sockets made here belong to the web server's group; nobody else gets in
 
@@ -147,6 +148,8 @@ def _own_directory(place: str, name: str, owner: str, group: str | None) -> None
             os.mkdir(last, 0o700, dir_fd=parent)
         with tree.opened(parent, last) as handle:
             info = os.fstat(handle)
+            if info.st_uid == 0 and os.listdir(handle):  # as remove has left it: all in it was the application's
+                tree.give(f"{folder}/{last}", *wanted[:2])
             if (info.st_uid, info.st_gid, stat.S_IMODE(info.st_mode)) != wanted:
                 os.fchown(handle, *wanted[:2])
                 os.fchmod(handle, wanted[2])
