@@ -17,12 +17,16 @@ cd "$work/debs"
 chmod 777 .
 apt-get download -qq git logrotate nginx nginx-common supervisor
 
-# usage: rpm NAME VERSION [SCRIPTLET]; the files are those of $work/root
+# usage: make_rpm NAME VERSION [SCRIPTLETS]; the files are those of $work/root
 make_rpm() {
     (cd "$work/root" && find . -mindepth 1 ! -type d | sed 's/^\.\(.*\)$/"\1"/') >"$work/files"
     {
         printf 'Name: %s\nVersion: %s\nRelease: 1\nSummary: of Debian\nLicense: theirs\nAutoReqProv: no\n' "$1" "$2"
-        printf 'Requires: /bin/sh\n'
+        if [ "$1" = host-base ]; then
+            printf 'Provides: /bin/sh, system-release = 9, system-release(releasever) = 9\n'
+        else
+            printf 'Requires: /bin/sh\n'
+        fi
         printf '%%define __os_install_post %%{nil}\n%%description\n%%prep\n%%build\n%%install\n'
         printf 'cp -a %s/root/. %%{buildroot}/\n' "$work"
         printf '%%files -f %s/files\n%s\n' "$work" "${3:-}"
@@ -144,20 +148,11 @@ UNIT
 make_rpm supervisor 4.2.5 '%post
 systemctl daemon-reload || :'
 
-# What the machine has already, for rpm to know of it.
-for name in host-base python3 iproute ca-certificates; do
-    mkdir -p "$work/root/usr/share/fabrelease-test"
-    touch "$work/root/usr/share/fabrelease-test/$name"
-    provides=
-    [ "$name" != host-base ] || provides='Provides: /bin/sh, system-release = 9, system-release(releasever) = 9'
+# What the machine has already, for rpm to know of it; and a name that SELinux's tools have.
+for name in host-base python3 iproute ca-certificates policycoreutils-python-utils; do
+    mkdir -p "$work/root/usr/share/dnf-machine"
+    touch "$work/root/usr/share/dnf-machine/$name"
     make_rpm "$name" 9
-    if [ -n "$provides" ]; then
-        mkdir -p "$work/root/usr/share/fabrelease-test"
-        touch "$work/root/usr/share/fabrelease-test/$name"
-        sed -i "s|^Requires: /bin/sh|$provides|" "$work/$name.spec"
-        rpmbuild -bb --quiet --define "_topdir $work/top" "$work/$name.spec"
-        rm -rf "$work/root"
-    fi
 done
 rpm --install --nodeps "$work"/top/RPMS/*/host-base-*.rpm "$work"/top/RPMS/*/python3-*.rpm \
     "$work"/top/RPMS/*/iproute-*.rpm "$work"/top/RPMS/*/ca-certificates-*.rpm

@@ -8,6 +8,7 @@ depth, descriptors and time are bounded.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import stat
 import time
@@ -57,8 +58,18 @@ def _hide(parent: int, name: str) -> str:
     if name.startswith("."):
         return name
     hidden = f".{name}.{time.monotonic_ns()}"
-    os.rename(name, hidden, src_dir_fd=parent, dst_dir_fd=parent)
-    return hidden
+    return hidden if _move(parent, name, parent, hidden) else name
+
+
+def _move(folder: int, name: str, to: int, new: str) -> bool:
+    """Rename something; False where overlayfs has it from a lower layer, and renames no directory of that."""
+    try:
+        os.rename(name, new, src_dir_fd=folder, dst_dir_fd=to)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        return False
+    return True
 
 
 def _remove(parent: int, name: str) -> bool:
@@ -95,7 +106,8 @@ def _hoist(folder: int, top: int, number: int) -> None:
             if entry.is_dir(follow_symlinks=False):
                 # A number that no name of a pass before can have: nothing is ever renamed onto something else.
                 hoisted = f".{number}.{time.monotonic_ns()}"
-                os.rename(entry.name, hoisted, src_dir_fd=folder, dst_dir_fd=top)
+                if not _move(folder, entry.name, top, hoisted):
+                    _remove(folder, entry.name)
             else:
                 os.unlink(entry.name, dir_fd=folder)
 
