@@ -28,7 +28,7 @@ class Variant:
 VARIANTS = {
     "gunicorn-sync": Variant("gunicorn", web={"workers": 8}),
     "gunicorn-gthread": Variant("gunicorn", web={"settings": {"worker_class": "gthread", "threads": 8}}),
-    "gunicorn-gevent": Variant("gunicorn", web={"settings": {"worker_class": "gevent"}}, packages=("gevent>=24",)),
+    "gunicorn-gevent": Variant("gunicorn", web={"settings": {"worker_class": "gevent"}}, packages=("gevent>=24", "packaging")),
 }
 
 
