@@ -140,7 +140,7 @@ def _finish(host: Host, plan: cutover.Cutover, facts: dict[str, str]) -> Step:
     def tell(done: cutover.Finished) -> None:
         if done["cut"]:
             requests = "1 request" if done["cut"] == 1 else f"{done['cut']} requests"
-            after = f"after {done['drained']:.0f} s (graceful_timeout)"
+            after = f"after {done['drained']:.0f} s ({planning.server_of(host.settings).grace_setting})"
             host.say("finish", f"{done['old']} still had {requests} open {after}: cut", "yellow")
         elif done["old"]:
             host.say("finish", f"{done['old']} answered all it had taken ({done['drained']:.1f} s) and stops")

@@ -19,7 +19,7 @@ from .checking import Check, Model, describe, names, refuse, setting, show
 
 # What exists. A new manager or server is added here and nowhere else in the settings.
 Manager: TypeAlias = Literal["supervisor", "systemd"]
-Server: TypeAlias = Literal["gunicorn"]
+Server: TypeAlias = Literal["gunicorn", "uvicorn"]
 
 # A unix socket's path may have 107 bytes (sun_path is 108 with its closing NUL).
 SOCKET_PATH_MAX = 107

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from ..engine.remote import process, releases
+from ..engine.remote import killing, process, releases
 from ..engine.remote.application import Application
 from ..engine.remote.drivers import DESCRIPTOR, PATH, Launch, Server
 from ..engine.remote.failure import Failed
@@ -61,6 +61,7 @@ class Gunicorn(Server):
     speaks = "http"
     longest_path = 107
     prefix = "header"
+    grace_setting = "graceful_timeout"
 
     def argv(self, launch: Launch) -> list[str]:
         """The command line."""
@@ -68,7 +69,7 @@ class Gunicorn(Server):
 
     def grace(self, settings: Mapping[str, Any]) -> float:
         """Seconds that running requests get."""
-        return float(settings.get("graceful_timeout", SECONDS))
+        return float(settings.get(self.grace_setting, SECONDS))
 
     def timeout(self, settings: Mapping[str, Any]) -> float:
         """Seconds after which a worker that is silent is killed."""
@@ -78,24 +79,24 @@ class Gunicorn(Server):
         """Seconds a connection is kept."""
         return float(settings.get("keepalive", IDLE_SECONDS))
 
-    def check(self, application: Application, release: str, settings: Mapping[str, Any], whole: bool) -> None:
+    def workers(self, pid: int) -> list[int]:
+        """All that the master has started."""
+        return killing.children(pid)
+
+    def check(self, application: Application, launch: Launch, whole: bool) -> None:
         """Check a release: every setting is known and valid, the file loads, the application can be imported.
 
         Where the live release has the same configuration and environment, all that is left to find out is whether
         the application can be imported, and starting it beside the live one shows that.
 
-        :param settings: what the user gave under ``web.settings``.
         :param whole: look all the same.
         :raises Failed: with gunicorn's or the application's own words.
         """
-        if not whole and releases.same_as_live(application.root, release, list(self.templates)):
+        if not whole and releases.same_as_live(application.root, launch.id, list(self.templates)):
             return
-        place = releases.directory(application.root, release)
-        python = f"{place}/env/bin/python"
-        argv = [python, "-c", CHECK, json.dumps(settings), "--check-config", "-c", f"{place}/config/{CONFIG}"]
-        done = process.run(
-            ["/bin/sh", f"{place}/config/launch", *argv], user=application.user, timeout=CHECK_SECONDS
-        )
+        settings, config = json.dumps(launch.settings), f"{launch.config}/{CONFIG}"
+        argv = ["/bin/sh", launch.launcher, launch.python, "-c", CHECK, settings, "--check-config", "-c", config]
+        done = process.run(argv, user=application.user, timeout=CHECK_SECONDS)
         if done.status == 0:
             return
         if done.lines and done.lines[-1].startswith("web.settings: "):

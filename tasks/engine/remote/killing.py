@@ -70,6 +70,11 @@ def in_session(leader: int) -> list[int]:
     return [pid for pid, fields in _stats() if int(fields[3]) == leader]
 
 
+def children(pid: int) -> list[int]:
+    """The processes that a process has started, and that have not ended."""
+    return sorted(child for child, parent in parents().items() if parent == pid)
+
+
 def with_descendants(pids: Iterable[int]) -> set[int]:
     """Processes and all that they, and those they started, have running."""
     children: dict[int, list[int]] = {}
