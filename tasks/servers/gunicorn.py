@@ -8,7 +8,7 @@ from typing import Any
 
 from ..engine.remote import killing, process, releases
 from ..engine.remote.application import Application
-from ..engine.remote.drivers import DESCRIPTOR, PATH, Launch, Server
+from ..engine.remote.drivers import DESCRIPTOR, PATH, Launch, Server, seconds
 from ..engine.remote.failure import Failed
 
 CONFIG = "gunicorn.conf.py"
@@ -56,6 +56,7 @@ class Gunicorn(Server):
         "workers": "set web.workers",
         "wsgi_app": "set web.app",
     }
+    switches = frozenset({"daemon", "reload"})
     notifies = True
     takes = frozenset({PATH, DESCRIPTOR})
     speaks = "http"
@@ -69,15 +70,15 @@ class Gunicorn(Server):
 
     def grace(self, settings: Mapping[str, Any]) -> float:
         """Seconds that running requests get."""
-        return float(settings.get(self.grace_setting, SECONDS))
+        return seconds(settings, self.grace_setting, SECONDS)
 
     def timeout(self, settings: Mapping[str, Any]) -> float:
         """Seconds after which a worker that is silent is killed."""
-        return float(settings.get("timeout", SECONDS))
+        return seconds(settings, "timeout", SECONDS)
 
     def idle(self, settings: Mapping[str, Any]) -> float:
         """Seconds a connection is kept."""
-        return float(settings.get("keepalive", IDLE_SECONDS))
+        return seconds(settings, "keepalive", IDLE_SECONDS)
 
     def workers(self, pid: int) -> list[int]:
         """All that the master has started."""

@@ -9,7 +9,7 @@ from typing import Any
 
 from ..engine.remote import killing, process, releases
 from ..engine.remote.application import Application
-from ..engine.remote.drivers import DESCRIPTOR, PATH, Launch, Server
+from ..engine.remote.drivers import DESCRIPTOR, PATH, Launch, Server, seconds
 from ..engine.remote.failure import Failed
 
 GRACE_SECONDS = 30  # uvicorn's own default is to wait for ever
@@ -17,7 +17,7 @@ IDLE_SECONDS = 5  # uvicorn's own default of timeout_keep_alive
 CHECK_SECONDS = 120
 USAGE = 2  # what uvicorn exits with where it does not understand its command line
 WITH_VALUE = frozenset({"ws_per_message_deflate"})  # the one option that is told true or false in a word
-WITHOUT_NO = frozenset({"factory", "http2", "reset_contextvars"})  # options that are there or not
+WITHOUT_NO = frozenset({"factory", "http2", "reload", "reset_contextvars"})  # options that are there or not
 IGNORED = "SigIgn:"  # in /proc/PID/status
 TERM_BIT = 1 << 14
 
@@ -62,6 +62,7 @@ class Uvicorn(Server):
         "uds": "each release has a socket of its own: set web.bind",
         "workers": "set web.workers",
     }
+    switches = frozenset({"reload"})
     takes = frozenset({PATH, DESCRIPTOR})
     speaks = "http"
     longest_path = 107
@@ -84,7 +85,7 @@ class Uvicorn(Server):
 
     def grace(self, settings: Mapping[str, Any]) -> float:
         """Seconds that running requests get."""
-        return float(settings.get(self.grace_setting, GRACE_SECONDS))
+        return seconds(settings, self.grace_setting, GRACE_SECONDS)
 
     def timeout(self, settings: Mapping[str, Any]) -> float:
         """None: a request may take its time."""
@@ -92,7 +93,7 @@ class Uvicorn(Server):
 
     def idle(self, settings: Mapping[str, Any]) -> float:
         """Seconds a connection is kept."""
-        return float(settings.get("timeout_keep_alive", IDLE_SECONDS))
+        return seconds(settings, "timeout_keep_alive", IDLE_SECONDS)
 
     def workers(self, pid: int) -> list[int]:
         """What it has started, but for Python's resource_tracker, which alone ignores TERM; or itself."""
@@ -102,7 +103,8 @@ class Uvicorn(Server):
         """Check a release: every option is known and valid, and the application can be imported.
 
         Where the live release has the same command line and environment, all that is left to find out is whether
-        the application can be imported, and starting it beside the live one shows that.
+        the application can be imported, and starting it beside the live one shows that: at once where it is one
+        process. Of several, uvicorn starts those that die again and again.
 
         :param whole: look all the same.
         :raises Failed: with uvicorn's or the application's own words.
@@ -112,7 +114,7 @@ class Uvicorn(Server):
                 "web.settings: limit_max_requests would leave the site without its only worker now and then",
                 "Set web.workers to 2 or more.",
             )
-        if not whole and releases.same_as_live(application.root, launch.id, []):
+        if not whole and launch.workers == 1 and releases.same_as_live(application.root, launch.id, []):
             return
         alone = replace(launch, workers=1, address="", descriptor="")
         argv = [launch.python, "-c", CHECK, json.dumps(launch.settings), *self.argv(alone)[3:]]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import importlib.util
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ from .logs import Log
 from .probe import Answer, Endpoint
 
 PACKAGE = "fabrelease.tasks"
+KINDS = ("servers", "managers")
 PATH, DESCRIPTOR = "path", "descriptor"  # how a server comes to its listening socket
 
 
@@ -72,6 +74,7 @@ class Server(Protocol):
     :ivar templates: file in the release's ``config`` to the template it is rendered from.
     :ivar notifies: it tells systemd when it is ready (sd_notify).
     :ivar refused: names in ``web.settings`` that this project sets itself, with the reason.
+    :ivar switches: those of them that may be said to be off.
     :ivar takes: PATH, DESCRIPTOR or both.
     :ivar speaks: ``http`` or ``uwsgi``, which nginx passes requests on by.
     :ivar longest_path: of a unix socket, in bytes.
@@ -85,6 +88,7 @@ class Server(Protocol):
     templates: Mapping[str, str]
     notifies: bool
     refused: Mapping[str, str]
+    switches: frozenset[str]
     takes: frozenset[str]
     speaks: str
     longest_path: int
@@ -227,6 +231,12 @@ class Proxy(Protocol):
         """Ask the site as a visitor does."""
 
 
+def seconds(settings: Mapping[str, Any], name: str, default: float) -> float:
+    """A setting in seconds; the default where it is no number, which the server itself refuses."""
+    given = settings.get(name, default)
+    return float(given) if isinstance(given, (int, float)) and not isinstance(given, bool) else default
+
+
 def server(name: str) -> Server:
     """The driver of a server."""
     found: Server = _driver("servers", name)
@@ -255,6 +265,11 @@ def module(kind: str, name: str) -> str:
     )
 
 
+def names(kind: str) -> list[str]:
+    """The names of all drivers of a kind, sorted."""
+    return sorted({*packaged(kind), *outside(kind)})
+
+
 def packaged(kind: str) -> list[str]:
     """The names of the drivers that come with the package."""
     folder = Path(__file__).parents[2] / kind
@@ -270,6 +285,17 @@ def outside(kind: str) -> dict[str, str]:
     group = f"{PACKAGE.partition('.')[0]}.{kind}"
     chosen = points.select(group=group) if hasattr(points, "select") else points.get(group, [])
     return {point.name: point.value.partition(":")[0] for point in chosen}
+
+
+def file_of(module: str) -> Path:
+    """The file of a driver's module; its templates are in ``templates`` beside it.
+
+    :raises Failed: it is no module of one file.
+    """
+    found = importlib.util.find_spec(module)
+    if found is None or found.origin is None or found.submodule_search_locations:
+        raise Failed(f"the driver {module} is no module of one file", "A host is sent one file for each driver.")
+    return Path(found.origin)
 
 
 def _driver(kind: str, name: str) -> Any:
