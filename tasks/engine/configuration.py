@@ -28,7 +28,7 @@ from .session import Step, reference
 
 if TYPE_CHECKING:
     from .rendering import Renderer
-    from .settings import Settings
+    from .settings import Settings, SitePath
 
 TEMPLATES = Path(__file__).parents[2] / "templates"
 SITE = {"nginx.conf": "nginx/site.conf.j2"}
@@ -131,6 +131,10 @@ class Building:
             "media": [(self._prefix(prefix), f"{root}/shared/{target}") for prefix, target in site.media.items()],
         }
 
+    def paths(self) -> list[tuple[str, SitePath]]:
+        """The URL prefixes that are passed on to the application in a way of their own."""
+        return [(self._prefix(prefix), path) for prefix, path in self.settings.site.paths.items()]
+
     def _prefix(self, prefix: str) -> str:
         """A URL prefix below the site's path; one that names the path already is taken as it is."""
         path = self.settings.site.path.rstrip("/")
@@ -210,7 +214,7 @@ def site_part(building: Building) -> Part:
     return Part(
         "nginx",
         f"{', '.join(site.domains)}{site.path}",
-        building.rendered(SITE, **building.directories()),
+        building.rendered(SITE, paths=building.paths(), **building.directories()),
         reference(nginx.check, settings.app, f"{building.path}/config/nginx.conf", site.domains, site.port),
         {},
     )

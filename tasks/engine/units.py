@@ -13,6 +13,8 @@ from .remote.drivers import DESCRIPTOR, PATH, Launch
 if TYPE_CHECKING:
     from .settings import Settings
 
+LINGER_SECONDS = 2.0  # most requests have ended by then; what has not may be a connection without an end
+KEPT_SECONDS = 4.0  # longer than nginx keeps a connection that it does not use
 KILL_SECONDS = 10  # after the server's own grace, for what has not ended then
 PROCESS_STOP_SECONDS = 60  # a queue's worker finishes what it works on
 
@@ -42,6 +44,7 @@ def web(settings: Settings, release: str, address: str) -> Unit:
         stop_seconds=server.grace(settings.web.settings) + KILL_SECONDS,
         address=address,
         activated=activated,
+        linger=_linger(settings),
         notifies=server.notifies,
         environment=_environment(settings),
     )
@@ -59,6 +62,12 @@ def launch(settings: Settings, release: str, address: str) -> Launch:
         path=settings.site.path.rstrip("/"),
         settings=settings.web.settings,
     )
+
+
+def _linger(settings: Settings) -> float | None:
+    if not planning.server_of(settings).finishes(settings.web.settings):
+        return None
+    return KEPT_SECONDS if settings.site.upstream_keepalive else LINGER_SECONDS
 
 
 def _is_activated(settings: Settings) -> bool:

@@ -15,6 +15,7 @@ CONFIG = "gunicorn.conf.py"
 SECONDS = 30  # gunicorn's own default of timeout and of graceful_timeout
 IDLE_SECONDS = 15  # that connections are kept, where nothing else is said; longer than nginx keeps them
 CHECK_SECONDS = 120
+FINISHING = ("asgi", "gevent", "gthread")  # workers; sync, with several threads, is gthread
 
 # Runs in the release's virtualenv. gunicorn ignores a setting it does not know, and says of a wrong value
 # only the first; --check-config then imports the application.
@@ -71,6 +72,11 @@ class Gunicorn(Server):
     def grace(self, settings: Mapping[str, Any]) -> float:
         """Seconds that running requests get."""
         return seconds(settings, self.grace_setting, SECONDS)
+
+    def finishes(self, settings: Mapping[str, Any]) -> bool:
+        """Whether its workers do; of those that are not gunicorn's own nothing is known."""
+        threads, worker = settings.get("threads", 1), settings.get("worker_class", "sync")
+        return worker in FINISHING or (worker == "sync" and isinstance(threads, int) and threads > 1)
 
     def timeout(self, settings: Mapping[str, Any]) -> float:
         """Seconds after which a worker that is silent is killed."""

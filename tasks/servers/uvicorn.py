@@ -87,6 +87,10 @@ class Uvicorn(Server):
         """Seconds that running requests get."""
         return seconds(settings, self.grace_setting, GRACE_SECONDS)
 
+    def finishes(self, settings: Mapping[str, Any]) -> bool:
+        """Always; WebSockets it closes with 1012, at once."""
+        return True
+
     def timeout(self, settings: Mapping[str, Any]) -> float:
         """None: a request may take its time."""
         return 0

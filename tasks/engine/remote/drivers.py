@@ -101,6 +101,9 @@ class Server(Protocol):
     def grace(self, settings: Mapping[str, Any]) -> float:
         """Seconds that running requests get after TERM, before the server itself ends them."""
 
+    def finishes(self, settings: Mapping[str, Any]) -> bool:
+        """Whether, after TERM, it goes on with each connection that it has accepted, as long as its grace lasts."""
+
     def timeout(self, settings: Mapping[str, Any]) -> float:
         """Seconds after which the server ends a request by itself; 0 where it does not."""
 
