@@ -15,8 +15,10 @@ from tests.load.client import Load, Sequence, Wrong
 from tests.project import Project
 from tests.target import Target
 
+CHOSEN = [campaign.Kind("sync", 0), campaign.Kind("gthread", 16), campaign.Kind("asgi", 0), campaign.Kind("uvicorn", 16)]
 
-@pytest.mark.parametrize("kind", [campaign.KINDS[0], campaign.KINDS[-1]], ids=str)
+
+@pytest.mark.parametrize("kind", CHOSEN, ids=str)
 def test_deploys_and_rollbacks_lose_no_request(shared_server: Target, tmp_path: Path, kind: campaign.Kind) -> None:
     result = campaign.run(shared_server, tmp_path / "load", kind, 1500, 2, time.monotonic() + 240)
     assert result.failures == []
@@ -59,7 +61,7 @@ def connections(server: Target) -> int:
 def test_a_restart_without_a_cutover_is_seen_to_lose_requests(shared_server: Target, tmp_path: Path) -> None:
     """The check can fail: this is what it says of the way most recipes restart."""
     campaign.run(shared_server, tmp_path / "before", campaign.KINDS[0], 10, 1, time.monotonic() + 240)
-    with Load((shared_server.host, shared_server.http_port), campaign.live(shared_server), label="restart") as load:
+    with Load((shared_server.host, shared_server.http_port), campaign.live(shared_server, "tinysite"), label="restart") as load:
         load.wait(100, time.monotonic() + 60)
         shared_server.exec(["supervisorctl", "restart", "all"])
         load.wait(200, time.monotonic() + 60)

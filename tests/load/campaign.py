@@ -13,29 +13,38 @@ from tests.load.client import Load
 from tests.project import Project
 from tests.target import Server
 
-EXECUTED = "/srv/tinysite/shared/data/executed"
-
 
 @dataclasses.dataclass(frozen=True)
 class Kind:
-    """How the application is served."""
+    """How the application is served.
 
-    worker_class: str
+    :ivar served_by: a name in SERVERS.
+    """
+
+    served_by: str
     upstream_keepalive: int
 
     def __str__(self) -> str:
-        return f"{self.worker_class}, upstream keepalive {'on' if self.upstream_keepalive else 'off'}"
+        return f"{self.served_by}, upstream keepalive {'on' if self.upstream_keepalive else 'off'}"
+
+    @property
+    def app(self) -> str:
+        """Which of the sample applications."""
+        return "asgisite" if self.served_by in ASGI else "tinysite"
 
     def settings(self) -> dict[str, Any]:
         """What a stage file says for it."""
-        workers, threads = (2, {"threads": 8}) if self.worker_class == "gthread" else (8, {})
-        return {
-            "web": {"workers": workers, "settings": {"worker_class": self.worker_class, **threads}},
-            "site": {"upstream_keepalive": self.upstream_keepalive},
-        }
+        return {"web": SERVERS[self.served_by], "site": {"upstream_keepalive": self.upstream_keepalive}}
 
 
-KINDS = [Kind(worker, keepalive) for worker in ("sync", "gthread") for keepalive in (0, 16)]
+SERVERS: dict[str, dict[str, Any]] = {
+    "sync": {"workers": 8, "settings": {"worker_class": "sync"}},
+    "gthread": {"workers": 2, "settings": {"worker_class": "gthread", "threads": 8}},
+    "asgi": {"workers": 2, "server": "gunicorn", "settings": {"worker_class": "asgi"}},
+    "uvicorn": {"workers": 2, "server": "uvicorn"},
+}
+ASGI = ("asgi", "uvicorn")
+KINDS = [Kind(server, keepalive) for server in SERVERS for keepalive in (0, 16)]
 
 
 @dataclasses.dataclass
@@ -65,21 +74,21 @@ def run(server: Server, directory: Path, kind: Kind, requests: int, cutovers: in
     :param directory: where the project is made.
     :param deadline: by time.monotonic(), when to give up.
     """
-    project = Project(directory, "tinysite")
+    project = Project(directory, kind.app)
     project.stage({"web1": server}, **kind.settings())
     project.fab("-H", "prod", "deploy", "--ref", "one")
     took: list[float] = []
-    with Load((server.host, server.http_port), live(server), label=secrets.token_hex(4)) as load:
+    with Load((server.host, server.http_port), live(server, kind.app), label=secrets.token_hex(4)) as load:
         for number in range(cutovers):
             load.wait(requests * number // cutovers, deadline)
             began = time.monotonic()
             load.sequence.begin()
             cut_over(project, number)
             took.append(time.monotonic() - began)
-            wait_for_answer_of(load, live(server))
+            wait_for_answer_of(load, live(server, kind.app))
         load.wait(requests, deadline)
         seconds = time.monotonic() - load.began
-    executed = Counter(server.exec(["cat", EXECUTED]).stdout.decode().split())
+    executed = Counter(server.exec(["cat", f"/srv/{kind.app}/shared/data/executed"]).stdout.decode().split())
     return Result(
         kind,
         load.done,
@@ -101,9 +110,9 @@ def cut_over(project: Project, number: int) -> None:
         project.fab("-H", "prod", "deploy", "--ref", "two")
 
 
-def live(server: Server) -> str:
+def live(server: Server, app: str) -> str:
     """The release that `current` points to."""
-    return Path(server.exec(["readlink", "/srv/tinysite/current"]).stdout.decode().strip()).name
+    return Path(server.exec(["readlink", f"/srv/{app}/current"]).stdout.decode().strip()).name
 
 
 def wait_for_answer_of(load: Load, release: str) -> None:
