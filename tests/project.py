@@ -132,6 +132,7 @@ class Directory:
     def status(self, host: str = "prod") -> dict[str, Any]:
         """What ``fab status --json`` says of the first host, whether all is well or not."""
         done = self.fab("-H", host, "status", "--json", status=None)
+        assert done.stdout, done.stderr
         return dict(json.loads(done.stdout)["hosts"][0])
 
 

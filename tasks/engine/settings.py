@@ -375,7 +375,7 @@ class Host(Model):
 
     name: HostName = Field(description="The host's short name: its key below `hosts`.")
     address: Address = Field(
-        default_factory=lambda data: data["name"],
+        default_factory=lambda data: data.get("name", "name"),
         description="Host name, IP address or ssh_config alias. Default: the host's short name.",
     )
     user: LoginUser | None = Field(None, description="Who logs in over SSH. Default: as ssh_config or Fabric says.")
@@ -622,9 +622,14 @@ class Health(Model):
     timeout: Positive = Field(30, description="Seconds it has to answer so.")
 
 
+def _app(data: dict[str, Any]) -> str:
+    """The app's name; any will do when it was refused (pydantic before 2.14 asks nevertheless), for the whole is."""
+    return str(data.get("app", "app"))
+
+
 def _default_root(data: dict[str, Any]) -> str:
-    parent = "/var/www" if data["layout"] == "seed" else "/srv"
-    return f"{parent}/{data['app']}"
+    parent = "/var/www" if data.get("layout") == "seed" else "/srv"
+    return f"{parent}/{_app(data)}"
 
 
 def _not_root(value: str) -> str:
@@ -652,7 +657,7 @@ class Settings(Model):
         json_schema_extra={"default": "/srv/<app>"},
     )
     user: Annotated[Name, AfterValidator(_not_root)] = Field(
-        default_factory=lambda data: data["app"],
+        default_factory=_app,
         description="Unix user the application runs as; it cannot write code or configuration.",
         json_schema_extra={"default": "<app>"},
     )

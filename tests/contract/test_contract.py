@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import subprocess
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -61,8 +62,8 @@ def live(request: pytest.FixtureRequest, prepared_image: str, tmp_path_factory: 
         project = Project(tmp_path_factory.mktemp("contract") / "project", VARIANTS[pair.variant].app)
         project.stage({"web1": server}, env=VALUES, processes={"worker": "python worker.py"}, **pair.settings())
         project.fab("-H", "prod", "setup")
-        again = project.fab("-H", "prod", "setup").stdout
-        assert "nothing to do: the server is ready" in again
+        again = project.fab("-H", "prod", "setup")
+        assert "nothing to do: the server is ready" in again.stdout + again.stderr
         live = Live(pair, server, project)
         live.deploy("one")
         live.deploy("two")
@@ -97,7 +98,11 @@ def test_values_of_the_environment_arrive_as_they_were_written(live: Live) -> No
 def test_what_programs_write_is_in_the_logs(live: Live) -> None:
     mark = secrets.token_hex(8)
     sh(live.server, f"curl -s -H 'Host: demo.example.net' 'http://127.0.0.1/echo?mark={mark}' -d x || true")
-    assert wait_for(lambda: mark in live.project.fab("-H", "prod", "logs", "--lines", "50").stdout)
+    assert wait_for(lambda: mark in said(live.project.fab("-H", "prod", "logs", "--lines", "50")))
+
+
+def said(done: subprocess.CompletedProcess[str]) -> str:
+    return done.stdout + done.stderr
 
 
 def test_deploys_and_rollbacks_lose_no_request(live: Live) -> None:
@@ -133,7 +138,7 @@ def test_a_release_that_cannot_start_never_goes_live(live: Live) -> None:
     module.write_text(f"raise RuntimeError('broken on purpose')\n{whole}")
     live.project.repository.commit(f"broken-{secrets.token_hex(4)}")
     done = live.project.fab("-H", "prod", "deploy", status=1)
-    assert "broken on purpose" in done.stdout + done.stderr
+    assert "broken on purpose" in said(done)
     assert (current(live.server, live.root), revision(live.server)) == (before, served)
     settle(live.server)
     assert live.project.status()["ok"]

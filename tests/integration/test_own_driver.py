@@ -45,8 +45,8 @@ def test_a_manager_from_another_package_deploys_and_goes_back(server: Target, tm
     project.stage({"web1": server}, manager="nightwatch")
     project.fab("-H", "prod", "setup", "deploy", "--ref", "one", **more)
     first = current(server, "/srv/tinysite")
-    said = project.fab("-H", "prod", "deploy", "--ref", "two", **more).stdout
-    assert "nightwatch web: checked" in " ".join(said.split())
+    said = project.fab("-H", "prod", "deploy", "--ref", "two", **more)
+    assert "nightwatch web: checked" in " ".join((said.stdout + said.stderr).split())
     assert revision(server) == "two"
     shown = sh(server, f"systemctl show --property=Environment tinysite-{current(server, '/srv/tinysite')}.service")
     assert "WATCHED_BY=nightwatch" in shown

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
-from tests.integration.support import running, sh, tree, wait_for
+from tests.integration.support import revision, running, sh, tree, wait_for
 from tests.project import Project
 from tests.target import Target
 
@@ -56,3 +57,13 @@ def test_a_bare_server_is_prepared_once_and_apt_is_waited_for(project: Project, 
     said = project.fab("-H", "prod", "setup").stderr
     assert "nothing to do: the server is ready" in said
     assert tree(bare_server, *places) == before
+
+
+def test_a_user_who_has_no_group_of_its_own_name_will_do(tmp_path: Path, server: Target) -> None:
+    project = Project(tmp_path / "project", "tinysite")
+    project.stage({"web1": server})
+    project.fab("-H", "prod", "setup")
+    sh(server, "usermod --gid users tinysite; ! getent group tinysite || groupdel tinysite")
+    project.fab("-H", "prod", "setup", "deploy")
+    assert revision(server) == "two"
+    assert project.status()["problems"] == []

@@ -5,10 +5,10 @@ from __future__ import annotations
 import base64
 import hashlib
 import os
-import pwd
 from typing import TypedDict
 
 from . import releases
+from .unix import pwd
 
 
 class File(TypedDict):

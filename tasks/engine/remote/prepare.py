@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import grp
 import json
 import os
-import pwd
 import re
 import shutil
 import struct
@@ -16,6 +13,7 @@ from typing import TypedDict
 
 from . import agent, files, process, releases
 from .failure import Failed
+from .unix import fcntl, grp, pwd
 
 APT_LOCKS = ("/var/lib/dpkg/lock-frontend", "/var/lib/apt/lists/lock", "/var/lib/dpkg/lock")
 MARK = ".fabrelease"
@@ -295,7 +293,7 @@ def directories(root: str, user: str, group: str) -> list[str]:
         (f"{root}/wheels", "root", "root", 0o755),
         (f"{root}/shared", "root", group, 0o755),
         (f"{root}/logs", "root", group, 0o750),  # nginx's workers open their logs anew after a rotation
-        (f"{root}/home", user, user, 0o750),
+        (f"{root}/home", user, None, 0o750),  # its own group, which may have any name
     ):
         changed += [f"directory {path}"] if _directory(path, owner, owning, mode) else []
     for name in ("config", "env", "public"):
@@ -305,9 +303,10 @@ def directories(root: str, user: str, group: str) -> list[str]:
     return changed
 
 
-def _directory(path: str, owner: str, group: str, mode: int) -> bool:
+def _directory(path: str, owner: str, group: str | None, mode: int) -> bool:
     os.makedirs(path, exist_ok=True)
-    wanted = (pwd.getpwnam(owner).pw_uid, grp.getgrnam(group).gr_gid, mode)
+    account = pwd.getpwnam(owner)
+    wanted = (account.pw_uid, grp.getgrnam(group).gr_gid if group else account.pw_gid, mode)
     info = os.stat(path)
     if (info.st_uid, info.st_gid, info.st_mode & 0o7777) == wanted:
         return False

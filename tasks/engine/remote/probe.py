@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import grp
 import os
-import pwd
 import re
 import socket
 import struct
@@ -15,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, TypedDict
 
 from . import agent, process
+from .unix import grp, pwd
 
 if TYPE_CHECKING:
     import http.client

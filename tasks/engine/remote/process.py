@@ -8,7 +8,6 @@ from __future__ import annotations
 import collections
 import contextlib
 import os
-import pwd
 import re
 import select
 import signal
@@ -20,6 +19,7 @@ from typing import Any
 
 from . import cgroup, killing
 from .failure import Failed
+from .unix import pwd
 
 SECONDS = 600.0  # that a program gets unless somebody says otherwise
 KILL_SECONDS = 5

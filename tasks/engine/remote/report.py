@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import pwd
 import time
 from typing import Any
 
@@ -14,6 +13,7 @@ from .drivers import Program
 from .failure import Failed
 from .machine import HOST, managers_of, units_of
 from .probe import Endpoint
+from .unix import pwd
 
 
 def status(application: Application, site: Endpoint) -> dict[str, Any]:

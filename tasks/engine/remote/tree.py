@@ -15,9 +15,10 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from .failure import Failed
+from .unix import O_CLOEXEC, O_DIRECTORY, O_NOFOLLOW, O_NONBLOCK
 
-DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+DIRECTORY = os.O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC
+FILE = os.O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC
 DEEPEST = 200  # directories within each other; each costs a descriptor while it is walked
 REMOVE_SECONDS = 120
 LOOSE = 0o7022  # what nobody may keep on sealed code: setuid, setgid, sticky, writing for group and others
