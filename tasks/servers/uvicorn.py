@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from ..engine.remote import killing, process, releases
+from ..engine.remote import killing, options, releases
 from ..engine.remote.application import Application
 from ..engine.remote.drivers import DESCRIPTOR, PATH, Launch, Server, seconds
 from ..engine.remote.failure import Failed
 
 GRACE_SECONDS = 30  # uvicorn's own default is to wait for ever
 IDLE_SECONDS = 5  # uvicorn's own default of timeout_keep_alive
-CHECK_SECONDS = 120
-USAGE = 2  # what uvicorn exits with where it does not understand its command line
 WITH_VALUE = frozenset({"ws_per_message_deflate"})  # the one option that is told true or false in a word
 WITHOUT_NO = frozenset({"factory", "http2", "reload", "reset_contextvars"})  # options that are there or not
-IGNORED = "SigIgn:"  # in /proc/PID/status
-TERM_BIT = 1 << 14
 
 # Runs in the release's virtualenv. uvicorn reads its options by itself, and imports the application and the
 # protocols that they name; nothing listens, and nothing of the application's is started.
@@ -80,8 +75,7 @@ class Uvicorn(Server):
             self.grace_setting: GRACE_SECONDS,
             **launch.settings,
         }
-        options = [word for name, value in given.items() for word in _option(name, value)]
-        return [launch.python, "-m", "uvicorn", *options, launch.app]
+        return [launch.python, "-m", "uvicorn", *options.words(given, WITH_VALUE, WITHOUT_NO), launch.app]
 
     def grace(self, settings: Mapping[str, Any]) -> float:
         """Seconds that running requests get."""
@@ -101,7 +95,7 @@ class Uvicorn(Server):
 
     def workers(self, pid: int) -> list[int]:
         """What it has started, but for Python's resource_tracker, which alone ignores TERM; or itself."""
-        return [child for child in killing.children(pid) if not _ignores_term(child)] or [pid]
+        return [child for child in killing.children(pid) if not killing.ignores_term(child)] or [pid]
 
     def check(self, application: Application, launch: Launch, whole: bool) -> None:
         """Check a release: every option is known and valid, and the application can be imported.
@@ -121,20 +115,7 @@ class Uvicorn(Server):
         if not whole and launch.workers == 1 and releases.same_as_live(application.root, launch.id, []):
             return
         alone = replace(launch, workers=1, address="", descriptor="")
-        argv = [launch.python, "-c", CHECK, json.dumps(launch.settings), *self.argv(alone)[3:]]
-        done = process.run(["/bin/sh", launch.launcher, *argv], user=application.user, timeout=CHECK_SECONDS)
-        if done.status == 0:
-            return
-        last = done.lines[-1] if done.lines else ""
-        if done.status == USAGE or last.startswith("web.settings: "):
-            why = last.removeprefix("web.settings: ").removeprefix("Error: ")
-            raise Failed(f"web.settings: {why}", "See uvicorn's settings: https://www.uvicorn.org/settings/")
-        problem = process.ending(done, "uvicorn, loading the application,", CHECK_SECONDS)
-        raise Failed(
-            f"the application cannot be loaded by uvicorn; nothing live was touched: {problem}"
-            f"{process.quote(done.lines)}",
-            "The last lines say why; mend it, commit, and deploy again.",
-        )
+        options.check(application, launch, "uvicorn", CHECK, self.argv(alone)[3:], "https://www.uvicorn.org/settings/")
 
 
 DRIVER = Uvicorn()
@@ -147,24 +128,3 @@ def _listens(launch: Launch) -> dict[str, Any]:
     if kind == "unix":
         return {"uds": rest}
     return {"host": kind.strip("[]"), "port": rest} if kind else {}
-
-
-def _option(name: str, value: object) -> Iterator[str]:
-    """One setting in the words of a command line; a list is the same option several times."""
-    option = name.replace("_", "-")
-    if isinstance(value, bool) and name not in WITH_VALUE:
-        if value or name not in WITHOUT_NO:
-            yield f"--{option}" if value else f"--no-{option}"
-    elif isinstance(value, list):
-        yield from (f"--{option}={item}" for item in value)
-    elif value is not None:
-        yield f"--{option}={value}"
-
-
-def _ignores_term(pid: int) -> bool:
-    try:
-        lines = killing.read(pid, "status").splitlines()
-    except OSError:
-        return True
-    masks = [int(line[len(IGNORED) :], 16) for line in lines if line.startswith(IGNORED)]
-    return any(mask & TERM_BIT for mask in masks)

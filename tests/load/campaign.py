@@ -42,8 +42,9 @@ SERVERS: dict[str, dict[str, Any]] = {
     "gthread": {"workers": 2, "settings": {"worker_class": "gthread", "threads": 8}},
     "asgi": {"workers": 2, "server": "gunicorn", "settings": {"worker_class": "asgi"}},
     "uvicorn": {"workers": 2, "server": "uvicorn"},
+    "granian": {"workers": 2, "server": "granian"},
 }
-ASGI = ("asgi", "uvicorn")
+ASGI = ("asgi", "granian", "uvicorn")
 KINDS = [Kind(server, keepalive) for server in SERVERS for keepalive in (0, 16)]
 
 

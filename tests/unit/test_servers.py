@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import click
 import pytest
 import uvicorn
+from granian import cli as granian
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -17,6 +17,7 @@ from fabrelease.tasks.engine.remote.drivers import Launch
 from .examples import example_settings
 
 RELEASE = "/srv/site/releases/20261121T104500Z-1a2b3c4"
+COMMANDS: dict[str, Any] = {"uvicorn": uvicorn.main, "granian": granian.cli}
 TEXT = st.text(st.characters(blacklist_categories=["Cs"], blacklist_characters="\0"))
 
 
@@ -24,12 +25,11 @@ def launch(address: str = f"unix:{RELEASE}/run/web.sock", descriptor: str = "", 
     return Launch(RELEASE, "site:app", 2, address, descriptor, path, settings)
 
 
-def understood(asked: Launch) -> dict[str, Any]:
-    """What uvicorn itself makes of a command line."""
-    argv = drivers.server("uvicorn").argv(asked)
-    assert argv[:3] == [f"{RELEASE}/env/bin/python", "-m", "uvicorn"]
-    assert isinstance(uvicorn.main, click.Command)
-    return uvicorn.main.make_context("uvicorn", argv[3:]).params
+def understood(asked: Launch, server: str = "uvicorn") -> dict[str, Any]:
+    """What a server itself makes of its command line."""
+    argv = drivers.server(server).argv(asked)
+    assert argv[:3] == [f"{RELEASE}/env/bin/python", "-m", server]
+    return dict(COMMANDS[server].make_context(server, argv[3:]).params)
 
 
 def test_uvicorn_listens_where_the_release_has_its_address() -> None:
@@ -73,6 +73,22 @@ def test_uvicorn_reads_each_setting_back_as_it_was_written(settings: dict[str, A
     found = understood(launch(**settings, header=headers))
     assert {name: found[name] for name in settings} == settings
     assert list(found["headers"]) == headers
+
+
+def test_granian_is_told_all_that_its_own_defaults_do_not_say() -> None:
+    found = understood(launch(path="/shop", ws=False, interface="wsgi"), "granian")
+    told = {
+        "uds_permissions": 0o666,
+        "workers": 2,
+        "url_path_prefix": "/shop",
+        "respawn_failed_workers": True,
+        "workers_kill_timeout": 30,
+        "websockets": False,
+    }
+    assert {name: found[name] for name in told} == told
+    assert (str(found["uds"]), str(found["interface"])) == (f"{RELEASE}/run/web.sock", "wsgi")
+    on_port = understood(launch("127.0.0.1:8004"), "granian")
+    assert (on_port["host"], on_port["port"], str(on_port["interface"])) == ("127.0.0.1", 8004, "asgi")
 
 
 @pytest.mark.parametrize(
