@@ -50,8 +50,7 @@ def make(image: str, tag: str, directory: Path) -> None:
 
 
 def set_up(server: Server, directory: Path) -> None:
-    """Run setup on a server of somebody's own, for the smallest applications."""
-    for app in ("tinysite", "asgisite"):
-        project = Project(directory / app, app)
-        project.stage({"web1": server})
-        project.fab("-H", "prod", "setup")
+    """Run setup on a server of somebody's own, for the smallest application."""
+    project = Project(directory, "tinysite")
+    project.stage({"web1": server})
+    project.fab("-H", "prod", "setup")

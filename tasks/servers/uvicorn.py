@@ -31,6 +31,7 @@ if problems:
     sys.exit("web.settings: " + "; ".join(sorted(problems)))
 def load(self, sockets=None):
     self.config.load()
+    getattr(self.config, "get_loop_factory", lambda: None)()
     self.started = True
 Server.run = load
 uvicorn.main.main(sys.argv[2:], prog_name="uvicorn")

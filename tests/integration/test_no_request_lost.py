@@ -61,7 +61,7 @@ def connections(server: Target) -> int:
 def test_a_restart_without_a_cutover_is_seen_to_lose_requests(shared_server: Target, tmp_path: Path) -> None:
     """The check can fail: this is what it says of the way most recipes restart."""
     campaign.run(shared_server, tmp_path / "before", campaign.KINDS[0], 10, 1, time.monotonic() + 240)
-    with Load((shared_server.host, shared_server.http_port), campaign.live(shared_server, "tinysite"), label="restart") as load:
+    with Load((shared_server.host, shared_server.http_port), campaign.live(shared_server), label="restart") as load:
         load.wait(100, time.monotonic() + 60)
         shared_server.exec(["supervisorctl", "restart", "all"])
         load.wait(200, time.monotonic() + 60)

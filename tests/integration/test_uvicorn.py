@@ -48,7 +48,7 @@ def test_wrong_options_and_applications_are_refused_before_anything_starts(site:
     refused = {
         "timeout_keepalive": (3, "uvicorn has no setting timeout_keepalive; did you mean timeout_keep_alive?"),
         "timeout_keep_alive": ("soon", "Invalid value for '--timeout-keep-alive'"),
-        "loop": ("slow", "Invalid value for '--loop'"),
+        "loop": ("slow", "Error loading custom loop"),
     }
     with unharmed(shared_server, "asgisite"):
         for name, (value, message) in refused.items():
@@ -98,3 +98,23 @@ def test_each_process_has_its_lifespan_and_one_alone_is_its_own_worker(site: Pro
     counted = Counter(sh(shared_server, f"cat {LIFESPAN}").splitlines())
     assert counted[f"startup {first}"] == counted[f"shutdown {first}"] == 1
     assert (counted[f"startup {second}"], counted[f"shutdown {second}"]) == (3, 0)
+
+
+def test_django_is_served_by_its_asgi_and_goes_there_from_wsgi_and_back(server: Target, project: Project) -> None:
+    project.stage({"web1": server})
+    project.fab("-H", "prod", "deploy", "--ref", "one")
+    project.stage({"web1": server}, web={"app": "djangosite.asgi:application", "server": "uvicorn"})
+    project.fab("-H", "prod", "deploy", "--ref", "two")
+    assert (ask(server).status, ask(server).headers["X-Revision"]) == (200, "two")
+    settle(server)
+    assert "-m uvicorn" in command_of(server, project)
+    project.fab("-H", "prod", "rollback")
+    assert ask(server).headers["X-Revision"] == "one"
+    settle(server)
+    assert "-m gunicorn" in command_of(server, project)
+    assert project.status()["ok"]
+
+
+def command_of(server: Target, project: Project) -> str:
+    (program,) = project.status()["programs"]
+    return server.exec(["cat", f"/proc/{program['pid']}/cmdline"]).stdout.decode().replace("\0", " ")

@@ -40,7 +40,7 @@ were not executed. {requests:,} requests and {cutovers} cutovers in {minutes:.0f
 
 Run it again: `tox -e load`, or `tox -e load -- --requests 20000 --cutovers 8` for a shorter one. To ask a server of your
 own that nobody needs meanwhile: `tox -e load -- --server deploy@staging.example.net --key ~/.ssh/id_ed25519 --output load.md`.
-Its user may use sudo without a password, and you have logged in there once; the sample applications go to `/srv/tinysite` and `/srv/asgisite`.
+Its user may use sudo without a password, and you have logged in there once; the sample application goes to `/srv/tinysite`.
 """
 
 

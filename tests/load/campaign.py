@@ -13,6 +13,8 @@ from tests.load.client import Load
 from tests.project import Project
 from tests.target import Server
 
+EXECUTED = "/srv/tinysite/shared/data/executed"
+
 
 @dataclasses.dataclass(frozen=True)
 class Kind:
@@ -28,13 +30,17 @@ class Kind:
         return f"{self.served_by}, upstream keepalive {'on' if self.upstream_keepalive else 'off'}"
 
     @property
-    def app(self) -> str:
+    def source(self) -> str:
         """Which of the sample applications."""
         return "asgisite" if self.served_by in ASGI else "tinysite"
 
     def settings(self) -> dict[str, Any]:
-        """What a stage file says for it."""
-        return {"web": SERVERS[self.served_by], "site": {"upstream_keepalive": self.upstream_keepalive}}
+        """What a stage file says for it: whatever is served, it is one application, in one place."""
+        return {
+            "app": "tinysite",
+            "web": SERVERS[self.served_by],
+            "site": {"upstream_keepalive": self.upstream_keepalive},
+        }
 
 
 SERVERS: dict[str, dict[str, Any]] = {
@@ -75,21 +81,21 @@ def run(server: Server, directory: Path, kind: Kind, requests: int, cutovers: in
     :param directory: where the project is made.
     :param deadline: by time.monotonic(), when to give up.
     """
-    project = Project(directory, kind.app)
+    project = Project(directory, kind.source)
     project.stage({"web1": server}, **kind.settings())
     project.fab("-H", "prod", "deploy", "--ref", "one")
     took: list[float] = []
-    with Load((server.host, server.http_port), live(server, kind.app), label=secrets.token_hex(4)) as load:
+    with Load((server.host, server.http_port), live(server), label=secrets.token_hex(4)) as load:
         for number in range(cutovers):
             load.wait(requests * number // cutovers, deadline)
             began = time.monotonic()
             load.sequence.begin()
             cut_over(project, number)
             took.append(time.monotonic() - began)
-            wait_for_answer_of(load, live(server, kind.app))
+            wait_for_answer_of(load, live(server))
         load.wait(requests, deadline)
         seconds = time.monotonic() - load.began
-    executed = Counter(server.exec(["cat", f"/srv/{kind.app}/shared/data/executed"]).stdout.decode().split())
+    executed = Counter(server.exec(["cat", EXECUTED]).stdout.decode().split())
     return Result(
         kind,
         load.done,
@@ -111,9 +117,9 @@ def cut_over(project: Project, number: int) -> None:
         project.fab("-H", "prod", "deploy", "--ref", "two")
 
 
-def live(server: Server, app: str) -> str:
+def live(server: Server) -> str:
     """The release that `current` points to."""
-    return Path(server.exec(["readlink", f"/srv/{app}/current"]).stdout.decode().strip()).name
+    return Path(server.exec(["readlink", "/srv/tinysite/current"]).stdout.decode().strip()).name
 
 
 def wait_for_answer_of(load: Load, release: str) -> None:
