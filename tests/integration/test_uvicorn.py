@@ -68,7 +68,7 @@ def test_wrong_options_and_applications_are_refused_before_anything_starts(site:
 def test_options_reach_uvicorn_and_a_killed_one_is_started_in_spite_of_its_socket_s_name(
     site: Project, shared_server: Target
 ) -> None:
-    options = {"access_log": False, "header": ["X-One: 1", "X-Two: a b"], "ws_per_message_deflate": False, "factory": False}
+    options = {"access_log": False, "header": ["X-One:1", "X-Two:a b"], "ws_per_message_deflate": False, "factory": False}
     site.stage({"web1": shared_server}, web={"settings": options})
     site.fab("-H", "prod", "deploy", "--ref", "two")
     answer = ask(shared_server)

@@ -73,7 +73,7 @@ def test_clients_are_told_to_come_back_and_find_the_new_release_and_no_deploy_wa
         assert talk(connection) == "one hello"
         code = pool.submit(closed, connection)
         stream = pool.submit(list, events(shared_server))
-        said = site.fab("-H", "prod", "deploy", "--ref", "two").stdout
+        said = site.fab("-H", "prod", "deploy", "--ref", "two").stderr
         assert f"stops; 2 connections still open, which it ends within {GRACE} s (timeout_graceful_shutdown)" in said
         told = time.monotonic()
         assert code.result()[0] == RESTART
