@@ -497,6 +497,22 @@ class Timeouts(Model):
     send: Positive = Field(60, description="Seconds between two writes of the request.")
 
 
+class PathTimeouts(Model):
+    """How long nginx waits for the application below one path, in seconds."""
+
+    connect: Positive | None = Field(None, description="As site.timeouts.connect.")
+    read: Positive | None = Field(None, description="As site.timeouts.read: so long a connection may be silent.")
+    send: Positive | None = Field(None, description="As site.timeouts.send.")
+
+
+class SitePath(Model):
+    """What is different below one path of the application."""
+
+    websocket: bool = Field(False, description="Let a connection become a WebSocket.")
+    stream: bool = Field(False, description="Pass each piece of an answer on at once, as server-sent events need it.")
+    timeouts: PathTimeouts = Field(UNSAID, description="Where they differ from those of the site.")
+
+
 class Site(Model):
     """What nginx serves."""
 
@@ -511,6 +527,7 @@ class Site(Model):
         {}, description="URL prefix: directory in the release; module:directory for one in an installed package."
     )
     media: dict[UrlPrefix, RelativePath] = Field({}, description="URL prefix: directory in shared, served by nginx.")
+    paths: dict[UrlPrefix, SitePath] = Field({}, description="URL prefix: what is different below it.")
     headers: dict[HeaderName, HeaderValue] = Field({}, description="Further response headers.")
     timeouts: Timeouts = Field(UNSAID, description="How long nginx waits for the application.")
     client_max_body_size: Size = Field(
@@ -528,6 +545,10 @@ class Site(Model):
         for prefix in self.media:
             if prefix in self.static:
                 raise Refused(f"{prefix} is in static already", at=("media", prefix))
+        for prefix in self.paths:
+            for served in ("static", "media"):
+                if prefix in getattr(self, served):
+                    raise Refused(f"nginx serves {prefix} itself: it is in {served}", at=("paths", prefix))
         return self
 
 
@@ -696,10 +717,7 @@ class Settings(Model):
     @model_validator(mode="after")
     def _nginx_waits_longer(self) -> "Settings":
         """Else nginx gives up on requests that the server still works on."""
-        try:
-            timeout = drivers.server(self.web.server).timeout(self.web.settings)
-        except (TypeError, ValueError):
-            return self  # no number: the server says so itself, when it checks its settings
+        timeout = drivers.server(self.web.server).timeout(self.web.settings)
         read = self.site.timeouts.read
         if read <= timeout:
             raise Refused(

@@ -36,20 +36,20 @@ def test_requests_in_the_queue_and_open_ones_are_counted_and_those_of_others_are
         server, other = (stack.enter_context(listening(families[kind], place)) for place in places[kind])
         name = server.getsockname()
         address = f"unix:{name}" if kind == "unix" else f"127.0.0.1:{name[1]}"
-        assert sockets.waiting(address) == 0
+        assert sockets.connections(address).all == 0
         connect(other, stack)
         first, *_ = (connect(server, stack) for _ in range(3))
         # Of a connection that nobody has accepted yet, TCP knows twice: in the queue, and as open.
-        assert sockets.waiting(address) == (3 if kind == "unix" else 6)
+        assert sockets.connections(address) == (3, 0 if kind == "unix" else 3)
         accepted = [stack.enter_context(server.accept()[0]) for _ in range(3)]
-        assert sockets.waiting(address) == 3
+        assert sockets.connections(address) == (0, 3)
         first.close()
         accepted[0].close()
-        assert sockets.waiting(address) == 2
+        assert sockets.connections(address) == (0, 2)
 
 
 def test_where_there_is_no_address_nothing_waits() -> None:
-    assert sockets.waiting("") == 0
+    assert sockets.connections("") == (0, 0)
 
 
 def test_of_a_log_the_lines_after_a_position_are_shown(tmp_path: Path) -> None:

@@ -33,6 +33,8 @@ class Unit:
     :ivar stop_group: TERM goes to all that it has started, too, and not to it alone.
     :ivar address: what it listens on, ``unix:PATH`` or ``HOST:PORT``; empty where it does not.
     :ivar activated: the manager opens that address and hands it over.
+    :ivar linger: seconds that connections get to end by themselves before it is told to stop, where it goes on with
+        them then until its own grace is over; None where it would cut them.
     :ivar notifies: it tells systemd when it is ready (sd_notify).
     :ivar log: the file for all that it writes.
     :ivar environment: variables beside those that the launcher sets.
@@ -48,5 +50,6 @@ class Unit:
     stop_group: bool = False
     address: str = ""
     activated: bool = False
+    linger: float | None = None
     notifies: bool = False
     environment: dict[str, str] = field(default_factory=dict)

@@ -75,6 +75,21 @@ def in_session(leader: int) -> list[int]:
     return [pid for pid, fields in _stats() if int(fields[3]) == leader]
 
 
+def children(pid: int) -> list[int]:
+    """The processes that a process has started, and that have not ended."""
+    return sorted(child for child, parent in parents().items() if parent == pid)
+
+
+def ignores_term(pid: int) -> bool:
+    """Whether TERM does nothing to a process, as to the one of Python's that watches over its semaphores."""
+    try:
+        lines = read(pid, "status").splitlines()
+    except OSError:
+        return True
+    masks = [int(line.partition(":")[2], 16) for line in lines if line.startswith("SigIgn:")]
+    return any(mask & 1 << (signal.SIGTERM - 1) for mask in masks)
+
+
 def with_descendants(pids: Iterable[int]) -> set[int]:
     """Processes and all that they, and those they started, have running."""
     children: dict[int, list[int]] = {}

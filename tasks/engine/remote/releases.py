@@ -372,11 +372,17 @@ def choose_rollback(root: str, to: str | None) -> Release:
 
 
 def same_as_live(root: str, name: str, files: list[str]) -> bool:
-    """Whether the live release has the same environment and the same files of configuration as another."""
+    """Whether the live release has the same environment, files of configuration and command line as another."""
     live = linked(root, "current")
     if live is None or not same_files(root, live, name, files):
         return False
-    return bool(read(root, live).get("environment") == read(root, name).get("environment"))
+    one, other = read(root, live), read(root, name)
+    return one.get("environment") == other.get("environment") and _serves(one) == _serves(other)
+
+
+def _serves(release: Release) -> list[str]:
+    """The command line of its server, but for its own id in it; empty before that is known."""
+    return [word.replace(release["id"], "") for unit in release.get("units", [])[:1] for word in unit["argv"]]
 
 
 def same_files(root: str, one: str, other: str, names: list[str]) -> bool:

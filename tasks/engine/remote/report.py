@@ -7,7 +7,7 @@ import os
 import time
 from typing import Any
 
-from . import lock, nginx, probe, releases
+from . import drivers, killing, lock, nginx, probe, releases
 from .application import Application
 from .drivers import Program
 from .failure import Failed
@@ -113,20 +113,23 @@ def _program(application: Application, program: Program) -> dict[str, Any]:
         "role": program.name[len(f"{application.name}-{release}-") :] or "web",
         "uptime": time.time() - program.since if is_running else None,
         "user": _user_of(program.pid) if is_running else None,
-        "workers": len(_children(program.pid)) if is_running else 0,
+        "workers": len(_workers(application, program)) if is_running else 0,
     }
+
+
+def _workers(application: Application, program: Program) -> list[int]:
+    """The processes that do the work of a program: a server knows its own, and any other has started them."""
+    release = releases.of_program(program.name)
+    known = releases.read(application.root, release) if release else {}
+    if program.name in [unit.name for unit in units_of(known)[:1]]:
+        return drivers.server(known["server"]).workers(program.pid)
+    return killing.children(program.pid)
 
 
 def _user_of(pid: int) -> str | None:
     with contextlib.suppress(OSError, KeyError):
         return pwd.getpwuid(os.stat(f"/proc/{pid}").st_uid).pw_name
     return None
-
-
-def _children(pid: int) -> list[str]:
-    with contextlib.suppress(OSError), open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as file:
-        return file.read().split()
-    return []
 
 
 def _site(site: Endpoint, problems: list[str]) -> dict[str, Any]:
