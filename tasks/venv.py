@@ -40,7 +40,7 @@ def steps(host: Host) -> list[Step]:
         "wheelhouse": _send_wheels(host, python.wheelhouse),
         "package": None if wheel else package,
         "wheel": _send_wheels(host, wheel),
-        "packages": [*python.packages, *planning.server_of(settings).requirements],
+        "packages": [*python.packages, *planning.server_of(settings).requires(settings.web.settings)],
     }
     build = [asdict(hook) for hook in settings.hooks.build]
 

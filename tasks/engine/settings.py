@@ -16,14 +16,16 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
 
 from .checking import Check, Model, describe, names, refuse, setting, show
+from .remote import drivers
 
 # What exists. A new manager or server is added here and nowhere else in the settings.
 Manager: TypeAlias = Literal["supervisor", "systemd"]
-Server: TypeAlias = Literal["gunicorn"]
+Server: TypeAlias = Literal["gunicorn", "uwsgi"]
 
 # A unix socket's path may have 107 bytes (sun_path is 108 with its closing NUL).
 SOCKET_PATH_MAX = 107
-LONGEST_SOCKET = "releases/20261121T104500Z-1234567890/run/web.sock"
+LONGEST_RUN = "releases/20261121T104500Z-1234567890/run"
+LONGEST_SOCKET = f"{LONGEST_RUN}/web.sock"
 
 GUNICORN_TIMEOUT = 30  # seconds; gunicorn's own default
 
@@ -315,20 +317,6 @@ def _bind(value: str) -> str:
 
 # --- values passed through to the server --------------------------------------------------
 
-_WHY_NOT: dict[str, str] = {
-    "bind": "each release has a socket of its own: set web.bind",
-    "chdir": "the release's directory is used",
-    "config": "its configuration file is rendered for each release",
-    "daemon": "the manager keeps the server in the foreground; a daemon would escape it",
-    "group": "the manager starts it as the application's user",
-    "pidfile": "the manager keeps track of the process",
-    "reload": "it would restart workers while a release is being built",
-    "user": "the manager starts it as the application's user: set user",
-    "workers": "set web.workers",
-    "wsgi_app": "set web.app",
-}
-
-
 def _plain_value(value: Any) -> Any:
     """Nothing but what every configuration language can say: refuses dates, bytes, nan and inf."""
     if isinstance(value, str):
@@ -352,14 +340,6 @@ def _plain_key(key: Any) -> str:
 
 
 PlainValue = Annotated[Any, Check(_plain_value)]
-
-
-def _server_settings(settings: dict[str, Any]) -> dict[str, Any]:
-    for name, why in _WHY_NOT.items():
-        harmless = name in ("daemon", "reload") and settings.get(name) is False
-        if name in settings and not harmless:
-            raise refuse(f"{name} cannot be set here: {why}", at=(name,))
-    return settings
 
 
 # --- models -------------------------------------------------------------------------------
@@ -446,7 +426,7 @@ class Web(Model):
     app: WebApp = setting('WSGI or ASGI callable, like "mysite.wsgi:application".')
     server: Server = setting("Program that runs the application.", "gunicorn")
     workers: Positive = setting("Number of worker processes.", 2)
-    settings: Annotated[dict[ServerSetting, PlainValue], Check(_server_settings)] = setting(
+    settings: dict[ServerSetting, PlainValue] = setting(
         "Any of the server's own settings, under its own names, checked by the server itself.", {}
     )
     bind: Annotated[str, Check(_bind)] = setting(
@@ -454,6 +434,12 @@ class Web(Model):
         "from which on each release takes a port of its own.",
         "socket",
     )
+
+    def check(self, given: Collection[str]) -> None:
+        for name, why in drivers.server(self.server).refused.items():
+            harmless = name in ("daemon", "reload") and self.settings.get(name) is False
+            if name in self.settings and not harmless:
+                raise refuse(f"{name} cannot be set here: {why}", at=("settings", name))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -641,6 +627,25 @@ class Settings(Model):
                 f"(web.settings.timeout), found {read}",
                 "else nginx gives up on requests that are still being worked on",
                 at=("site", "timeouts", "read"),
+            )
+
+        self._check_server()
+
+    def _check_server(self) -> None:
+        """What this server cannot do, and others can."""
+        name, server = self.web.server, drivers.server(self.web.server)
+        longest = len(f"{self.root}/{LONGEST_RUN}/{server.socket}")
+        if self.web.bind == "socket" and longest > server.longest_path:
+            raise refuse(
+                f"the path is {longest - server.longest_path} bytes too long for {name}: a release's socket below it "
+                f"would have {longest} bytes, and {name} takes {server.longest_path}",
+                at=("root",),
+            )
+        if self.site.upstream_keepalive and not server.idle(self.web.settings):
+            raise refuse(
+                f"{name} keeps no connections: each has one request",
+                "leave it out",
+                at=("site", "upstream_keepalive"),
             )
 
     def local(self, path: str) -> Path:

@@ -50,6 +50,7 @@ def web(settings: Settings, release: str, address: str) -> Unit:
         log=f"{settings.root}/logs/web.log",
         stop_seconds=server.grace(settings.web.settings) + KILL_SECONDS,
         address=address,
+        speaks=server.speaks,
         activated=activated,
         notifies=server.notifies,
         environment=_environment(settings),

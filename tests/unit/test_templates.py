@@ -37,6 +37,7 @@ RENDERED = [
     "nginx/site.conf.j2",
     "supervisor/processes.conf.j2",
     "supervisor/web.conf.j2",
+    "uwsgi/uwsgi.ini.j2",
 ]
 ME = pwd.getpwuid(os.getuid()).pw_name
 MY_GROUP = grp.getgrgid(os.getgid()).gr_name
@@ -45,7 +46,8 @@ needs_programs = pytest.mark.usefixtures("programs")
 
 
 def render(name: str, given: dict[str, Any] | None = None) -> str:
-    return Renderer(None, "web1").render(name, **(given or example()))
+    server = {"server": "uwsgi"} if name.startswith("uwsgi/") else {}
+    return Renderer(None, "web1").render(name, **(given or example(example_settings(web=server))))
 
 
 def wait_for(condition: Callable[[], object], what: str, seconds: float = 15) -> None:
@@ -79,6 +81,13 @@ def test_what_is_rendered_for_a_site_below_a_path_reads_as_in_its_golden_file() 
     given = example(settings, address="127.0.0.1:8004")
     check_golden("below.nginx.site.conf", render("nginx/site.conf.j2", given))
     check_golden("below.gunicorn.gunicorn.conf.py", render("gunicorn/gunicorn.conf.py.j2", given))
+
+
+def test_what_is_rendered_for_uwsgi_below_a_path_reads_as_in_its_golden_file() -> None:
+    settings = {"max_requests": 500, "lazy_apps": True, "static_map": ["/a=/b", "/c=/d 100%"], "plugins": "python3"}
+    given = example(example_settings(site={"path": "/todo"}, web={"server": "uwsgi", "settings": settings}))
+    check_golden("below.uwsgi.uwsgi.ini", render("uwsgi/uwsgi.ini.j2", given))
+    check_golden("uwsgi.nginx.site.conf", render("nginx/site.conf.j2", given))
 
 
 @pytest.mark.parametrize("name", RENDERED)
@@ -383,6 +392,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "default": {},
     "below": {"path": "/todo"},
     "keepalive": {"upstream_keepalive": 8},
+    "uwsgi": {"path": "/todo"},
     "odd": {
         "port": 8080,
         "domains": ["10.0.0.1", "[::1]", "*.example.net"],
@@ -393,7 +403,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
 
 
 def site(variant: str, **more: Any) -> str:
-    return render("nginx/site.conf.j2", example(example_settings(site=VARIANTS[variant]), **more))
+    web = {"server": "uwsgi"} if variant == "uwsgi" else {}
+    return render("nginx/site.conf.j2", example(example_settings(site=VARIANTS[variant], web=web), **more))
 
 
 @pytest.mark.parametrize("variant", VARIANTS)

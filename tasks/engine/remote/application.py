@@ -33,6 +33,7 @@ class Unit:
     :ivar stop_group: TERM goes to all that it has started, too, and not to it alone.
     :ivar address: what it listens on, ``unix:PATH`` or ``HOST:PORT``; empty where it does not.
     :ivar activated: the manager opens that address and hands it over.
+    :ivar speaks: ``http`` or ``uwsgi``, at that address.
     :ivar notifies: it tells systemd when it is ready (sd_notify).
     :ivar log: the file for all that it writes.
     :ivar environment: variables beside those that the launcher sets.
@@ -47,6 +48,7 @@ class Unit:
     stop_seconds: float
     stop_group: bool = False
     address: str = ""
+    speaks: str = "http"
     activated: bool = False
     notifies: bool = False
     environment: dict[str, str] = field(default_factory=dict)

@@ -63,6 +63,7 @@ class Server(Protocol):
     :ivar refused: names in ``web.settings`` that this project sets itself, with the reason.
     :ivar takes: PATH, DESCRIPTOR or both.
     :ivar speaks: ``http`` or ``uwsgi``, which nginx passes requests on by.
+    :ivar socket: the name of its unix socket in a release; one for each thing that is spoken, see sockets.bridge.
     :ivar longest_path: of a unix socket, in bytes.
     :ivar prefix: how it is told the path the application lives below: ``header`` (SCRIPT_NAME), ``option`` (it is
         told at its start, and gets the whole path), ``stripped`` (the same, and gets the rest of the path), or
@@ -75,8 +76,17 @@ class Server(Protocol):
     refused: Mapping[str, str]
     takes: frozenset[str]
     speaks: str
+    socket: str = "web.sock"
     longest_path: int
     prefix: str
+
+    def requires(self, settings: Mapping[str, Any]) -> Sequence[str]:
+        """What the virtualenv needs with these settings."""
+        return self.requirements
+
+    def packages(self, settings: Mapping[str, Any]) -> Sequence[str]:
+        """What it needs of the system."""
+        return ()
 
     def argv(self, launch: Launch) -> list[str]:
         """The command line, for a process that the release's launcher becomes."""
