@@ -40,13 +40,18 @@ def push(c: Context, ref: str | None = None) -> None:
 def new_id(wanted: Wanted, where: list[Host]) -> str:
     """The id of a release made now: UTC time and short revision, the same on every host of a deploy.
 
-    Where a release of this second has it already, the next second that is free.
+    Where a release of this second is there already, the next second that is free.
     """
-    taken = {name for host in where for name in host.begin("push")["ids"]}
+    return f"{new_stamp('push', where)}-{wanted.short}"
+
+
+def new_stamp(what: str, where: list[Host]) -> str:
+    """The time that the id of a release made now begins with: the next second that no release on the hosts has."""
+    taken = {name.partition("-")[0] for host in where for name in host.begin(what)["ids"]}
     second = int(time.time())
-    while (name := time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(second)) + f"-{wanted.short}") in taken:
+    while (stamp := time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(second))) in taken:
         second += 1
-    return name
+    return stamp
 
 
 @dataclass(frozen=True)

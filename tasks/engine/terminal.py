@@ -107,6 +107,11 @@ def working(what: str) -> Iterator[None]:
         timer.cancel()
 
 
+def screen() -> Console:
+    """Standard output as a terminal, for what is drawn anew."""
+    return _console(sys.stdout)
+
+
 def show(*things: Any) -> None:
     """Print a command's result for people on standard output."""
     is_terminal = sys.stdout.isatty()

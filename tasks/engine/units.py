@@ -53,6 +53,8 @@ def web(settings: Settings, release: str, address: str) -> Unit:
         speaks=server.speaks,
         activated=activated,
         notifies=server.notifies,
+        workers=settings.web.workers,
+        most_workers=server.most_workers(settings.web.workers, settings.web.settings),
         environment=_environment(settings),
     )
 

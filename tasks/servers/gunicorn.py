@@ -8,7 +8,7 @@ from typing import Any
 
 from ..engine.remote import process, releases
 from ..engine.remote.application import Application
-from ..engine.remote.drivers import DESCRIPTOR, PATH, Launch, Server
+from ..engine.remote.drivers import DESCRIPTOR, MANY_WORKERS, PATH, Launch, Server
 from ..engine.remote.failure import Failed
 
 CONFIG = "gunicorn.conf.py"
@@ -77,6 +77,10 @@ class Gunicorn(Server):
     def idle(self, settings: Mapping[str, Any]) -> float:
         """Seconds a connection is kept."""
         return float(settings.get("keepalive", IDLE_SECONDS))
+
+    def most_workers(self, workers: int, settings: Mapping[str, Any]) -> int:
+        """As many as one likes."""
+        return MANY_WORKERS
 
     def check(self, application: Application, release: str, settings: Mapping[str, Any], whole: bool) -> None:
         """Check a release: every setting is known and valid, the file loads, the application can be imported.

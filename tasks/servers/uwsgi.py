@@ -15,6 +15,7 @@ CONFIG = "uwsgi.ini"
 PROGRAM = "/usr/bin/uwsgi"  # Debian's, a core without languages: these are plugins
 MERCY_SECONDS = 30  # what the template says where web.settings does not
 CHECK_SECONDS = 120
+FACTOR = 8  # so many times web.workers is what it can be scaled to
 UNKNOWN = re.compile(r"\[strict-mode\] unknown config directive: (.*)")
 SOCKET = "each release has a socket of its own: set web.bind"
 COUNT = "set web.workers"
@@ -76,6 +77,10 @@ class Uwsgi(Server):
     def idle(self, settings: Mapping[str, Any]) -> float:
         """None: uWSGI's protocol has one request a connection."""
         return 0
+
+    def most_workers(self, workers: int, settings: Mapping[str, Any]) -> int:
+        """What its shared memory was made for; where an algorithm of uWSGI's decides, nobody else does."""
+        return 0 if "cheaper" in settings else FACTOR * workers
 
     def check(self, application: Application, release: str, settings: Mapping[str, Any], whole: bool) -> None:
         """Let uWSGI read its file and import the application, without a socket.

@@ -36,6 +36,8 @@ class Unit:
     :ivar speaks: ``http`` or ``uwsgi``, at that address.
     :ivar notifies: it tells systemd when it is ready (sd_notify).
     :ivar log: the file for all that it writes.
+    :ivar workers: that it starts with; 0 where it has none.
+    :ivar most_workers: that it can have while it runs, one more at TTIN, one less at TTOU; 0 where it cannot.
     :ivar environment: variables beside those that the launcher sets.
     """
 
@@ -51,4 +53,6 @@ class Unit:
     speaks: str = "http"
     activated: bool = False
     notifies: bool = False
+    workers: int = 0
+    most_workers: int = 0
     environment: dict[str, str] = field(default_factory=dict)

@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypedDict
 
-from . import agent, environment, logs, probe, process, releases, sockets, source
+from . import agent, environment, logs, probe, process, releases, scaling, sockets, source
 from .application import Application, Unit
 from .failure import Failed, describe
 from .machine import HOST, Machine, Programs, managers_of
@@ -79,6 +79,7 @@ def start(cutover: Cutover, machine: Machine = HOST) -> float:
             flushed = pool.submit(machine.flush, root)
             _wait_until_right(cutover, programs, log, machine)
         flushed.result()
+        scaling.keep(programs)
     except Exception as error:  # whatever it was, nothing of the new release may stay
         abandon(cutover, str(error), machine)
         raise

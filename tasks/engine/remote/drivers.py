@@ -20,6 +20,7 @@ from .probe import Answer, Endpoint
 
 PACKAGE = "fabrelease.tasks"
 PATH, DESCRIPTOR = "path", "descriptor"  # how a server comes to its listening socket
+MANY_WORKERS = 1000  # where the server has no limit of its own
 
 
 @dataclass(frozen=True)
@@ -99,6 +100,13 @@ class Server(Protocol):
 
     def idle(self, settings: Mapping[str, Any]) -> float:
         """Seconds it keeps a connection open that nothing is asked on; 0 where it keeps none."""
+
+    def most_workers(self, workers: int, settings: Mapping[str, Any]) -> int:
+        """How many workers it can have while it runs, where it takes one more at TTIN and one less at TTOU.
+
+        Its workers are the processes that its main process has started. 0: it cannot.
+        """
+        return 0
 
     def check(self, application: Application, release: str, settings: Mapping[str, Any], whole: bool) -> None:
         """Check a release's configuration with the server itself, from the release's virtualenv.
