@@ -27,7 +27,12 @@ def status(c: Context, json: bool = False, watch: bool = False) -> None:
     """Look: release, processes and the site's own answer on each host; without -H of every stage."""
     where = hosts.everywhere(c)
     if watch:
-        return live.watch(where)
+        live.watch(where)
+    else:
+        _show(where, json)
+
+
+def _show(where: list[Host], json: bool) -> None:
     states = hosts.each(where, _state, "looking")
     if json:
         terminal.show_json(

@@ -146,6 +146,17 @@ def logrotate(value: object) -> str:
     return text
 
 
+def gaffer(value: object) -> str:
+    """Return *value* for the right side of an option in Gaffer's ini file, which Python's configparser reads.
+
+    :raises Unsafe: a line break, NUL, blanks at either end, and what would begin a comment.
+    """
+    text = _text(value, "gaffer")
+    if len(text.splitlines()) > 1 or text != text.strip() or re.search(r"(^|\s)[;#]", text):
+        raise Unsafe(value, "gaffer", "a value is one line, without blanks at its ends, and ; after a blank is a comment")
+    return text.replace("%", "%%")
+
+
 def uwsgi(value: object) -> str:
     """Return *value* for the right side of an option in uWSGI's ini file; true and false are words there.
 
@@ -210,6 +221,7 @@ FILTERS: dict[str, Callable[..., str]] = {
         systemd_argument,
         uwsgi,
         uwsgi_name,
+        gaffer,
     )
 }
 

@@ -26,16 +26,16 @@ def watch(where: list[Host]) -> None:
     from rich.live import Live
 
     before: dict[str, watching.Look] = {}
+    looks = hosts.each(where, _look, "connecting")  # before the screen is taken: sudo may ask for a password
     with _keys() as is_pressed, Live(console=terminal.screen(), screen=True, auto_refresh=False) as live:
         while True:
-            began = time.monotonic()
-            looks = hosts.each(where, _look)
             live.update(_table(where, looks, before), refresh=True)
             before = {
                 host.name: look for host, look in zip(where, looks, strict=True) if not isinstance(look, str)
             }
-            if is_pressed("q", max(SECONDS - (time.monotonic() - began), 0.05)):
+            if is_pressed("q", SECONDS):
                 return
+            looks = hosts.each(where, _look)
 
 
 def _look(host: Host) -> watching.Look | str:
@@ -76,13 +76,11 @@ def _table(where: list[Host], looks: list[watching.Look | str], before: dict[str
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(
-        "host", "release", "program", "state", box=None, header_style="bold", caption="q quits", caption_justify="left"
-    )
-    for name in ("pid", "processes", "cpu", "memory", "up"):
-        table.add_column(name, justify="right")
+    table = Table("host", "release", "program", "state", box=None, caption="q quits", caption_justify="left")
+    for column in ("pid", "processes", "cpu", "memory", "up"):
+        table.add_column(column, justify="right")
     for host, look in zip(where, looks, strict=True):
-        name = Text(host.name, "bold")
+        name: Any = Text(host.name, "bold")
         if isinstance(look, str):
             table.add_row(name, Text(look, "red"))
             continue

@@ -91,7 +91,13 @@ def output(host: str, line: str) -> None:
 
 @contextlib.contextmanager
 def working(what: str) -> Iterator[None]:
-    """Show that something runs: a spinner on a terminal; elsewhere one line, when it takes more than a second."""
+    """Show that something runs: a spinner on a terminal; elsewhere one line, when it takes more than a second.
+
+    :param what: nothing is shown where it is empty.
+    """
+    if not what:
+        yield
+        return
     if sys.stderr.isatty():
         from rich.markup import escape
 

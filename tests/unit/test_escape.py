@@ -1,6 +1,8 @@
 """Each filter against the parser of the program that reads what it writes."""
 
 import ast
+import configparser
+import contextlib
 import http.client
 import math
 import os
@@ -304,6 +306,21 @@ def test_logrotate_finds_the_path_or_it_is_refused(tmp_path: Path, name: str) ->
     state = tmp_path / "state"
     run = subprocess.run(["logrotate", "-d", "-s", state, conf], capture_output=True, text=True, check=True)
     assert f"considering log {log}\n" in run.stderr
+
+
+# gaffer
+
+
+@settings(deadline=None)
+@given(st.lists(one_line, min_size=1, max_size=20))
+def test_gaffer_s_parser_reads_back_any_line_or_it_is_refused(values: list[str]) -> None:
+    written = {}
+    for number, value in enumerate(values):
+        with contextlib.suppress(Unsafe):
+            written[f"key{number}"] = (escape.gaffer(value), value)
+    parser = configparser.ConfigParser(inline_comment_prefixes=(";", "#"))
+    parser.read_string("[process:web]\n" + "".join(f"{key} = {text}\n" for key, (text, _) in written.items()))
+    assert dict(parser["process:web"]) == {key: value for key, (_, value) in written.items()}
 
 
 # uwsgi

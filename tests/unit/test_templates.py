@@ -32,11 +32,13 @@ from .examples import RELEASE_ID, example, example_settings
 GOLDEN = Path(__file__).parent / "golden"
 RENDERED = [
     "environment.j2",
+    "gaffer/gaffer.ini.j2",
     "gunicorn/gunicorn.conf.py.j2",
     "logrotate.conf.j2",
     "nginx/site.conf.j2",
     "supervisor/processes.conf.j2",
     "supervisor/web.conf.j2",
+    "upstart/job.conf.j2",
     "uwsgi/uwsgi.ini.j2",
 ]
 ME = pwd.getpwuid(os.getuid()).pw_name

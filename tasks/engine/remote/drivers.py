@@ -247,6 +247,11 @@ def module(kind: str, name: str) -> str:
     return f"{PACKAGE}.{kind}.{name}" if name in packaged(kind) else outside(kind)[name]
 
 
+def names(kind: str) -> list[str]:
+    """The names of all drivers of a kind."""
+    return sorted({*packaged(kind), *outside(kind)})
+
+
 def packaged(kind: str) -> list[str]:
     """The names of the drivers that come with the package."""
     folder = Path(__file__).parents[2] / kind
