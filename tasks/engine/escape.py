@@ -153,7 +153,7 @@ def gaffer(value: object) -> str:
     """
     text = _text(value, "gaffer")
     if len(text.splitlines()) > 1 or text != text.strip() or re.search(r"(^|\s)[;#]", text):
-        raise Unsafe(value, "gaffer", "a value is one line, without blanks at its ends, and ; after a blank is a comment")
+        raise Unsafe(value, "gaffer", "a value is one line; after a blank, ; begins a comment")
     return text.replace("%", "%%")
 
 

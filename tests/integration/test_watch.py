@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import pytest
+
 from tests.integration.support import settle, sh
 from tests.integration.terminal import typed
 from tests.project import Project
@@ -13,7 +15,11 @@ from tests.target import Target
 BUSY = "while True:\n    pass\n"
 
 
-def test_processes_with_processor_and_memory_are_shown_until_q(tmp_path: Path, server: Target) -> None:
+def test_processes_with_processor_and_memory_are_shown_until_q(
+    tmp_path: Path, server: Target, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in (("COLUMNS", "160"), ("LINES", "40"), ("TERM", "xterm"), ("NO_COLOR", "1")):
+        monkeypatch.setenv(name, value)
     project = Project(tmp_path / "project", "tinysite")
     (project.path / "app/busy.py").write_text(BUSY)
     project.repository.commit("busy")
@@ -22,6 +28,7 @@ def test_processes_with_processor_and_memory_are_shown_until_q(tmp_path: Path, s
     settle(server)
     status, shown = typed(project, ["-H", "prod", "status", "--watch"], {" % ": "q"})
     assert status == 0
+    shown = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown)
     assert re.search(r"web1 +\d{8}T\d{6}Z-\w+ +web +RUNNING +\d+ +3 ", shown)
     (percent,) = set(re.findall(r"busy +RUNNING +\d+ +1 +(\d+) %", shown)[:1])
     assert int(percent) > 10
