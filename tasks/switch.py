@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict
 
 from invoke.context import Context
 
@@ -149,7 +148,7 @@ def _finish(host: Host, plan: cutover.Cutover, facts: dict[str, str]) -> Step:
 
 
 def _run_hooks(host: Host, plan: cutover.Cutover, kind: str) -> None:
-    commands = [asdict(hook) for hook in getattr(host.settings.hooks, kind)]
+    commands = [hook.model_dump() for hook in getattr(host.settings.hooks, kind)]
     if not commands:
         return
     try:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +41,7 @@ def steps(host: Host) -> list[Step]:
         "wheel": _send_wheels(host, wheel),
         "packages": [*python.packages, *planning.server_of(settings).requires(settings.web.settings)],
     }
-    build = [asdict(hook) for hook in settings.hooks.build]
+    build = [hook.model_dump() for hook in settings.hooks.build]
 
     def tell(made: dict[str, Any]) -> None:
         how = "reused" if made["reused"] else f"made with {made['installer']}"

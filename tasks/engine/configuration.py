@@ -20,7 +20,7 @@ from .errors import HostError
 from .hosts import Host
 from .local import read_secrets
 from .planning import application, manager_of, server_of
-from .remote import configure, files, hooks, nginx, releases
+from .remote import configure, drivers, files, hooks, nginx, releases
 from .remote.application import Unit
 from .remote.wire import Call
 from .session import Step, reference
@@ -190,11 +190,11 @@ def manager_part(building: Building) -> Part:
     """The configuration of the manager that keeps the programs running."""
     settings, manager = building.settings, manager_of(building.settings)
     return Part(
-        settings.manager,
+        settings.manager.name,
         ", ".join(["web", *sorted(building.processes)]),
         building.rendered(manager.templates),
-        reference(configure.check_manager, settings.manager, application(settings), building.id),
-        {"manager": settings.manager, "units": [asdict(unit) for unit in building.units]},
+        reference(configure.check_manager, settings.manager.name, application(settings), building.id),
+        {"manager": settings.manager.name, "units": [asdict(unit) for unit in building.units]},
     )
 
 
@@ -257,7 +257,7 @@ def _facts(host: Host) -> SimpleNamespace:
 
 def digest(settings: Settings) -> str:
     """The hash of everything beside the revision that decides what a deploy puts on a host."""
-    content = hashlib.sha256(json.dumps(asdict(settings), sort_keys=True, default=str).encode())
+    content = hashlib.sha256(json.dumps(settings.model_dump(), sort_keys=True, default=str).encode())
     local = [settings.secrets, *settings.shared.files.values()]
     places = [TEMPLATES, settings.project / "templates"]
     paths = [settings.local(path) for path in local if path]
@@ -271,7 +271,8 @@ def digest(settings: Settings) -> str:
 def _renderer(host: Host) -> Renderer:
     from .rendering import Renderer
 
-    return Renderer(host.settings.project / "templates", host.name)
+    outside = [drivers.file_of(module) for kind in drivers.KINDS for module in drivers.outside(kind).values()]
+    return Renderer(host.settings.project / "templates", host.name, [file.parent / "templates" for file in outside])
 
 
 def warm_up(where: Sequence[Host]) -> None:

@@ -1,6 +1,7 @@
 """Renders configuration files, the user's own templates before ours."""
 
 import contextlib
+from collections.abc import Sequence
 from pathlib import Path
 from traceback import walk_tb
 
@@ -62,12 +63,14 @@ class Renderer:
 
     :param project_templates: the project's folder of templates. None, or one that is not there: it has none.
     :param host_name: the host's name in the stage file.
+    :param outside: folders of templates that drivers from other packages bring.
     """
 
-    def __init__(self, project_templates: Path | None, host_name: str) -> None:
+    def __init__(self, project_templates: Path | None, host_name: str, outside: Sequence[Path] = ()) -> None:
         own = [project_templates / host_name, project_templates] if project_templates else []
-        self._folders = [*own, PACKAGED]
-        loaders: list[BaseLoader] = [PrefixLoader({PREFIX: FileSystemLoader(PACKAGED)})]
+        packaged = [PACKAGED, *outside]
+        self._folders = [*own, *packaged]
+        loaders: list[BaseLoader] = [PrefixLoader({PREFIX: FileSystemLoader(packaged)})]
         loaders.append(FileSystemLoader(self._folders))
         self._environment = Environment(
             loader=ChoiceLoader(loaders),

@@ -8,13 +8,13 @@ writes hosts/schema.json and docs/settings.md; the tests fail when they are out 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
-from dataclasses import MISSING, Field, fields
+from collections.abc import Collection, Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args, get_origin
+from typing import Any
 
-from .checking import Check, Model, is_model, is_required, model_in, without_none
-from .settings import HOST_KEYS, LOADER_FIELDS, Hook, Host, Settings
+from pydantic.json_schema import GenerateJsonSchema
+
+from .settings import LOADER_FIELDS, Settings
 
 ROOT = Path(__file__).parents[2]
 SCHEMA_FILE = ROOT / "hosts" / "schema.json"
@@ -25,17 +25,35 @@ HOOK_PREFIX = "hooks.<point>[]."
 Schema = dict[str, Any]
 
 
+class _Untitled(GenerateJsonSchema):
+    """Without titles, which would only say the names of the keys again."""
+
+    def field_title_should_be_set(self, schema: Any) -> bool:
+        return False
+
+    def model_schema(self, schema: Any) -> Schema:
+        made = super().model_schema(schema)
+        del made["title"]
+        return made
+
+
+def _models() -> Schema:
+    """The JSON Schema of Settings and of each section."""
+    whole = Settings.model_json_schema(schema_generator=_Untitled)
+    return {"Settings": whole, **whole["$defs"]}
+
+
 def schema() -> Schema:
-    """The JSON Schema of a stage file. No key is required: files add to one another."""
-    models: Schema = {}
-    settings = {key: field for key, field in _properties(Settings, models).items() if key not in LOADER_FIELDS}
-    hosts_own = {key: field for key, field in _properties(Host, models).items() if key in HOST_KEYS}
-    one_host = {**hosts_own, **settings, **hosts_own}  # a host's user logs in
-    del models["Host"], one_host["default_stage"]
+    """The JSON Schema of a stage file. No key of a section is required: files add to one another."""
+    models = _models()
+    for name in models.keys() - {"Hook"}:  # commands are in lists, which replace one another
+        models[name].pop("required", None)
+    settings = _without(models.pop("Settings")["properties"], LOADER_FIELDS)
+    login = _without(models.pop("Host")["properties"], {"name"})
     models["HostEntry"] = {
         "description": "How to reach this host, and any setting that differs on it.",
         "type": ["object", "null"],
-        "properties": one_host,
+        "properties": {**_without(settings, {"default_stage"}), **login},  # a host's user logs in
         "additionalProperties": False,
     }
     settings["hosts"] = {
@@ -44,7 +62,7 @@ def schema() -> Schema:
         "additionalProperties": {"$ref": "#/$defs/HostEntry"},
     }
     return {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "$schema": GenerateJsonSchema.schema_dialect,
         "title": "A stage of fabrelease: hosts/<stage>.yml",
         "type": "object",
         "properties": settings,
@@ -53,52 +71,8 @@ def schema() -> Schema:
     }
 
 
-def _properties(model: type[Model], models: Schema) -> Schema:
-    return {
-        info.name: {"description": info.metadata["meaning"], **_type(info.type, models), **_with_default(info)}
-        for info in fields(model)
-    }
-
-
-def _with_default(info: Field[Any]) -> Schema:
-    default = info.metadata["default"]
-    return {} if default is None or default is MISSING or isinstance(default, Model) else {"default": default}
-
-
-_SIMPLE = {str: {"type": "string"}, int: {"type": "integer"}}
-
-
-def _type(kind: Any, models: Schema) -> Schema:
-    """The schema of a type; the models that are in it are put into `models`."""
-    origin, parts = get_origin(kind) or kind, get_args(kind)
-    if origin is Annotated:
-        return _checked(_type(parts[0], models), parts[1:])
-    if inner := without_none(kind):
-        return {"anyOf": [_type(inner, models), {"type": "null"}]}
-    if is_model(kind):
-        models[kind.__name__] = {
-            "description": kind.__doc__,
-            "type": "object",
-            "properties": _properties(kind, models),
-            "additionalProperties": False,
-        }
-        return {"$ref": f"#/$defs/{kind.__name__}"}
-    if origin is Literal:
-        return {"type": "string", "enum": list(parts)}
-    if origin is dict:
-        return {"type": "object", "additionalProperties": _type(parts[1], models)}
-    if origin is list:
-        return {"type": "array", "items": _type(parts[0], models)}
-    return dict(_SIMPLE.get(kind, {}))
-
-
-def _checked(schema: Schema, checks: Iterable[Check]) -> Schema:
-    for check in checks:
-        if not check.before:
-            schema = {**schema, **check.schema}
-        elif check.schema:
-            schema = {"anyOf": [schema, check.schema]}
-    return schema
+def _without(properties: Schema, names: Collection[str]) -> Schema:
+    return {name: field for name, field in properties.items() if name not in names}
 
 
 _INTRODUCTION = """\
@@ -120,9 +94,12 @@ This page is made by `python -m fabrelease.tasks.engine.schema`.
 
 def reference() -> str:
     """The reference page: a table of all settings, then the example."""
-    whole = schema()
-    settings = {key: field for key, field in whole["properties"].items() if key != "hosts"}
-    rows = [*_rows(settings, whole["$defs"], ""), *_host_rows(whole)]
+    models = _models()
+    rows = [
+        *_rows(models, "Settings", without=LOADER_FIELDS),
+        HOSTS,
+        *_rows(models, "Host", "hosts.<name>.", {"name"}),
+    ]
     lines = [
         *_INTRODUCTION.splitlines(),
         "| key | type | default | meaning |",
@@ -141,56 +118,49 @@ def reference() -> str:
 
 Row = tuple[str, str, str, str]
 
+HOSTS = (
+    "`hosts`",
+    "mapping",
+    "required",
+    "The servers of the stage by short name. Also takes any setting above, for one host.",
+)
 
-def _rows(properties: Schema, definitions: Schema, prefix: str) -> Iterator[Row]:
-    for name, field in properties.items():
-        key = prefix + name
-        section = field.get("$ref", "").rpartition("/")[2]
-        default = "required" if key in REQUIRED else "" if section else _default(field)
-        yield f"`{key}`", "section" if section else _kind(field), default, field["description"]
+
+def _rows(models: Schema, model: str, prefix: str = "", without: Collection[str] = ()) -> Iterator[Row]:
+    for name, field in _without(models[model]["properties"], without).items():
+        section = _section(field)
+        default = "required" if name in models[model].get("required", ()) else _default(field)
+        # A section's meaning is left out where its model says the same.
+        meaning = field.get("description") or models[section]["description"]
+        yield f"`{prefix}{name}`", _kind(field), default, meaning
         if section:
-            yield from _rows(definitions[section]["properties"], definitions, f"{key}.")
+            yield from _rows(models, section, f"{prefix}{name}.")
         if section == "Hooks":
-            yield from _rows(definitions["Hook"]["properties"], definitions, HOOK_PREFIX)
+            yield from _rows(models, "Hook", HOOK_PREFIX)
 
 
-def _host_rows(whole: Schema) -> Iterator[Row]:
-    hosts = whole["properties"]["hosts"]
-    yield (
-        "`hosts`",
-        "mapping",
-        "required",
-        hosts["description"] + " Also takes any setting above, for one host.",
-    )
-    own = {key: value for key, value in whole["$defs"]["HostEntry"]["properties"].items() if key in HOST_KEYS}
-    yield from _rows(own, whole["$defs"], "hosts.<name>.")
+def _section(field: Schema) -> str:
+    """The name of the section's model; nothing for any other field."""
+    references = [choice["$ref"] for choice in (field, *field.get("anyOf", ())) if "$ref" in choice]
+    return references[0].rpartition("/")[2] if references else ""
 
-
-def _required(model: type[Model], prefix: str = "") -> Iterator[str]:
-    for info in fields(model):
-        if info.name not in LOADER_FIELDS:
-            if is_required(info):
-                yield prefix + info.name
-            if section := model_in(info.type):
-                yield from _required(section, f"{prefix}{info.name}.")
-
-
-REQUIRED = frozenset([*_required(Settings), *_required(Hook, HOOK_PREFIX)])
 
 _KINDS = {"string": "text", "integer": "whole number", "array": "list", "object": "mapping", "null": ""}
 
 
 def _kind(field: Schema) -> str:
-    if "enum" in field:
-        return " or ".join(f"`{choice}`" for choice in field["enum"])
-    kinds = [_kind(choice) for choice in field.get("anyOf", ())] or [_KINDS[field["type"]]]
-    return " or ".join(kind for kind in kinds if kind)
+    if "$ref" in field:
+        return "section"
+    if "anyOf" in field:
+        return " or ".join(kind for choice in field["anyOf"] if (kind := _kind(choice)))
+    words = field.get("enum") or ([field["const"]] if "const" in field else [])
+    return " or ".join(f"`{word}`" for word in words) or _KINDS[field["type"]]
 
 
 def _default(field: Schema) -> str:
-    if "default" not in field:
+    default = field.get("default")
+    if default is None or "$ref" in field:
         return ""
-    default = field["default"]
     return f"`{default if isinstance(default, str) else json.dumps(default)}`"
 
 

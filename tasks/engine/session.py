@@ -28,7 +28,7 @@ from fabric import Connection
 
 from . import profiling
 from .errors import Error, HostError, NoPython
-from .remote import wire
+from .remote import drivers, wire
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -294,6 +294,9 @@ def shipped_sources() -> bytes:
         for folder in SHIPPED
         for path in sorted((PACKAGE / folder).glob("*.py"))
     }
+    for kind in drivers.KINDS:  # other packages' drivers have their place beside ours there
+        for name, module in drivers.outside(kind).items():
+            sources[f"fabrelease/tasks/{kind}/{name}.py"] = drivers.file_of(module).read_text()
     return zlib.compress(json.dumps(sources).encode(), 9)
 
 

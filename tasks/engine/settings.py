@@ -5,101 +5,91 @@ the reference page are all made from the fields and their descriptions. Types
 are strict: `"2"` is no number and `true` is no number either.
 """
 
-# No `from __future__ import annotations` here: the types are read from the fields.
+# No `from __future__ import annotations` here: pydantic reads the types from the fields.
 import ipaddress
 import math
 import posixpath
 import re
-from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal
 
-from .checking import Check, Model, describe, names, refuse, setting, show
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    WithJsonSchema,
+    model_validator,
+)
+
 from .remote import drivers
-
-# What exists. A new manager or server is added here and nowhere else in the settings.
-Manager: TypeAlias = Literal["supervisor", "systemd"]
-Server: TypeAlias = Literal["gunicorn", "uwsgi"]
+from .wording import Refused, one_of, show
 
 # A unix socket's path may have 107 bytes (sun_path is 108 with its closing NUL).
 SOCKET_PATH_MAX = 107
 LONGEST_RUN = "releases/20261121T104500Z-1234567890/run"
 LONGEST_SOCKET = f"{LONGEST_RUN}/web.sock"
 
-GUNICORN_TIMEOUT = 30  # seconds; gunicorn's own default
-
-
 # --- numbers and lists --------------------------------------------------------------------
-
-
-def within(least: int, most: int | None = None) -> Check:
-    """From `least` to `most`, both included."""
-
-    def check(value: int) -> int:
-        if value < least:
-            raise refuse(f"expected {least} or more, found {describe(value)}")
-        if most is not None and value > most:
-            raise refuse(f"expected {most} or less, found {describe(value)}")
-        return value
-
-    return Check(check, {"minimum": least} if most is None else {"minimum": least, "maximum": most})
 
 
 def _listed_once(values: Iterable[str]) -> None:
     seen: set[str] = set()
     for value in values:
         if value in seen:
-            raise refuse(f"{show(value)} is listed twice")
+            raise Refused(f"{show(value)} is listed twice")
         seen.add(value)
 
 
-def _some(values: list[str]) -> list[str]:
-    if not values:
-        raise refuse("expected at least one, found none")
+def _each_once(values: list[str]) -> list[str]:
     _listed_once(values)
     return values
 
 
-Positive = Annotated[int, within(1)]
-Port = Annotated[int, within(1, 65535)]
-SOME = Check(_some, {"minItems": 1})
+Positive = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=0)]
+Port = Annotated[int, Field(ge=1, le=65535)]
 
 # --- text ---------------------------------------------------------------------------------
 
 
 def _no_nul(value: str) -> str:
     if "\0" in value:
-        raise refuse("a NUL character is not allowed")
+        raise Refused("a NUL character is not allowed")
     return value
 
 
 def _one_line(value: str) -> str:
     if not value.strip():
-        raise refuse("expected some text, found none")
+        raise Refused("expected some text, found none")
     if any(char in value for char in "\0\n\r"):
-        raise refuse("expected one line of text, found a line break or a NUL character")
+        raise Refused("expected one line of text, found a line break or a NUL character")
     return value
 
 
-def _like(pattern: str, expected: str, hint: str = "", *, private: bool = False) -> Check:
+def _like(pattern: str, expected: str, hint: str = "", *, private: bool = False) -> AfterValidator:
     def check(value: str) -> str:
         if not re.fullmatch(pattern, value, re.ASCII):  # compiled when it is needed
-            raise refuse(f"expected {expected}" + ("" if private else f", found {show(value)}"), hint)
+            raise Refused(f"expected {expected}" + ("" if private else f", found {show(value)}"), hint)
         return value
 
-    return Check(check)
+    return AfterValidator(check)
 
 
-FreeText = Annotated[str, Check(_no_nul)]
-Command = Annotated[str, Check(_one_line)]
-LocalPath = Annotated[str, Check(_one_line)]
+FreeText = Annotated[str, AfterValidator(_no_nul)]
+Command = Annotated[str, AfterValidator(_one_line)]
+LocalPath = Annotated[str, AfterValidator(_one_line)]
 
-_NAME = _like(
-    r"[a-z_][a-z0-9_-]{0,30}",
-    "a name of at most 31 lower-case letters, digits, - and _, that starts with a letter",
-)
-Name = Annotated[str, _NAME]
+Name = Annotated[
+    str,
+    _like(
+        r"[a-z_][a-z0-9_-]{0,30}",
+        "a name of at most 31 lower-case letters, digits, - and _, that starts with a letter",
+    ),
+]
 ProcessName = Annotated[str, _like(r"[A-Za-z_][A-Za-z0-9_-]{0,30}", "a name of at most 31 letters, digits, - and _")]
 HostName = Annotated[str, _like(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", "a short name of letters, digits, - . and _")]
 Address = Annotated[
@@ -113,7 +103,7 @@ _RESERVED = {"UID", "EUID", "PPID", "SHELLOPTS", "BASHOPTS", "BASH_VERSINFO", "G
 
 def _not_reserved(value: str) -> str:
     if value in _RESERVED:
-        raise refuse(f"{value} cannot be set: the shell or the server keeps it for itself")
+        raise Refused(f"{value} cannot be set: the shell or the server keeps it for itself")
     return value
 
 
@@ -124,7 +114,7 @@ EnvName = Annotated[
         "a variable name of letters, digits and _, that starts with no digit",
         private=True,  # by a slip a secret can be a key
     ),
-    Check(_not_reserved),
+    AfterValidator(_not_reserved),
 ]
 HeaderName = Annotated[str, _like(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", "the name of an HTTP header")]
 ServerSetting = Annotated[
@@ -135,6 +125,7 @@ ServerSetting = Annotated[
         "words are joined by _, as in max_requests",
     ),
 ]
+UnitSetting = Annotated[str, _like(r"[A-Za-z][A-Za-z0-9_-]*", "the name of a setting of the manager")]
 Size = Annotated[str, _like(r"[0-9]+[kKmMgG]?", 'a size as nginx writes it, like "512k" or "20m"')]
 WebApp = Annotated[
     str,
@@ -144,47 +135,41 @@ WebApp = Annotated[
     ),
 ]
 PythonVersion = Annotated[str, _like(r"3\.[0-9]+(\.[0-9]+)?", 'a version of Python, like "3.11"')]
-_REQUIREMENT = _like(
+_REQUIREMENT = (
     r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?(\[[A-Za-z0-9._, -]+\])?\s?"
-    r"(\s?(===?|~=|!=|<=?|>=?)\s?[A-Za-z0-9._*+!-]+(\s?,(?=.)|$))*",
-    'a requirement, like "flasktodo==1.2"',
+    r"(\s?(===?|~=|!=|<=?|>=?)\s?[A-Za-z0-9._*+!-]+(\s?,(?=.)|$))*"
 )
-Requirement = Annotated[str, _REQUIREMENT]
+Requirement = Annotated[str, _like(_REQUIREMENT, 'a requirement, like "flasktodo==1.2"')]
+Package = Annotated[str, _like(rf"[^\0\n\r]*\.whl|{_REQUIREMENT}", 'a requirement, like "flasktodo==1.2"')]
 
 
 def _header_value(value: str) -> str:
     if any(ord(char) < 32 or ord(char) == 127 for char in value):
-        raise refuse("a header's value may not hold control characters or line breaks")
+        raise Refused("a header's value may not hold control characters or line breaks")
     if "$" in value:
-        raise refuse("a header's value may not hold $: nginx would take what follows for a variable")
+        raise Refused("a header's value may not hold $: nginx would take what follows for a variable")
     return value
 
 
-HeaderValue = Annotated[str, Check(_header_value)]
+HeaderValue = Annotated[str, AfterValidator(_header_value)]
 
 
 def _revision(value: str) -> str:
     _one_line(value)
     if value.startswith("-"):
-        raise refuse("a revision may not start with -")
+        raise Refused("a revision may not start with -")
     if re.search(r"[\s\x00-\x1f\x7f:?*\[\\]|\.\.", value):
-        raise refuse("expected a branch, a tag or a commit, found something that cannot name one")
+        raise Refused("expected a branch, a tag or a commit, found something that cannot name one")
     return value
 
 
 def _git_url(value: str) -> str:
     _one_line(value)
     if value.startswith("-"):
-        raise refuse("the address of a repository may not start with -")
+        raise Refused("the address of a repository may not start with -")
     if re.match(r"[A-Za-z0-9]+::", value):
-        raise refuse("git's transport helpers (name::address) are not allowed: they run commands")
+        raise Refused("git's transport helpers (name::address) are not allowed: they run commands")
     return value
-
-
-def _package(value: str) -> str:
-    if value.endswith(".whl"):
-        return _one_line(value)
-    return str(_REQUIREMENT.run(value))
 
 
 # --- paths --------------------------------------------------------------------------------
@@ -194,16 +179,16 @@ def _inside(value: str) -> str:
     """A relative path that stays inside its directory, without `./` and closing slashes."""
     _one_line(value)
     if value.startswith("/"):
-        raise refuse(f"expected a relative path, found {show(value)}")
+        raise Refused(f"expected a relative path, found {show(value)}")
     if ".." in value.split("/"):
-        raise refuse("a path may not lead out of its directory with ..")
+        raise Refused("a path may not lead out of its directory with ..")
     path = posixpath.normpath(value)
     if path == ".":
-        raise refuse("expected a path inside the directory, found the directory itself")
+        raise Refused("expected a path inside the directory, found the directory itself")
     return path
 
 
-RelativePath = Annotated[str, Check(_inside)]
+RelativePath = Annotated[str, AfterValidator(_inside)]
 
 
 def _static_target(value: str) -> str:
@@ -211,7 +196,7 @@ def _static_target(value: str) -> str:
     if not colon:
         return _inside(value)
     if not re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", module, re.ASCII):
-        raise refuse(f"expected module:directory, found {show(value)}")
+        raise Refused(f"expected module:directory, found {show(value)}")
     return f"{module}:{_inside(directory)}"
 
 
@@ -222,17 +207,17 @@ _SYSTEM = r"/(tmp|etc|s?bin|lib(32|64)?|root|run|proc|sys|dev|boot|usr(?!/local/
 
 def _root(value: str) -> str:
     if not value.startswith("/") or posixpath.normpath(value) != value or value.startswith("//"):
-        raise refuse(f"expected an absolute path without . .. // or a closing slash, found {show(value)}")
+        raise Refused(f"expected an absolute path without . .. // or a closing slash, found {show(value)}")
     if not re.fullmatch(r"[A-Za-z0-9._/@+ -]+", value):
-        raise refuse(f"only letters, digits, space and . _ / @ + - are allowed, found {show(value)}")
+        raise Refused(f"only letters, digits, space and . _ / @ + - are allowed, found {show(value)}")
     if any(part != part.strip() or part.startswith("-") for part in value.split("/")):
-        raise refuse("no part of the path may start with - or begin or end with a space")
+        raise Refused("no part of the path may start with - or begin or end with a space")
     if re.fullmatch(f"{_SHARED_TOP}|{_SYSTEM}", value):
-        raise refuse(f"{value} belongs to the system", "a directory of the application's own, like /srv/myapp")
+        raise Refused(f"{value} belongs to the system", "a directory of the application's own, like /srv/myapp")
     longest = len(f"{value}/{LONGEST_SOCKET}")
     if longest > SOCKET_PATH_MAX:
         too_many = longest - SOCKET_PATH_MAX
-        raise refuse(
+        raise Refused(
             f"the path is {len(value)} bytes long, at most {len(value) - too_many} fit: "
             f"a release's socket, {LONGEST_SOCKET} below it, would have {longest} bytes "
             f"and a unix socket's path at most {SOCKET_PATH_MAX}"
@@ -243,7 +228,7 @@ def _root(value: str) -> str:
 def _url_path(value: str) -> str:
     dots = {".", ".."} & set(value.split("/"))
     if dots or not re.fullmatch(r"/|(/[A-Za-z0-9._~@+-]+)+", value):
-        raise refuse(
+        raise Refused(
             f"expected / or a path like /shop, without a closing slash, found {show(value)}",
             "letters, digits and . _ ~ @ + - are allowed",
         )
@@ -252,17 +237,17 @@ def _url_path(value: str) -> str:
 
 def _url_prefix(value: str) -> str:
     if not (len(value) > 2 and value.startswith("/") and value.endswith("/")):
-        raise refuse(f"expected a URL prefix that starts and ends with /, like /static/, found {show(value)}")
+        raise Refused(f"expected a URL prefix that starts and ends with /, like /static/, found {show(value)}")
     _url_path(value[:-1])
     return value
 
 
-UrlPrefix = Annotated[str, Check(_url_prefix)]
+UrlPrefix = Annotated[str, AfterValidator(_url_prefix)]
 
 
 def _health_path(value: str) -> str:
     if not re.fullmatch(r"/[!-~]*", value) or "#" in value:
-        raise refuse(f"expected a path that starts with /, without spaces and #, found {show(value)}")
+        raise Refused(f"expected a path that starts with /, without spaces and #, found {show(value)}")
     return value
 
 
@@ -286,11 +271,11 @@ def _is_dns_name(value: str) -> bool:
 
 def _domain(value: str) -> str:
     if _is_ip(value) and ":" in value:
-        raise refuse("an IPv6 address is written in brackets here", f'write "[{value}]"')
+        raise Refused("an IPv6 address is written in brackets here", f'write "[{value}]"')
     bracketed = value.startswith("[") and value.endswith("]") and ":" in value and _is_ip(value[1:-1])
     name = value[2:] if value.startswith("*.") and "." in value[2:] else value
     if not (bracketed or _is_ip(value) or _is_dns_name(name)):
-        raise refuse(f"expected a host name or an IP address, found {show(value)}", _domain_hint(value))
+        raise Refused(f"expected a host name or an IP address, found {show(value)}", _domain_hint(value))
     return value
 
 
@@ -311,54 +296,94 @@ def _bind(value: str) -> str:
     bare = host[1:-1] if host.startswith("[") and host.endswith("]") and ":" in host else host
     known = bare == "localhost" or (_is_ip(bare) and (":" in bare) == (bare != host))
     if not known or not re.fullmatch(r"[0-9]{1,5}", port, re.ASCII) or not 1 <= int(port) <= 65535:
-        raise refuse(f'expected "socket" or an address and port like 127.0.0.1:8004, found {show(value)}')
+        raise Refused(f'expected "socket" or an address and port like 127.0.0.1:8004, found {show(value)}')
     return value
 
 
-# --- values passed through to the server --------------------------------------------------
+# --- drivers ------------------------------------------------------------------------------
+
+
+def _named_in(kind: str) -> AfterValidator:
+    def check(name: str) -> str:
+        if name not in drivers.packaged(kind) and name not in drivers.outside(kind):
+            raise Refused(*one_of(drivers.names(kind), name))
+        return name
+
+    return AfterValidator(check)
+
+
+def _own_and_others(kind: str) -> WithJsonSchema:
+    """For editors: this package's own are proposed, and others are taken."""
+    return WithJsonSchema({"anyOf": [{"enum": drivers.packaged(kind)}, {"type": "string"}]})
+
+
+ServerName = Annotated[str, _named_in("servers"), _own_and_others("servers")]
+ManagerName = Annotated[str, _named_in("managers"), _own_and_others("managers")]
+
+# --- values passed through ----------------------------------------------------------------
+
 
 def _plain_value(value: Any) -> Any:
     """Nothing but what every configuration language can say: refuses dates, bytes, nan and inf."""
     if isinstance(value, str):
         return _no_nul(value)
     if isinstance(value, float) and not math.isfinite(value):
-        raise refuse("nan and inf are not allowed")
+        raise Refused("nan and inf are not allowed")
     if isinstance(value, list):
         return [_plain_value(item) for item in value]
     if isinstance(value, dict):
         return {_plain_key(key): _plain_value(item) for key, item in value.items()}
     if value is not None and not isinstance(value, (bool, int, float)):
         kind = type(value).__name__
-        raise refuse(f"expected text, a number, true, false, a list or a mapping, found a {kind}", "put it in quotes")
+        raise Refused(
+            f"expected text, a number, true, false, a list or a mapping, found a {kind}", "put it in quotes"
+        )
     return value
 
 
 def _plain_key(key: Any) -> str:
     if not isinstance(key, str):
-        raise refuse("expected text as a key, found something else", "put it in quotes")
+        raise Refused("expected text as a key, found something else", "put it in quotes")
     return _no_nul(key)
 
 
-PlainValue = Annotated[Any, Check(_plain_value)]
+PlainValue = Annotated[Any, AfterValidator(_plain_value)]
 
 
 # --- models -------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, kw_only=True)
+# Defaults of sections, as a file would say them: they are read like what a file says.
+UNSAID: Any = {}
+SUPERVISOR: Any = "supervisor"
+
+
+class Model(BaseModel):
+    """What every section has in common: an unknown key is a mistake, and nothing is converted or changed."""
+
+    model_config = ConfigDict(
+        strict=True,
+        frozen=True,
+        extra="forbid",
+        validate_default=True,
+        defer_build=True,  # the sections are built once, with the whole
+        hide_input_in_errors=True,  # there are secrets among the values
+    )
+
+
 class Host(Model):
     """One server of a stage."""
 
-    name: HostName = setting("The host's short name: its key below `hosts`.")
-    address: Address = setting(
-        "Host name, IP address or ssh_config alias. Default: the host's short name.",
-        derived=lambda data: str(data.get("name", "")),
+    name: HostName = Field(description="The host's short name: its key below `hosts`.")
+    address: Address = Field(
+        default_factory=lambda data: data["name"],
+        description="Host name, IP address or ssh_config alias. Default: the host's short name.",
     )
-    user: LoginUser | None = setting("Who logs in over SSH. Default: as ssh_config or Fabric says.", None)
-    port: Port | None = setting("SSH port. Default: as ssh_config says.", None)
-    key: LocalPath | None = setting("Local path of the private key to log in with.", None)
-    known_hosts: LocalPath | None = setting(
-        "Local path of a known_hosts file to check this host's key with. Default: your own.", None
+    user: LoginUser | None = Field(None, description="Who logs in over SSH. Default: as ssh_config or Fabric says.")
+    port: Port | None = Field(None, description="SSH port. Default: as ssh_config says.")
+    key: LocalPath | None = Field(None, description="Local path of the private key to log in with.")
+    known_hosts: LocalPath | None = Field(
+        None, description="Local path of a known_hosts file to check this host's key with. Default: your own."
     )
 
 
@@ -370,114 +395,127 @@ def _the_project_by_default(source: Any) -> Any:
     return {**source, "path": "."} if unsaid else source
 
 
-@dataclass(frozen=True, kw_only=True)
 class Source(Model):
     """Where the application comes from: one of path, git and package."""
 
-    path: LocalPath | None = setting(
-        "Local git repository. Default, without git and package: the project.", None, shown="."
+    path: LocalPath | None = Field(
+        None,
+        description="Local git repository. Default, without git and package: the project.",
+        json_schema_extra={"default": "."},
     )
-    git: Annotated[str, Check(_git_url)] | None = setting(
-        "URL of a git repository to deploy from, instead of a local one.", None
+    git: Annotated[str, AfterValidator(_git_url)] | None = Field(
+        None, description="URL of a git repository to deploy from, instead of a local one."
     )
-    package: Annotated[str, Check(_package)] | None = setting(
-        "Package to install instead: a requirement like flasktodo==1.2, or a local wheel.", None
+    package: Package | None = Field(
+        None, description="Package to install instead: a requirement like flasktodo==1.2, or a local wheel."
     )
-    ref: Annotated[str, Check(_revision)] = setting(
-        "Branch, tag or commit. HEAD: what is checked out; with git, the default branch.", "HEAD"
+    ref: Annotated[str, AfterValidator(_revision)] = Field(
+        "HEAD", description="Branch, tag or commit. HEAD: what is checked out; with git, the default branch."
     )
 
-    def check(self, given: Collection[str]) -> None:
+    @model_validator(mode="after")
+    def _one_of_three(self) -> "Source":
         kinds = [kind for kind in SOURCES if getattr(self, kind) is not None]
         if len(kinds) > 1:
-            raise refuse(
+            raise Refused(
                 f"expected one of path, git and package, found {' and '.join(kinds)}",
                 f"a stage drops what all.yml sets with null, as in {kinds[0]}: null",
             )
-        if self.package is not None and "ref" in given:
-            raise refuse("a package has no ref", "name its version in package, as in flasktodo==1.2", at=("ref",))
+        if self.package is not None and "ref" in self.model_fields_set:
+            raise Refused("a package has no ref", "name its version in package, as in flasktodo==1.2", at=("ref",))
+        return self
 
 
-@dataclass(frozen=True, kw_only=True)
 class Python(Model):
     """The interpreter and what is installed into the virtualenv."""
 
-    version: PythonVersion | None = setting(
-        'Version of Python, in quotes, like "3.11". Default: the python3 of the host.', None
+    version: PythonVersion | None = Field(
+        None, description='Version of Python, in quotes, like "3.11". Default: the python3 of the host.'
     )
-    requirements: RelativePath = setting(
-        "The file of requirements in the source. auto: uv.lock, pylock.toml, requirements.txt "
-        "or pyproject.toml, the first that is there.",
+    requirements: RelativePath = Field(
         "auto",
+        description="The file of requirements in the source. auto: uv.lock, pylock.toml, requirements.txt "
+        "or pyproject.toml, the first that is there.",
     )
-    installer: Literal["auto", "uv", "pip"] = setting(
-        "What installs the requirements. auto: uv where it can be had, else pip.", "auto"
+    installer: Literal["auto", "uv", "pip"] = Field(
+        "auto", description="What installs the requirements. auto: uv where it can be had, else pip."
     )
-    wheelhouse: LocalPath | None = setting(
-        "Local directory of wheels to install from, when hosts cannot reach a package index.", None
+    wheelhouse: LocalPath | None = Field(
+        None, description="Local directory of wheels to install from, when hosts cannot reach a package index."
     )
-    packages: list[Requirement] = setting("Further requirements to install, like [psycopg, sentry-sdk>=2].", [])
+    packages: list[Requirement] = Field(
+        [], description="Further requirements to install, like [psycopg, sentry-sdk>=2]."
+    )
 
 
-@dataclass(frozen=True, kw_only=True)
+def _left_to_the_server(settings: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
+    """What this project sets itself is refused; which that is, the server's driver knows."""
+    if "server" in info.data:  # else it is refused itself
+        server = drivers.server(info.data["server"])
+        for name, why in server.refused.items():
+            if name in settings and not (name in server.switches and settings[name] is False):
+                raise Refused(f"{name} cannot be set here: {why}", at=(name,))
+    return settings
+
+
 class Web(Model):
     """The server that runs the application."""
 
-    app: WebApp = setting('WSGI or ASGI callable, like "mysite.wsgi:application".')
-    server: Server = setting("Program that runs the application.", "gunicorn")
-    workers: Positive = setting("Number of worker processes.", 2)
-    settings: dict[ServerSetting, PlainValue] = setting(
-        "Any of the server's own settings, under its own names, checked by the server itself.", {}
+    app: WebApp = Field(description='WSGI or ASGI callable, like "mysite.wsgi:application".')
+    server: ServerName = Field("gunicorn", description="Program that runs the application.")
+    workers: Positive = Field(2, description="Number of worker processes.")
+    settings: Annotated[dict[ServerSetting, PlainValue], AfterValidator(_left_to_the_server)] = Field(
+        {}, description="Any of the server's own settings, under its own names, checked by the server itself."
     )
-    bind: Annotated[str, Check(_bind)] = setting(
-        "socket: a unix socket in each release. Or an address and port like 127.0.0.1:8004, "
-        "from which on each release takes a port of its own.",
+    bind: Annotated[str, AfterValidator(_bind)] = Field(
         "socket",
+        description="socket: a unix socket in each release. Or an address and port like 127.0.0.1:8004, "
+        "from which on each release takes a port of its own.",
     )
 
-    def check(self, given: Collection[str]) -> None:
-        for name, why in drivers.server(self.server).refused.items():
-            harmless = name in ("daemon", "reload") and self.settings.get(name) is False
-            if name in self.settings and not harmless:
-                raise refuse(f"{name} cannot be set here: {why}", at=("settings", name))
 
-
-@dataclass(frozen=True, kw_only=True)
 class Timeouts(Model):
     """How long nginx waits for the application, in seconds."""
 
-    connect: Positive = setting("Seconds to wait for a connection to the application.", 10)
-    read: Positive = setting("Seconds between two reads; must be above the server's own timeout (gunicorn: 30).", 60)
-    send: Positive = setting("Seconds between two writes of the request.", 60)
+    connect: Positive = Field(10, description="Seconds to wait for a connection to the application.")
+    read: Positive = Field(
+        60, description="Seconds between two reads; must be above the server's own timeout (gunicorn: 30)."
+    )
+    send: Positive = Field(60, description="Seconds between two writes of the request.")
 
 
-@dataclass(frozen=True, kw_only=True)
 class Site(Model):
     """What nginx serves."""
 
-    domains: Annotated[list[Annotated[str, Check(_domain)]], SOME] = setting(
-        "Names the site answers to; the health check asks for the first. Wildcards may follow."
+    domains: Annotated[
+        list[Annotated[str, AfterValidator(_domain)]], Field(min_length=1), AfterValidator(_each_once)
+    ] = Field(description="Names the site answers to; the health check asks for the first. Wildcards may follow.")
+    path: Annotated[str, AfterValidator(_url_path)] = Field(
+        "/", description="URL path the application lives below, like /shop."
     )
-    path: Annotated[str, Check(_url_path)] = setting("URL path the application lives below, like /shop.", "/")
-    port: Port = setting("Port nginx listens on.", 80)
-    static: dict[UrlPrefix, Annotated[str, Check(_static_target)]] = setting(
-        "URL prefix: directory in the release; module:directory for one in an installed package.", {}
+    port: Port = Field(80, description="Port nginx listens on.")
+    static: dict[UrlPrefix, Annotated[str, AfterValidator(_static_target)]] = Field(
+        {}, description="URL prefix: directory in the release; module:directory for one in an installed package."
     )
-    media: dict[UrlPrefix, RelativePath] = setting("URL prefix: directory in shared, served by nginx.", {})
-    headers: dict[HeaderName, HeaderValue] = setting("Further response headers.", {})
-    timeouts: Timeouts = setting("How long nginx waits for the application.", Timeouts())
-    client_max_body_size: Size = setting("Largest request body that is accepted (nginx's own setting).", "1m")
-    keepalive_timeout: Annotated[int, within(0)] = setting("Seconds nginx keeps a client's idle connection open.", 75)
-    upstream_keepalive: Annotated[int, within(0)] = setting(
-        "Idle connections to the application each nginx worker keeps open. 0: none.", 0
+    media: dict[UrlPrefix, RelativePath] = Field({}, description="URL prefix: directory in shared, served by nginx.")
+    headers: dict[HeaderName, HeaderValue] = Field({}, description="Further response headers.")
+    timeouts: Timeouts = Field(UNSAID, description="How long nginx waits for the application.")
+    client_max_body_size: Size = Field(
+        "1m", description="Largest request body that is accepted (nginx's own setting)."
+    )
+    keepalive_timeout: Count = Field(75, description="Seconds nginx keeps a client's idle connection open.")
+    upstream_keepalive: Count = Field(
+        0, description="Idle connections to the application each nginx worker keeps open. 0: none."
     )
 
-    def check(self, given: Collection[str]) -> None:
+    @model_validator(mode="after")
+    def _fits_together(self) -> "Site":
         if self.domains[0].startswith("*."):
-            raise refuse("the first domain may not be a wildcard: the health check asks for it", at=("domains",))
+            raise Refused("the first domain may not be a wildcard: the health check asks for it", at=("domains",))
         for prefix in self.media:
             if prefix in self.static:
-                raise refuse(f"{prefix} is in static already", at=("media", prefix))
+                raise Refused(f"{prefix} is in static already", at=("media", prefix))
+        return self
 
 
 def _shared_files(value: Any) -> Any:
@@ -488,7 +526,7 @@ def _shared_files(value: Any) -> Any:
     return value
 
 
-A_PLAIN_LIST = Check(_shared_files, {"type": "array", "items": {"type": "string"}}, before=True)
+A_PLAIN_LIST = BeforeValidator(_shared_files, json_schema_input_type=dict[str, str | None] | list[str])
 
 
 def _no_nesting(paths: Iterable[str]) -> None:
@@ -497,156 +535,176 @@ def _no_nesting(paths: Iterable[str]) -> None:
     for outer in ordered:
         for inner in ordered:
             if inner.startswith(outer + "/"):
-                raise refuse(f"{show(inner)} lies inside {show(outer)}, which is shared as a whole")
+                raise Refused(f"{show(inner)} lies inside {show(outer)}, which is shared as a whole")
 
 
-@dataclass(frozen=True, kw_only=True)
 class Shared(Model):
     """What outlives releases: kept in shared/ on the host and linked into public/."""
 
-    dirs: list[RelativePath] = setting("Directories, like [media].", [])
-    files: Annotated[dict[RelativePath, LocalPath | None], A_PLAIN_LIST] = setting(
-        "File: the local path it is put there from, the first time and when it changed. "
-        "A plain list: from the release, the first time only.",
+    dirs: list[RelativePath] = Field([], description="Directories, like [media].")
+    files: Annotated[dict[RelativePath, LocalPath | None], A_PLAIN_LIST] = Field(
         {},
+        description="File: the local path it is put there from, the first time and when it changed. "
+        "A plain list: from the release, the first time only.",
     )
 
-    def check(self, given: Collection[str]) -> None:
+    @model_validator(mode="after")
+    def _apart(self) -> "Shared":
         _no_nesting([*self.dirs, *self.files])
+        return self
 
 
-@dataclass(frozen=True, kw_only=True)
+class Manager(Model):
+    """The program that keeps the server and the processes running."""
+
+    name: ManagerName = Field(description="The program's name.")
+    activation: Literal["socket"] | None = Field(
+        None, description="socket: the manager opens the server's socket and hands it over. Only where both can."
+    )
+    settings: dict[UnitSetting, PlainValue] = Field(
+        {}, description="Any of the manager's own settings for the server and the processes, like {MemoryMax: 512M}."
+    )
+
+
+def _a_name_alone(manager: Any) -> Any:
+    return {"name": manager} if isinstance(manager, str) else manager
+
+
 class Hook(Model):
     """One command of a hook."""
 
-    run: Command = setting("Shell command, run in the release with its virtualenv and environment.")
-    timeout: Positive = setting("Seconds until the command is ended and counts as failed.", 600)
+    run: Command = Field(description="Shell command, run in the release with its virtualenv and environment.")
+    timeout: Positive = Field(600, description="Seconds until the command is ended and counts as failed.")
 
 
 def _a_command_alone(hook: Any) -> Any:
     return {"run": hook} if isinstance(hook, str) else hook
 
 
-Commands = list[Annotated[Hook, Check(_a_command_alone, {"type": "string"}, before=True)]]
+Commands = list[Annotated[Hook, BeforeValidator(_a_command_alone, json_schema_input_type=Hook | str)]]
 
 
-@dataclass(frozen=True, kw_only=True)
 class Hooks(Model):
     """Commands run at points of a deploy. One that fails ends the deploy."""
 
-    build: Commands = setting("Once the virtualenv is ready.", [])
-    before_switch: Commands = setting(
-        "Before traffic goes to the new release, like python manage.py migrate --noinput.", []
+    build: Commands = Field([], description="Once the virtualenv is ready.")
+    before_switch: Commands = Field(
+        [], description="Before traffic goes to the new release, like python manage.py migrate --noinput."
     )
-    after_switch: Commands = setting("Once the new release serves.", [])
+    after_switch: Commands = Field([], description="Once the new release serves.")
 
 
-@dataclass(frozen=True, kw_only=True)
 class Health(Model):
     """What proves a release healthy."""
 
-    path: Annotated[str, Check(_health_path)] = setting("Path as the application sees it.", "/")
-    status: Annotated[int, within(100, 599)] = setting("HTTP status it must answer with.", 200)
-    timeout: Positive = setting("Seconds it has to answer so.", 30)
-
-
-def _app(data: dict[str, Any]) -> str:
-    """The app's name; any will do when it was refused, for then the whole is."""
-    return str(data.get("app", "app"))
+    path: Annotated[str, AfterValidator(_health_path)] = Field("/", description="Path as the application sees it.")
+    status: Annotated[int, Field(ge=100, le=599)] = Field(200, description="HTTP status it must answer with.")
+    timeout: Positive = Field(30, description="Seconds it has to answer so.")
 
 
 def _default_root(data: dict[str, Any]) -> str:
-    parent = "/var/www" if data.get("layout") == "seed" else "/srv"
-    return f"{parent}/{_app(data)}"
+    parent = "/var/www" if data["layout"] == "seed" else "/srv"
+    return f"{parent}/{data['app']}"
 
 
 def _not_root(value: str) -> str:
     if value == "root":
-        raise refuse("the application may not run as root")
+        raise Refused("the application may not run as root")
     return value
 
 
 def _no_web_process(processes: dict[str, str]) -> dict[str, str]:
     if "web" in processes:
-        raise refuse("web is the name of the server itself", "describe it under web:", at=("web",))
+        raise Refused("web is the name of the server itself", "describe it under web:", at=("web",))
     return processes
 
 
-@dataclass(frozen=True, kw_only=True)
 class Settings(Model):
     """Every setting of one host, merged from all.yml, the stage, the host's entry and the command line."""
 
-    app: Name = setting("The application's name: names the directory, the unix user and the programs.")
-    layout: Literal["standard", "seed"] = setting(
-        "Default of root: below /srv (standard) or below /var/www (seed).", "standard"
+    app: Name = Field(description="The application's name: names the directory, the unix user and the programs.")
+    layout: Literal["standard", "seed"] = Field(
+        "standard", description="Default of root: below /srv (standard) or below /var/www (seed)."
     )
-    root: Annotated[str, Check(_root)] = setting(
-        "The application's directory on the host. With layout: seed, /var/www/<app>.",
-        derived=_default_root,
-        shown="/srv/<app>",
+    root: Annotated[str, AfterValidator(_root)] = Field(
+        default_factory=_default_root,
+        description="The application's directory on the host. With layout: seed, /var/www/<app>.",
+        json_schema_extra={"default": "/srv/<app>"},
     )
-    user: Annotated[Name, Check(_not_root)] = setting(
-        "Unix user the application runs as; it cannot write code or configuration.", derived=_app, shown="<app>"
+    user: Annotated[Name, AfterValidator(_not_root)] = Field(
+        default_factory=lambda data: data["app"],
+        description="Unix user the application runs as; it cannot write code or configuration.",
+        json_schema_extra={"default": "<app>"},
     )
-    source: Annotated[Source, Check(_the_project_by_default, before=True)] = setting(
-        "Where the application comes from.", Source(path=".")
+    source: Annotated[Source, BeforeValidator(_the_project_by_default)] = Field(
+        UNSAID, description="Where the application comes from."
     )
-    python: Python = setting("The interpreter and the virtualenv.", Python())
-    web: Web = setting("The server that runs the application.")
-    processes: Annotated[dict[ProcessName, Command], Check(_no_web_process)] = setting(
-        "Background processes: name and command, run in the release with its virtualenv.", {}
+    python: Python = Field(UNSAID, description="The interpreter and the virtualenv.")
+    web: Web = Field(description="The server that runs the application.")
+    processes: Annotated[dict[ProcessName, Command], AfterValidator(_no_web_process)] = Field(
+        {}, description="Background processes: name and command, run in the release with its virtualenv."
     )
-    manager: Manager = setting("Program that keeps the server and the processes running.", "supervisor")
-    site: Site = setting("What nginx serves.")
-    env: dict[EnvName, FreeText] = setting(
-        "Environment of the application. Values are text: put numbers, yes and no in quotes.", {}
+    manager: Annotated[Manager, BeforeValidator(_a_name_alone, json_schema_input_type=Manager | ManagerName)] = Field(
+        SUPERVISOR, description="Program that keeps the server and the processes running: its name, or a section."
     )
-    secrets: LocalPath | None = setting(
-        "Local file of NAME=value lines for the environment; never in a command line or a log.", None
+    site: Site = Field(description="What nginx serves.")
+    env: dict[EnvName, FreeText] = Field(
+        {}, description="Environment of the application. Values are text: put numbers, yes and no in quotes."
     )
-    shared: Shared = setting("Directories and files that outlive releases.", Shared())
-    hooks: Hooks = setting("Commands run at points of a deploy.", Hooks())
-    health: Health = setting("What proves a release healthy.", Health())
-    keep_releases: Positive = setting("Good releases kept on the host.", 5)
-    host_keys: Literal["strict", "accept-new"] = setting(
-        "Unknown SSH host keys: refuse them or remember them. Changed ones never pass.", "strict"
+    secrets: LocalPath | None = Field(
+        None, description="Local file of NAME=value lines for the environment; never in a command line or a log."
     )
-    default_stage: str | None = setting("Stage that deploy and rollback use without -H. Only in all.yml.", None)
+    shared: Shared = Field(UNSAID, description="Directories and files that outlive releases.")
+    hooks: Hooks = Field(UNSAID, description="Commands run at points of a deploy.")
+    health: Health = Field(UNSAID, description="What proves a release healthy.")
+    keep_releases: Positive = Field(5, description="Good releases kept on the host.")
+    host_keys: Literal["strict", "accept-new"] = Field(
+        "strict", description="Unknown SSH host keys: refuse them or remember them. Changed ones never pass."
+    )
+    default_stage: str | None = Field(
+        None, description="Stage that deploy and rollback use without -H. Only in all.yml."
+    )
 
     # Filled in by the loader; no keys of a stage file.
-    host: Host = setting("The host these settings are for.")
-    stage: HostName = setting("The stage's name.")
-    project: Path = setting("Local directory that holds hosts/.")
+    host: Host = Field(description="The host these settings are for.")
+    stage: HostName = Field(description="The stage's name.")
+    project: Path = Field(description="Local directory that holds hosts/.")
 
-    def check(self, given: Collection[str]) -> None:
-        timeout = self.web.settings.get("timeout", GUNICORN_TIMEOUT)
+    @model_validator(mode="after")
+    def _nginx_waits_longer(self) -> "Settings":
+        """Else nginx gives up on requests that the server still works on."""
+        try:
+            timeout = drivers.server(self.web.server).timeout(self.web.settings)
+        except (TypeError, ValueError):
+            return self  # no number: the server says so itself, when it checks its settings
         read = self.site.timeouts.read
-        if isinstance(timeout, (int, float)) and read <= timeout:
-            raise refuse(
-                f"expected more than the server's own timeout of {timeout} seconds "
+        if read <= timeout:
+            raise Refused(
+                f"expected more than the server's own timeout of {timeout:g} seconds "
                 f"(web.settings.timeout), found {read}",
                 "else nginx gives up on requests that are still being worked on",
                 at=("site", "timeouts", "read"),
             )
+        return self
 
-        self._check_server()
-
-    def _check_server(self) -> None:
-        """What this server cannot do, and others can."""
+    @model_validator(mode="after")
+    def _server_can(self) -> "Settings":
+        """What one server cannot do, and others can."""
         name, server = self.web.server, drivers.server(self.web.server)
         longest = len(f"{self.root}/{LONGEST_RUN}/{server.socket}")
         if self.web.bind == "socket" and longest > server.longest_path:
-            raise refuse(
+            raise Refused(
                 f"the path is {longest - server.longest_path} bytes too long for {name}: a release's socket below it "
                 f"would have {longest} bytes, and {name} takes {server.longest_path}",
                 at=("root",),
             )
-        if self.site.upstream_keepalive and not server.idle(self.web.settings):
-            raise refuse(
+        if self.site.upstream_keepalive and server.speaks != "http":
+            raise Refused(
                 f"{name} keeps no connections: each has one request",
                 "leave it out",
                 at=("site", "upstream_keepalive"),
             )
+        return self
 
     def local(self, path: str) -> Path:
         """A local path from the settings: `~` expanded, a relative one taken from the project."""
@@ -654,4 +712,4 @@ class Settings(Model):
 
 
 LOADER_FIELDS = frozenset({"host", "stage", "project"})
-HOST_KEYS = frozenset(names(Host)) - {"name"}
+HOST_KEYS = frozenset(Host.model_fields) - {"name"}

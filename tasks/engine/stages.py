@@ -11,11 +11,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from . import checking
-from .checking import Invalid, describe, show
+from pydantic import ValidationError
+
 from .errors import Problem, SettingsError, UsageError
+from .mistakes import ROOT_KEYS, problems_of, unknown_key
 from .settings import HOST_KEYS, LOADER_FIELDS, Settings
-from .wording import ROOT_KEYS, nearest, problems_of, unknown_key
+from .wording import describe, nearest, show
 from .yamltree import Node, from_plain, merge, read
 
 SHARED_FILE = "all"
@@ -185,8 +186,8 @@ def _load(project: Path, name: str, overrides: Mapping[str, Any] | None) -> tupl
     for host, entry in hosts.items():
         merged = _for_host(project, name, host, common, entry, overrides)
         try:
-            settings[host] = checking.read(Settings, merged.plain())
-        except Invalid as error:
+            settings[host] = Settings.model_validate(merged.plain())
+        except ValidationError as error:
             problems += problems_of(error, merged)
     return Stage(name, settings), problems
 

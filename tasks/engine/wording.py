@@ -1,52 +1,32 @@
-"""What the models found wrong, in words for people: what was expected, what was found, where."""
+"""Words for people about values: what was found, what was probably meant, and why a value is refused."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import fields
 from difflib import get_close_matches
 
-from .checking import ABSENT, NOTHING, UNKNOWN, Invalid, Mistake, describe, model_in, names
-from .errors import Problem
-from .settings import HOST_KEYS, LOADER_FIELDS, Settings
-from .yamltree import Node, Step, dotted
 
-ROOT_KEYS = (frozenset(names(Settings)) - LOADER_FIELDS) | {"hosts"}
+class Refused(ValueError):
+    """A value is refused, in words for people.
 
+    :param message: what was expected and what was found; no secret.
+    :param hint: what to write instead.
+    :param at: names the key when a check looks at several.
+    """
 
-def problems_of(invalid: Invalid, tree: Node) -> list[Problem]:
-    """One problem for each mistake, placed where `tree` says its value was written."""
-    return [_problem(mistake, tree) for mistake in invalid.mistakes]
-
-
-def _problem(mistake: Mistake, tree: Node) -> Problem:
-    node, rest = tree.find(mistake.path)
-    path = (*node.path, *rest[:1]) if mistake.message == ABSENT else node.path
-    return Problem(node.file, node.line, dotted(path), *_words(mistake, path))
+    def __init__(self, message: str, hint: str = "", at: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+        self.at = at
 
 
-def _words(mistake: Mistake, path: tuple[Step, ...]) -> tuple[str, str]:
-    if mistake.message == UNKNOWN:
-        return unknown_key(str(mistake.path[-1]), _known(mistake, path))
-    if mistake.found is NOTHING:
-        return mistake.message, mistake.hint
-    found = _kind(mistake.found) if _is_private(mistake.path) else describe(mistake.found)
-    near = nearest(mistake.found, mistake.known) if isinstance(mistake.found, str) else ""
-    return f"{mistake.message}, found {found}", f'did you mean "{near}"?' if near else mistake.hint
-
-
-def _is_private(loc: tuple[Step, ...]) -> bool:
-    """Values that may hold a password are never shown."""
-    return loc[:1] in (("env",), ("secrets",)) or loc[:2] == ("source", "git")
-
-
-def _kind(value: object) -> str:
-    """What a value is, without the value."""
-    if isinstance(value, str):
-        return "text"
-    if isinstance(value, bool):
-        return "true or false"
-    return "a number" if isinstance(value, (int, float)) else describe(value)
+def one_of(words: Iterable[str], found: object) -> tuple[str, str]:
+    """Message and hint for what is none of some words."""
+    words = list(words)
+    near = nearest(found, words) if isinstance(found, str) else ""
+    quoted = " or ".join(f'"{word}"' for word in words)
+    return f"expected {quoted}, found {describe(found)}", f'did you mean "{near}"?' if near else ""
 
 
 def nearest(name: str, names: Iterable[str]) -> str:
@@ -55,25 +35,29 @@ def nearest(name: str, names: Iterable[str]) -> str:
     return max(close, key=lambda other: sorted(other) == sorted(name), default="")
 
 
-def unknown_key(name: str, known: Iterable[str]) -> tuple[str, str]:
-    """Message and hint for a key that is not known."""
-    names = sorted(known)
-    listed = f"known: {', '.join(names)}"
-    near = nearest(name, names)
-    if near:
-        return "unknown key", f'did you mean "{near}"? ({listed})'
-    owner = _owner(name)
-    return "unknown key", f"{name} belongs below {owner} ({listed})" if owner else listed
+def describe(value: object) -> str:
+    """A value as a person would name it."""
+    if value is None:
+        return "nothing"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, (int, float)):
+        return "the number " + ("a very large one" if isinstance(value, int) and abs(value) >= 10**15 else str(value))
+    if isinstance(value, dict):
+        return "keys and values"
+    return "a list" if isinstance(value, list) else show(value)
 
 
-def _owner(name: str) -> str:
-    """The one section that has a key of this name, if there is just one."""
-    sections = {info.name: model_in(info.type) for info in fields(Settings) if info.name not in LOADER_FIELDS}
-    owners = [section for section, model in sections.items() if model and name in names(model)]
-    return owners[0] if len(owners) == 1 else ""
+def kind(value: object) -> str:
+    """What a value is, without the value."""
+    if isinstance(value, str):
+        return "text"
+    if isinstance(value, bool):
+        return "true or false"
+    return "a number" if isinstance(value, (int, float)) else describe(value)
 
 
-def _known(mistake: Mistake, path: tuple[Step, ...]) -> Iterable[str]:
-    if len(mistake.path) > 1:
-        return mistake.known
-    return HOST_KEYS | ROOT_KEYS - {"hosts", "default_stage"} if path[:1] == ("hosts",) else ROOT_KEYS
+def show(value: object, limit: int = 40) -> str:
+    """A value for a message: quoted, on one line, not too long."""
+    text = '"' + str(value).encode("unicode_escape").decode("ascii").replace('"', '\\"') + '"'
+    return text if len(text) <= limit else text[: limit - 2] + '…"'

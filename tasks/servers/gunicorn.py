@@ -56,6 +56,7 @@ class Gunicorn(Server):
         "workers": "set web.workers",
         "wsgi_app": "set web.app",
     }
+    switches = frozenset({"daemon", "reload"})
     notifies = True
     takes = frozenset({PATH, DESCRIPTOR})
     speaks = "http"

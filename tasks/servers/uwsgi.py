@@ -45,6 +45,7 @@ class Uwsgi(Server):
         "touch_reload": "it would restart workers while a release is being built",
         "uid": "the manager starts it as the application's user: set user",
     }
+    switches = frozenset[str]()
     notifies = True
     takes = frozenset({PATH})
     speaks = "uwsgi"

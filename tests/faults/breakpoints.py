@@ -42,13 +42,13 @@ def install(agent: ModuleType) -> None:
         (releases, ("replace_link", "unlink", "write_atomically", "remember")),
         (process, ("run",)),
         (nginx, ("reload",)),
-        (supervisor, ("_add", "_reread", "stop")),
+        (supervisor, ("_add", "_reread")),
+        (supervisor.DRIVER, ("stop",)),
         (os, ("makedirs", "mkdir", "rename")),
     ):
         for name in names:
-            setattr(
-                module, name, _around_action(getattr(module, name), f"{module.__name__.rpartition('.')[2]}.{name}")
-            )
+            action = getattr(module, name)
+            setattr(module, name, _around_action(action, f"{action.__module__.rpartition('.')[2]}.{name}"))
     import shutil
 
     shutil.rmtree = _around_action(shutil.rmtree, "shutil.rmtree")  # type: ignore[assignment]
@@ -105,7 +105,7 @@ def _finishing(afterwards: Any) -> Any:
 
 def _subject(args: tuple[Any, ...]) -> str:
     """What an action is about, the same in each run."""
-    first = args[0] if args else ""
+    first = next((arg for arg in args if isinstance(arg, (str, list, tuple))), "")
     if isinstance(first, (list, tuple)):
         first = " ".join(map(str, first[:3]))
     return VARYING.sub("*", str(first))[-60:]

@@ -83,7 +83,7 @@ def test_after_some_faults_both_hosts_are_on_one_release(hosts: tuple[Target, Ta
 
 def is_before_the_last_word(point: str) -> bool:
     """Whoever dies while it tells the hosts that all have switched may have told one of two (docs/cutover.md)."""
-    return "cutover.stay" not in point and "cutover.finish" not in point
+    return "cutover.commit" not in point and "cutover.finish" not in point
 
 
 def points_of(host: Target, site: Project) -> list[str]:

@@ -1,12 +1,10 @@
 """What templates are given, with the defaults of a small site."""
 
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 from fabrelease.tasks.engine import planning, units
-from fabrelease.tasks.engine.checking import read
 from fabrelease.tasks.engine.settings import Settings
 
 RELEASE_ID = "20261121T104500Z-1a2b3c4"
@@ -29,7 +27,7 @@ def example_settings(**more: Any) -> Settings:
     }
     for name, value in more.items():
         given[name] = {**given[name], **value} if isinstance(given.get(name), dict) else value
-    return read(Settings, given)
+    return Settings.model_validate(given)
 
 
 def example(
@@ -40,7 +38,7 @@ def example(
     *root* and *user* may be what settings refuse, such as a directory below /tmp: tests run there.
     """
     settings = settings or example_settings()
-    settings = replace(settings, root=root or settings.root, user=user or settings.user)
+    settings = settings.model_copy(update={"root": root or settings.root, "user": user or settings.user})
     home = f"{settings.root}/releases/{RELEASE_ID}"
     release = SimpleNamespace(
         id=RELEASE_ID,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,7 +14,7 @@ from .examples import example_settings
 
 
 def settings(project: Path, **more: object) -> Settings:
-    return replace(example_settings(**more), project=project)
+    return example_settings(**more).model_copy(update={"project": project})
 
 
 @pytest.mark.parametrize(

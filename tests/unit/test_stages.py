@@ -10,7 +10,6 @@ import sys
 import tempfile
 from collections.abc import Callable
 from copy import deepcopy
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +21,8 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 from fabrelease.tasks.engine import schema, stages
-from fabrelease.tasks.engine.checking import model_in, names
 from fabrelease.tasks.engine.errors import SettingsError, UsageError
+from fabrelease.tasks.engine.mistakes import model_in
 from fabrelease.tasks.engine.settings import HOST_KEYS, LOADER_FIELDS, Hook, Settings
 from fabrelease.tasks.engine.yamltree import from_plain, merge
 
@@ -196,6 +195,22 @@ MISTAKES = [
         'did you mean "strict"?',
     ),
     (
+        "manager: supervisr",
+        'hosts/prod.yml:5: manager: expected "supervisor" or "systemd", found "supervisr"; did you mean "supervisor"?',
+    ),
+    ("manager: 1", "hosts/prod.yml:5: manager: expected keys and values, found the number 1"),
+    ("manager: {nmae: x}", 'hosts/prod.yml:5: manager.nmae: unknown key; did you mean "name"? (known: activation, name, settings)'),
+    ("manager:\n  settings: {}", "hosts/prod.yml:5: manager.name: missing; The program's name"),
+    ("manager:\n  name: supervisor\n  activation: sockets", 'hosts/prod.yml:7: manager.activation: expected "socket", found "sockets"; did you mean "socket"?'),
+    (
+        "web: {app: 'a:b', server: gunicron, worker: 1}",
+        'hosts/prod.yml:5: web.server: expected "gunicorn" or "uwsgi", found "gunicron"; did you mean "gunicorn"?',
+    ),
+    (
+        "web: {app: 'a:b', wsgi: x, settings: {chdir: /}}",
+        "hosts/prod.yml:5: web.settings.chdir: chdir cannot be set here: the release's directory is used",
+    ),
+    (
         "hooks: {build: make}",
         'hosts/prod.yml:5: hooks.build: expected a list, found "make"; '
         "write it as [one, two], or each on a line of its own after a dash",
@@ -325,6 +340,18 @@ def test_command_line_options_are_checked_like_files(project: Project) -> None:
         stages.load_stage(project(prod=PROD), "prod", {"source": {"ref": "-x"}})
 
 
+def test_a_manager_is_a_name_or_a_section_and_the_stage_s_replaces_or_adds(project: Project) -> None:
+    path = project(
+        all="manager: {name: supervisor, settings: {priority: 1}}\n",
+        name=PROD + "manager: supervisor\n",
+        section=PROD + "manager: {settings: {startsecs: 5}}\n",
+    )
+    managers = {name: stage.hosts["web1"].manager for name, stage in stages.load_stages(path).items()}
+    assert managers["name"].settings == {}
+    assert managers["section"].settings == {"priority": 1, "startsecs": 5}
+    assert {manager.name for manager in managers.values()} == {"supervisor"}
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -400,8 +427,8 @@ def test_secrets_are_not_in_messages(project: Project, text: str) -> None:
 # --- any input ----------------------------------------------------------------------------
 
 KNOWN = sorted(
-    {name for model in (Settings, Hook) for name in names(model)}
-    | {name for field in fields(Settings) if (model := model_in(field.type)) for name in names(model)}
+    {name for model in (Settings, Hook) for name in model.model_fields}
+    | {name for field in Settings.model_fields.values() if (model := model_in(field.annotation)) for name in model.model_fields}
     | HOST_KEYS
     | {"hosts", "<<", "timeout", "bind"}
 )
@@ -783,12 +810,12 @@ EXAMPLE = REPOSITORY / "hosts" / "example.yml"
 
 def model_keys(model: Any, prefix: str = "") -> set[str]:
     keys: set[str] = set()
-    for field in fields(model):
-        if prefix == "" and field.name in LOADER_FIELDS:
+    for name, field in model.model_fields.items():
+        if prefix == "" and name in LOADER_FIELDS:
             continue
-        keys.add(prefix + field.name)
-        if section := model_in(field.type):
-            keys |= model_keys(section, f"{prefix}{field.name}.")
+        keys.add(prefix + name)
+        if isinstance(field.annotation, type) and (section := model_in(field.annotation)):
+            keys |= model_keys(section, f"{prefix}{name}.")
     return keys
 
 
@@ -815,14 +842,15 @@ def test_the_example_shows_every_setting_and_no_other() -> None:
     assert example_keys(data, known) == known
     assert set(hosts["web1"]) == HOST_KEYS
     hook = next(item for item in data["hooks"]["before_switch"] if isinstance(item, dict))
-    assert set(hook) == set(names(Hook))
+    assert set(hook) == set(Hook.model_fields)
 
 
-def test_what_the_example_shows_as_a_default_is_the_default() -> None:
+def test_what_the_example_shows_as_a_default_is_the_default(project: Project) -> None:
     shown = stages.load_stage(REPOSITORY, "example").hosts["web2"]
+    default = stages.load_stage(project(prod=PROD), "prod").hosts["web1"]
     for name in ("layout", "source", "manager", "health", "keep_releases", "host_keys"):
-        assert getattr(shown, name) == getattr(Settings, name), name  # a dataclass keeps defaults on the class
-    assert shown.site.timeouts == type(shown.site).timeouts
+        assert getattr(shown, name) == getattr(default, name), name
+    assert shown.site.timeouts == default.site.timeouts
     assert (shown.root, shown.user) == ("/srv/flasktodo", "flasktodo")
 
 
@@ -877,7 +905,7 @@ def test_the_reference_is_current() -> None:
 def test_the_reference_has_a_row_with_a_meaning_for_every_setting() -> None:
     rows = re.findall(r"^\| `(\S+)` \|.*\| (.+) \|$", schema.reference(), re.MULTILINE)
     hosts = {f"hosts.<name>.{key}" for key in HOST_KEYS} | {"hosts"}
-    hooks = {f"{schema.HOOK_PREFIX}{key}" for key in names(Hook)}
+    hooks = {f"{schema.HOOK_PREFIX}{key}" for key in Hook.model_fields}
     assert {key for key, _ in rows} == model_keys(Settings) | hosts | hooks
     assert all(len(meaning) > 10 for _, meaning in rows)
 
@@ -905,6 +933,16 @@ def test_the_schema_takes_the_example() -> None:
 )
 def test_the_schema_refuses_what_the_models_refuse(wrong: dict[str, Any]) -> None:
     assert not Draft202012Validator(schema.schema()).is_valid(wrong)
+
+
+def test_a_list_of_the_commands_imports_no_pydantic() -> None:
+    code = (
+        "import sys; from fabric.main import program; program.run('fab --list', exit=False);"
+        "print('fabrelease.tasks' in sys.modules, 'pydantic' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    assert "rollback" in done.stdout
+    assert done.stdout.endswith("True False\n")
 
 
 def test_the_tasks_alone_import_nothing_that_is_slow_to_import() -> None:

@@ -15,7 +15,6 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -259,7 +258,7 @@ def test_supervisor_reads_the_programs(tmp_path: Path, root: Path) -> None:
 
 
 def test_supervisor_reads_a_file_without_processes(tmp_path: Path) -> None:
-    settings = replace(example_settings(), processes={})
+    settings = example_settings().model_copy(update={"processes": {}})
     assert read_programs(tmp_path, render("supervisor/processes.conf.j2", example(settings))) == {}
 
 
@@ -303,7 +302,7 @@ time.sleep(60)
 def test_the_signal_to_stop_reaches_a_background_process(
     tmp_path: Path, root: Path, line: str, mark: str
 ) -> None:
-    settings = replace(example_settings(), processes={"one": line})
+    settings = example_settings().model_copy(update={"processes": {"one": line}})
     given = example(settings, root=str(root), user=ME)
     release = make_release(root, given)
     (release / "say.py").write_text(SAY_WHEN_TOLD)
@@ -454,8 +453,8 @@ def test_connections_to_the_app_are_not_kept_by_an_nginx_that_would_by_default(
 
 def test_a_header_with_a_variable_is_refused_with_its_place() -> None:
     settings = example_settings()  # which refuse it themselves
-    site = replace(settings.site, headers={"X-Request": "$request_id"})
-    given = example(replace(settings, site=site))
+    site = settings.site.model_copy(update={"headers": {"X-Request": "$request_id"}})
+    given = example(settings.model_copy(update={"site": site}))
     with pytest.raises(TemplateProblem, match=r"line \d+: '\$request_id' cannot be written in nginx"):
         render("nginx/site.conf.j2", given)
 
@@ -654,7 +653,7 @@ time.sleep(60)
 @needs_programs
 def test_a_rotated_log_is_written_on_and_no_line_is_lost(tmp_path: Path, root: Path) -> None:
     port = free_port()
-    settings = replace(live_settings(port), processes={"count": "python ../count.py"})
+    settings = live_settings(port).model_copy(update={"processes": {"count": "python ../count.py"}})
     given = example(settings, root=str(root), user=ME)
     given["host"].ipv6 = False
     (make_release(root, given) / "count.py").write_text(COUNT)

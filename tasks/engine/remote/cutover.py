@@ -15,10 +15,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypedDict
 
-from . import agent, environment, logs, probe, process, releases, scaling, sockets, source
+from . import agent, environment, logs, probe, process, releases, scaling, sockets
 from .application import Application, Unit
 from .failure import Failed, describe
-from .machine import HOST, Machine, Programs, managers_of
+from .machine import HOST, Machine, Programs, managers_of, units_of
 from .probe import Answer, Endpoint
 
 PAUSE = 0.02
@@ -247,7 +247,7 @@ def _retire_others(cutover: Cutover, cut: bool, machine: Machine) -> None:
     end_orphans(application, cutover.release, machine)
     environment.compiled()
     releases.prune(application.root, application.keep_releases)
-    source.tidy(application.root)
+    machine.forget_old_sources(application.root)
 
 
 def stop_others(application: Application, live: str | None, machine: Machine, at_once: bool = False) -> list[str]:
@@ -270,7 +270,7 @@ def _unit(application: Application, name: str) -> Unit | None:
     release = releases.of_program(name)
     if release is None:
         return None
-    known = Programs(HOST, application, release).units
+    known = units_of(releases.read(application.root, release))
     unknown = Unit(name, "", [], application.user, "/", "", releases.STOP_SECONDS)
     return next((unit for unit in known if unit.name == name), unknown)
 

@@ -9,16 +9,19 @@ from __future__ import annotations
 
 import functools
 import importlib
+import importlib.util
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 from .application import Application, Unit
+from .failure import Failed
 from .logs import Log
 from .probe import Answer, Endpoint
 
 PACKAGE = "fabrelease.tasks"
+KINDS = ("servers", "managers")
 PATH, DESCRIPTOR = "path", "descriptor"  # how a server comes to its listening socket
 MANY_WORKERS = 1000  # where the server has no limit of its own
 
@@ -62,6 +65,7 @@ class Server(Protocol):
     :ivar templates: file in the release's ``config`` to the template it is rendered from.
     :ivar notifies: it tells systemd when it is ready (sd_notify).
     :ivar refused: names in ``web.settings`` that this project sets itself, with the reason.
+    :ivar switches: those of them that may be said to be off.
     :ivar takes: PATH, DESCRIPTOR or both.
     :ivar speaks: ``http`` or ``uwsgi``, which nginx passes requests on by.
     :ivar socket: the name of its unix socket in a release; one for each thing that is spoken, see sockets.bridge.
@@ -75,6 +79,7 @@ class Server(Protocol):
     templates: Mapping[str, str]
     notifies: bool
     refused: Mapping[str, str]
+    switches: frozenset[str]
     takes: frozenset[str]
     speaks: str
     socket: str = "web.sock"
@@ -242,13 +247,20 @@ def module(kind: str, name: str) -> str:
     """The name of a driver's module.
 
     :param kind: ``servers`` or ``managers``.
-    :raises KeyError: there is no such driver.
+    :raises Failed: there is no such driver.
     """
-    return f"{PACKAGE}.{kind}.{name}" if name in packaged(kind) else outside(kind)[name]
+    if name in packaged(kind):
+        return f"{PACKAGE}.{kind}.{name}"
+    if name in outside(kind):
+        return outside(kind)[name]
+    raise Failed(
+        f"there is no driver called {name!r} among {kind}",
+        "Where it is your own, install the package that has it beside fabrelease.",
+    )
 
 
 def names(kind: str) -> list[str]:
-    """The names of all drivers of a kind."""
+    """The names of all drivers of a kind, sorted."""
     return sorted({*packaged(kind), *outside(kind)})
 
 
@@ -267,6 +279,17 @@ def outside(kind: str) -> dict[str, str]:
     group = f"{PACKAGE.partition('.')[0]}.{kind}"
     chosen = points.select(group=group) if hasattr(points, "select") else points.get(group, [])
     return {point.name: point.value.partition(":")[0] for point in chosen}
+
+
+def file_of(module: str) -> Path:
+    """The file of a driver's module; its templates are in ``templates`` beside it.
+
+    :raises Failed: it is no module of one file.
+    """
+    found = importlib.util.find_spec(module)
+    if found is None or found.origin is None or found.submodule_search_locations:
+        raise Failed(f"the driver {module} is no module of one file", "A host is sent one file for each driver.")
+    return Path(found.origin)
 
 
 def _driver(kind: str, name: str) -> Any:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Protocol
 
-from . import agent, drivers, lock, nginx, orphans, probe, releases, sockets
+from . import agent, drivers, lock, nginx, orphans, probe, releases, sockets, source
 from .application import Application, Unit
 from .drivers import Manager, Program, Proxy
 from .logs import Log, Tail
@@ -68,6 +68,7 @@ class Machine:
     ask: Callable[[Endpoint, float, int], Answer] = ask_application
     flush: Callable[[str], object] = releases.flush_all
     finishing: Callable[[str], object] = lock.finishing
+    forget_old_sources: Callable[[str], object] = source.forget_old
 
 
 HOST = Machine()

@@ -47,7 +47,7 @@ def known(root: str) -> list[str]:
     return done.lines if done.status == 0 else []
 
 
-def tidy(root: str) -> None:
+def forget_old(root: str) -> None:
     """Forget the commits of all but the newest releases, and what only they needed."""
     git = ["git", f"--git-dir={repository(root)}"]
     listed = process.run([*git, "for-each-ref", "--sort=-refname", "--format=%(refname)"]).lines

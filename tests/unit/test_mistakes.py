@@ -1,34 +1,35 @@
-"""Reading plain values into a model: what is found wrong, where, and what checks get to see."""
+"""What is found wrong with plain values that were to be a model, where, and what checks get to see."""
 
 from __future__ import annotations
 
 import pytest
+from pydantic import BaseModel, ValidationError
 
-from fabrelease.tasks.engine.checking import Invalid, read
+from fabrelease.tasks.engine import mistakes as translation
 from fabrelease.tasks.engine.settings import Health, Shared, Site, Source
 
 
-def mistakes(model: type, data: object) -> list[tuple[object, ...]]:
-    with pytest.raises(Invalid) as caught:
-        read(model, data)
-    return [(*mistake.path, mistake.message) for mistake in caught.value.mistakes]
+def mistakes(model: type[BaseModel], data: object) -> list[tuple[object, ...]]:
+    with pytest.raises(ValidationError) as caught:
+        model.model_validate(data)
+    return [(*mistake.path, mistake.message) for mistake in translation.mistakes(caught.value, model)]
 
 
 def test_every_mistake_is_found_with_its_path() -> None:
     data = {"domains": ["a.net", 1, "x y"], "headers": {"X Y": 1}, "timeouts": {"read": 0, "raed": 1}, "port": True}
     assert mistakes(Site, data) == [
-        ("domains", 1, "expected text"),
+        ("domains", 1, "expected text, found the number 1"),
         ("domains", 2, 'expected a host name or an IP address, found "x y"'),
-        ("port", "expected a whole number"),
+        ("port", "expected a whole number, found true"),
         ("headers", "X Y", 'expected the name of an HTTP header, found "X Y"'),
-        ("headers", "X Y", "expected text"),
+        ("headers", "X Y", "expected text, found the number 1"),
         ("timeouts", "read", "expected 1 or more, found the number 0"),
         ("timeouts", "raed", "unknown key"),
     ]
 
 
 def test_what_is_missing_is_found_beside_what_is_wrong() -> None:
-    assert mistakes(Site, {"path": 1}) == [("domains", "missing"), ("path", "expected text")]
+    assert mistakes(Site, {"path": 1}) == [("domains", "missing"), ("path", "expected text, found the number 1")]
 
 
 def test_a_whole_is_not_checked_before_its_parts_are_right() -> None:
@@ -46,10 +47,10 @@ def test_a_check_before_the_type_does_not_hide_its_neighbours() -> None:
 
 
 def test_what_is_no_mapping_is_no_model() -> None:
-    assert mistakes(Health, "/ok") == [("expected keys and values",)]
+    assert mistakes(Health, "/ok") == [('expected keys and values, found "/ok"',)]
 
 
 def test_two_models_share_no_default() -> None:
-    one, other = read(Shared, {}), read(Shared, {})
+    one, other = Shared.model_validate({}), Shared.model_validate({})
     one.dirs.append("media")
     assert other.dirs == []
