@@ -50,6 +50,7 @@ FORGED = {
 def a_project(place: Path, server: Target, **changes: object) -> Project:
     """The smallest application, under uWSGI, with an address that tells what it was given."""
     project = Project(place / "project", "tinysite")
+    project.repository.git("checkout", "--quiet", "one")
     (project.path / "app/tells.py").write_text(TELLS)
     project.repository.commit("tells")
     project.stage({"web1": server}, **{"web": {"app": "tells:application", "server": "uwsgi"}, **changes})

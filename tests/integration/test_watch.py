@@ -21,6 +21,7 @@ def test_processes_with_processor_and_memory_are_shown_until_q(
     for name, value in (("COLUMNS", "160"), ("LINES", "40"), ("TERM", "xterm"), ("NO_COLOR", "1")):
         monkeypatch.setenv(name, value)
     project = Project(tmp_path / "project", "tinysite")
+    project.repository.git("checkout", "--quiet", "one")
     (project.path / "app/busy.py").write_text(BUSY)
     project.repository.commit("busy")
     project.stage({"web1": server}, processes={"busy": "nice python busy.py"})
