@@ -18,8 +18,10 @@ from .manager import manager
 from .proxy import proxy
 from .push import push
 from .releases import releases
+from .restart import restart
 from .rollback import rollback
 from .run import run
+from .scale import scale
 from .server import server
 from .setup import setup
 from .status import status
@@ -35,8 +37,10 @@ _verbs = [
     proxy,
     push,
     releases,
+    restart,
     rollback,
     run,
+    scale,
     server,
     setup,
     status,

@@ -29,10 +29,11 @@ def setup(c: Context, apt_timeout: int = 300, take_over: bool = False) -> None:
 def _setup(host: Host, patience: float, take_over: bool) -> None:
     _ensure_python(host)
     settings, call = host.settings, host.call
-    manager = planning.manager_of(settings)
+    manager, server = planning.manager_of(settings), planning.server_of(settings)
+    wanted = [*PACKAGES, *manager.packages, *server.packages(settings.web.settings), *settings.packages]
     call(lock.take, settings.app, settings.root, hosts.who(), "setup")
     changed = call(prepare.claim, host.owner(), settings.root, take_over)
-    changed += call(prepare.packages, [*PACKAGES, *manager.packages, *settings.packages], patience)
+    changed += call(prepare.packages, wanted, patience)
     changed += call(prepare.uv, settings.python.installer != "pip", settings.python.wheelhouse is None)
     changed += call(prepare.python, settings.python.version, settings.python.mirror, patience)
     changed += call(prepare.accounts, settings.app, settings.user, settings.root)

@@ -73,7 +73,7 @@ class Building:
         rolled back to, and then runs beside the one that is live.
         """
         if self.settings.web.bind == "socket":
-            return f"unix:{self.path}/run/web.sock"
+            return f"unix:{self.path}/run/{server_of(self.settings).socket}"
         host, _, first = self.settings.web.bind.rpartition(":")
         taken = self.host.addresses
         return next(f"{host}:{port}" for port in itertools.count(int(first)) if f"{host}:{port}" not in taken)
@@ -156,7 +156,7 @@ class Building:
                 config=f"{self.path}/config",
                 env=f"{self.path}/env",
                 run=f"{self.path}/run",
-                socket=f"{self.path}/run/web.sock",
+                socket=f"{self.path}/run/{server_of(self.settings).socket}",
                 address=self.address,
                 pythonpath=[],
             ),

@@ -24,6 +24,8 @@ NGINX_QUOTED = str.maketrans({"\\": r"\\", '"': r"\""})
 SUPERVISOR_NOTHING = "%(program_name).0s"
 SUPERVISOR_COMMENT = re.compile(r"(?<=\s)(?=[;#])")
 
+UWSGI_REPLACED = re.compile(r"[$@%]\(")
+
 SHELL_READONLY = {"BASHOPTS", "BASH_VERSINFO", "EUID", "PPID", "SHELLOPTS", "UID"}
 
 
@@ -144,6 +146,43 @@ def logrotate(value: object) -> str:
     return text
 
 
+def gaffer(value: object) -> str:
+    """Return *value* for the right side of an option in Gaffer's ini file, which Python's configparser reads.
+
+    :raises Unsafe: a line break, NUL, blanks at either end, and what would begin a comment.
+    """
+    text = _text(value, "gaffer")
+    if len(text.splitlines()) > 1 or text != text.strip() or re.search(r"(^|\s)[;#]", text):
+        raise Unsafe(value, "gaffer", "a value is one line; after a blank, ; begins a comment")
+    return text.replace("%", "%%")
+
+
+def uwsgi(value: object) -> str:
+    """Return *value* for the right side of an option in uWSGI's ini file; true and false are words there.
+
+    :raises Unsafe: a line break, NUL, blanks at either end, and what uWSGI would replace: ``$(``, ``@(``, ``%(``.
+    """
+    if isinstance(value, (bool, float)):
+        return str(value).lower()
+    text = _text(value, "uwsgi")
+    if "\n" in text or text != text.strip(" \t\r"):
+        raise Unsafe(value, "uwsgi", "a value is one line, without blanks at its ends")
+    if found := UWSGI_REPLACED.search(text):
+        raise Unsafe(value, "uwsgi", f"{found[0]} begins something that is replaced there and cannot be escaped")
+    return text.replace("%", "%%")
+
+
+def uwsgi_name(value: object) -> str:
+    """Return *value*, a setting's name, as uWSGI writes the option: with ``-`` between words.
+
+    :raises Unsafe: what is no name of an option.
+    """
+    name = _text(value, "uwsgi").replace("_", "-")
+    if not re.fullmatch(r"[a-z][a-z0-9-]*", name):
+        raise Unsafe(value, "uwsgi", "an option's name is made of lower-case letters, digits and -")
+    return name
+
+
 def systemd(value: object) -> str:
     """Return *value* for the right side of a unit's setting that takes one value as it stands, such as a path.
 
@@ -180,6 +219,9 @@ FILTERS: dict[str, Callable[..., str]] = {
         systemd,
         systemd_word,
         systemd_argument,
+        uwsgi,
+        uwsgi_name,
+        gaffer,
     )
 }
 

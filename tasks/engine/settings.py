@@ -30,7 +30,8 @@ from .wording import Refused, one_of, show
 
 # A unix socket's path may have 107 bytes (sun_path is 108 with its closing NUL).
 SOCKET_PATH_MAX = 107
-LONGEST_SOCKET = "releases/20261121T104500Z-1234567890/run/web.sock"
+LONGEST_RUN = "releases/20261121T104500Z-1234567890/run"
+LONGEST_SOCKET = f"{LONGEST_RUN}/web.sock"
 
 # --- numbers and lists --------------------------------------------------------------------
 
@@ -725,6 +726,25 @@ class Settings(Model):
                 f"(web.settings.timeout), found {read}",
                 "else nginx gives up on requests that are still being worked on",
                 at=("site", "timeouts", "read"),
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _server_can(self) -> "Settings":
+        """What one server cannot do, and others can."""
+        name, server = self.web.server, drivers.server(self.web.server)
+        longest = len(f"{self.root}/{LONGEST_RUN}/{server.socket}")
+        if self.web.bind == "socket" and longest > server.longest_path:
+            raise Refused(
+                f"the path is {longest - server.longest_path} bytes too long for {name}: a release's socket below it "
+                f"would have {longest} bytes, and {name} takes {server.longest_path}",
+                at=("root",),
+            )
+        if self.site.upstream_keepalive and server.speaks != "http":
+            raise Refused(
+                f"{name} keeps no connections: each has one request",
+                "leave it out",
+                at=("site", "upstream_keepalive"),
             )
         return self
 

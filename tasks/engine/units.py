@@ -43,9 +43,12 @@ def web(settings: Settings, release: str, address: str) -> Unit:
         log=f"{settings.root}/logs/web.log",
         stop_seconds=server.grace(settings.web.settings) + KILL_SECONDS,
         address=address,
+        speaks=server.speaks,
         activated=activated,
         linger=_linger(settings),
         notifies=server.notifies,
+        workers=settings.web.workers,
+        most_workers=server.most_workers(settings.web.workers, settings.web.settings),
         environment=_environment(settings),
     )
 

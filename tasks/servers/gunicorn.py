@@ -8,7 +8,7 @@ from typing import Any
 
 from ..engine.remote import killing, process, releases
 from ..engine.remote.application import Application
-from ..engine.remote.drivers import DESCRIPTOR, PATH, Launch, Server, seconds
+from ..engine.remote.drivers import DESCRIPTOR, MANY_WORKERS, PATH, Launch, Server, seconds
 from ..engine.remote.failure import Failed
 
 CONFIG = "gunicorn.conf.py"
@@ -89,6 +89,10 @@ class Gunicorn(Server):
     def workers(self, pid: int) -> list[int]:
         """All that the master has started."""
         return killing.children(pid)
+
+    def most_workers(self, workers: int, settings: Mapping[str, Any]) -> int:
+        """As many as one likes."""
+        return MANY_WORKERS
 
     def check(self, application: Application, launch: Launch, whole: bool) -> None:
         """Check a release: every setting is known and valid, the file loads, the application can be imported.

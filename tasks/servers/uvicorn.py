@@ -8,7 +8,7 @@ from typing import Any
 
 from ..engine.remote import killing, options, releases
 from ..engine.remote.application import Application
-from ..engine.remote.drivers import DESCRIPTOR, PATH, Launch, Server, seconds
+from ..engine.remote.drivers import DESCRIPTOR, MANY_WORKERS, PATH, Launch, Server, seconds
 from ..engine.remote.failure import Failed
 
 GRACE_SECONDS = 30  # uvicorn's own default is to wait for ever
@@ -97,6 +97,10 @@ class Uvicorn(Server):
     def workers(self, pid: int) -> list[int]:
         """What it has started, but for Python's resource_tracker, which alone ignores TERM; or itself."""
         return [child for child in killing.children(pid) if not killing.ignores_term(child)] or [pid]
+
+    def most_workers(self, workers: int, settings: Mapping[str, Any]) -> int:
+        """As many as one likes, where there is a process that keeps them."""
+        return MANY_WORKERS if workers > 1 else 0
 
     def check(self, application: Application, launch: Launch, whole: bool) -> None:
         """Check a release: every option is known and valid, and the application can be imported.

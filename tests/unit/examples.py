@@ -47,8 +47,8 @@ def example(
         config=f"{home}/config",
         env=f"{home}/env",
         run=f"{home}/run",
-        socket=f"{home}/run/web.sock",
-        address=address or f"unix:{home}/run/web.sock",
+        socket=f"{home}/run/{planning.server_of(settings).socket}",
+        address=address or f"unix:{home}/run/{planning.server_of(settings).socket}",
         pythonpath=[],
     )
     host = SimpleNamespace(

@@ -1,12 +1,16 @@
 """Each filter against the parser of the program that reads what it writes."""
 
 import ast
+import configparser
+import contextlib
 import http.client
 import math
 import os
+import re
 import shlex
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -302,6 +306,67 @@ def test_logrotate_finds_the_path_or_it_is_refused(tmp_path: Path, name: str) ->
     state = tmp_path / "state"
     run = subprocess.run(["logrotate", "-d", "-s", state, conf], capture_output=True, text=True, check=True)
     assert f"considering log {log}\n" in run.stderr
+
+
+# gaffer
+
+
+@settings(deadline=None)
+@given(st.lists(one_line, min_size=1, max_size=20))
+def test_gaffer_s_parser_reads_back_any_line_or_it_is_refused(values: list[str]) -> None:
+    written = {}
+    for number, value in enumerate(values):
+        with contextlib.suppress(Unsafe):
+            written[f"key{number}"] = (escape.gaffer(value), value)
+    parser = configparser.ConfigParser(inline_comment_prefixes=(";", "#"))
+    parser.read_string("[process:web]\n" + "".join(f"{key} = {text}\n" for key, (text, _) in written.items()))
+    assert dict(parser["process:web"]) == {key: value for key, (_, value) in written.items()}
+
+
+# uwsgi
+
+uwsgi_texts = texts(without="\0\n").map(lambda text: text.strip(" \t\r")).filter(
+    lambda text: not re.search(r"[$@%]\(", text)
+)
+
+
+def read_uwsgi(folder: Path, lines: str) -> list[tuple[str, str]]:
+    """The options that uWSGI itself reads; it says all of them and serves nothing."""
+    (folder / "uwsgi.ini").write_text(f"[uwsgi]\nstrict = true\n{lines}\n", encoding="utf-8")
+    argv = [sys.executable, "-c", "import pyuwsgi; pyuwsgi.run()", "--ini", f"{folder}/uwsgi.ini"]
+    done = subprocess.run([*argv, "--show-config", "--no-server"], capture_output=True)
+    said = (done.stdout + done.stderr).decode()
+    assert done.returncode == 0, said
+    shown = said.split("[uwsgi]\n", 1)[1].split("\n;end of configuration", 1)[0].split("\n")
+    options = [tuple(line.split(" = ", 1)) for line in shown]
+    return [(name, value) for name, value in options if name not in ("ini", "strict", "show-config", "no-server")]
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.lists(uwsgi_texts, min_size=1, max_size=60))
+def test_uwsgi_reads_back_any_line(values: list[str]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        lines = "\n".join(f"env = {escape.uwsgi(value)}" for value in values)
+        assert read_uwsgi(Path(folder), lines) == [("env", value) for value in values]
+
+
+def test_uwsgi_reads_numbers_truth_and_names(tmp_path: Path) -> None:
+    given = {"max_requests": 500, "lazy_apps": True, "auto_procname": False}
+    lines = "\n".join(f"{escape.uwsgi_name(name)} = {escape.uwsgi(value)}" for name, value in given.items())
+    read = [("max-requests", "500"), ("lazy-apps", "true"), ("auto-procname", "false")]
+    assert read_uwsgi(tmp_path, lines) == read
+
+
+@pytest.mark.parametrize("value", ["a\nb", " a", "a\t", "a\r", "$(HOME)", "@(/etc/passwd)", "%(ini)", "\0", ["x"], None])
+def test_uwsgi_refuses_what_it_would_change(value: object) -> None:
+    with pytest.raises(Unsafe, match="uwsgi"):
+        escape.uwsgi(value)
+
+
+@pytest.mark.parametrize("name", ["", "a b", "a=b", "a\n", "[x]", ";x", "A"])
+def test_uwsgi_refuses_what_is_no_option_s_name(name: str) -> None:
+    with pytest.raises(Unsafe, match="uwsgi"):
+        escape.uwsgi_name(name)
 
 
 # all of them

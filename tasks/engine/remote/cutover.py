@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypedDict
 
-from . import agent, logs, probe, process, releases
+from . import agent, logs, probe, process, releases, scaling, sockets
 from .application import Application, Unit
 from .failure import Failed, describe
 from .machine import HOST, Machine, Programs, managers_of, units_of
@@ -81,6 +81,7 @@ def start(cutover: Cutover, machine: Machine = HOST) -> float:
             flushed = pool.submit(machine.flush, root)
             _wait_until_right(cutover, programs, log, machine)
         flushed.result()
+        scaling.keep(programs)
     except Exception as error:  # whatever it was, nothing of the new release may stay
         abandon(cutover, str(error), machine)
         raise
@@ -149,12 +150,16 @@ def _commit(cutover: Cutover, machine: Machine) -> None:
 def _switch(cutover: Cutover, old: str | None, machine: Machine) -> None:
     root = cutover.application.root
     changed = old is None or not _same_site(cutover, old)
+    programs = Programs(machine, cutover.application, cutover.release)
     _choose_pool(cutover, old)
     if old is not None:  # never two of one background process at once
         before = Programs(machine, cutover.application, old)
         before.stop(before.background)
+        sockets.bridge(
+            *(releases.directory(root, old), before.address),
+            *(releases.directory(root, cutover.release), programs.address),
+        )
     releases.link(root, "current", cutover.release)
-    programs = Programs(machine, cutover.application, cutover.release)
     programs.start(programs.background)
     if changed:
         machine.proxy.reload()
@@ -292,7 +297,7 @@ def end_orphans(application: Application, live: str | None, machine: Machine) ->
 
 
 def _wait_until_right(cutover: Cutover, programs: Programs, log: logs.Log, machine: Machine) -> None:
-    endpoint, clock = cutover.app.at(programs.address), machine.clock
+    endpoint, clock = cutover.app.at(programs.address, programs.web.speaks), machine.clock
     end = clock.monotonic() + endpoint.timeout
     while True:
         program = programs.state()

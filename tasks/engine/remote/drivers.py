@@ -23,6 +23,7 @@ from .probe import Answer, Endpoint
 PACKAGE = "fabrelease.tasks"
 KINDS = ("servers", "managers")
 PATH, DESCRIPTOR = "path", "descriptor"  # how a server comes to its listening socket
+MANY_WORKERS = 1000  # where the server has no limit of its own
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,7 @@ class Server(Protocol):
     :ivar switches: those of them that may be said to be off.
     :ivar takes: PATH, DESCRIPTOR or both.
     :ivar speaks: ``http`` or ``uwsgi``, which nginx passes requests on by.
+    :ivar socket: the name of its unix socket in a release; one for each thing that is spoken, see sockets.bridge.
     :ivar longest_path: of a unix socket, in bytes.
     :ivar grace_setting: the setting that grace() reads.
     :ivar prefix: how it is told the path the application lives below: ``header`` (SCRIPT_NAME), ``option`` (it is
@@ -91,9 +93,18 @@ class Server(Protocol):
     switches: frozenset[str]
     takes: frozenset[str]
     speaks: str
+    socket: str = "web.sock"
     longest_path: int
     prefix: str
     grace_setting: str
+
+    def requires(self, settings: Mapping[str, Any]) -> Sequence[str]:
+        """What the virtualenv needs with these settings."""
+        return self.requirements
+
+    def packages(self, settings: Mapping[str, Any]) -> Sequence[str]:
+        """What it needs of the system."""
+        return ()
 
     def argv(self, launch: Launch) -> list[str]:
         """The command line, for a process that the release's launcher becomes."""
@@ -115,6 +126,13 @@ class Server(Protocol):
 
         :param pid: of the process that the manager has started.
         """
+
+    def most_workers(self, workers: int, settings: Mapping[str, Any]) -> int:
+        """How many workers it can have while it runs, where it takes one more at TTIN and one less at TTOU.
+
+        0: it cannot.
+        """
+        return 0
 
     def check(self, application: Application, launch: Launch, whole: bool) -> None:
         """Check a release's configuration with the server itself, from the release's virtualenv.

@@ -36,6 +36,14 @@ def end(pids: Iterable[int], is_meant: Callable[[int], bool], number: int, secon
             os.close(handle)
 
 
+def send(pid: int, is_meant: Callable[[int], bool], number: int) -> bool:
+    """Send a signal to a process that goes on; whether it got it."""
+    handle = _signal(pid, is_meant, number)
+    if handle is not None:
+        os.close(handle)
+    return handle is not None
+
+
 def _signal(pid: int, is_meant: Callable[[int], bool], number: int) -> int | None:
     """The handle of a process that got the signal; None where it is not meant, or gone."""
     with contextlib.suppress(OSError):

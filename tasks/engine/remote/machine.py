@@ -84,6 +84,7 @@ class Programs:
         self.units = units_of(known)
         self.manager = machine.manager(known["manager"]) if self.units else None
         self.address = self.web.address if self.units else ""
+        self.server = str(known.get("server", ""))
         self._sockets = machine.sockets
 
     @property
@@ -125,6 +126,13 @@ class Programs:
         """Stop some of them."""
         if self.manager and units:
             self.manager.stop(self.application, units, at_once)
+
+    def workers(self, pid: int) -> list[int]:
+        """The processes that answer requests: the server knows its own.
+
+        :param pid: of the serving program.
+        """
+        return drivers.server(self.server).workers(pid)
 
     def log(self) -> Log:
         """What the serving one writes from now on."""

@@ -34,6 +34,32 @@ def clear(address: str) -> None:
         )
 
 
+def bridge(one: str, address: str, other: str, others: str) -> None:
+    """Let two releases be reached by the names of each other's sockets, where these differ.
+
+    ``current`` is renamed before nginx reads the new site: until then it asks the release that is live by the name
+    that it knows, and what speaks otherwise must not answer; the link leads to the release that it was told of.
+
+    :param one: a release's directory, whose server listens at *address*.
+    :param other: the other's, whose server listens at *others*.
+    """
+    for place, own, foreign in ((one, address, others), (other, others, address)):
+        name = os.path.basename(foreign)
+        if foreign.startswith("unix:") and own != f"unix:{place}/run/{name}":
+            _link(f"{place}/run", name, foreign[len("unix:") :])
+
+
+def _link(folder: str, name: str, target: str) -> None:
+    """Make a link in a directory that the application's user may write to."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(name, dir_fd=handle)
+        os.symlink(target, name, dir_fd=handle)
+    finally:
+        os.close(handle)
+
+
 class Connections(NamedTuple):
     """How many wait in the accept queue of a socket, and how many are open to it."""
 

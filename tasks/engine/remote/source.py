@@ -68,7 +68,7 @@ def receive(root: str, release: releases.Release, commit: str, owner: str, group
         unpack = [*git, "index-pack", "--stdin", "--fix-thin"]
         process.check(unpack, "the source did not arrive whole", stdin=_chain(first, pack), timeout=None)
     process.check([*git, "update-ref", f"refs/heads/{release['id']}", commit], "the source did not arrive whole")
-    _begin(root, release, owner, group)
+    begin(root, release, owner, group)
     public = f"{releases.directory(root, release['id'])}/public"
     index = {"GIT_INDEX_FILE": f"{public}/../index"}
     process.check([*git, "read-tree", commit], "the source could not be read", env=index)
@@ -81,12 +81,13 @@ def receive(root: str, release: releases.Release, commit: str, owner: str, group
 
 def prepare(root: str, release: releases.Release, owner: str, group: str, shared: Shared) -> None:
     """Begin a release that has no source of its own: the application is a package in its environment."""
-    _begin(root, release, owner, group)
+    begin(root, release, owner, group)
     _share(root, f"{releases.directory(root, release['id'])}/public", owner, group, shared)
     releases.update(root, release["id"], pushed=True)
 
 
-def _begin(root: str, release: releases.Release, owner: str, group: str) -> None:
+def begin(root: str, release: releases.Release, owner: str, group: str) -> None:
+    """Make a release's directories, and the one for its sockets the application's own."""
     releases.begin(root, release)
     run = f"{releases.directory(root, release['id'])}/run"
     os.chown(run, pwd.getpwnam(owner).pw_uid, grp.getgrnam(group).gr_gid)
