@@ -21,7 +21,7 @@ def server(name: str) -> Any:
 
 def manager(name: str) -> Any:
     """The step of a manager."""
-    return _step(name, "manager", 4, lambda host: host.settings.manager, configuration.manager_part)
+    return _step(name, "manager", 4, lambda host: host.settings.manager.name, configuration.manager_part)
 
 
 def proxy(name: str) -> Any:

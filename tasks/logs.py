@@ -24,4 +24,4 @@ def logs(c: Context, which: str = "", follow: bool = False, lines: int = 20) -> 
 
 def _logs(host: Host, which: str, follow: bool, lines: int) -> None:
     settings = host.settings
-    host.call(remote.show, planning.application(settings), settings.manager, which, follow, lines)
+    host.call(remote.show, planning.application(settings), settings.manager.name, which, follow, lines)

@@ -41,7 +41,7 @@ def _setup(host: Host, patience: float, take_over: bool) -> None:
     changed += call(prepare.dropins, {**DROPINS, **manager.dropins})
     changed += call(prepare.services, [*SERVICES, *manager.services])
     changed += call(nginx.install, settings.app, settings.root)
-    changed += call(configure.install_manager, settings.manager, planning.application(settings))
+    changed += call(configure.install_manager, settings.manager.name, planning.application(settings))
     changed += call(files.install, [_logrotate(host)])
     for what in changed:
         host.say("setup", what)

@@ -149,10 +149,14 @@ def systemd(value: object) -> str:
 
     :raises Unsafe: what such a setting cannot hold: line breaks, blanks at either end, a backslash at the end.
     """
+    return _systemd_line(value).replace("%", "%%")
+
+
+def _systemd_line(value: object) -> str:
     text = _text(value, "systemd")
     if "\n" in text or "\r" in text or text != text.strip() or text.endswith("\\"):
         raise Unsafe(value, "systemd", "a value is one line, without blanks at its ends and a backslash at its end")
-    return text.replace("%", "%%")
+    return text
 
 
 def systemd_word(value: object) -> str:
@@ -164,6 +168,17 @@ def systemd_word(value: object) -> str:
 def systemd_argument(value: object) -> str:
     """Return *value* as one argument of ``ExecStart=``, where ``$`` begins a variable, too."""
     return systemd_word(value).replace("$", "$$")
+
+
+def systemd_setting(value: object) -> str:
+    """Return *value* of a setting that the user has written for systemd itself, such as ``50%``: as it stands.
+
+    :param value: true and false are written as systemd does.
+    :raises Unsafe: what a setting cannot hold, as in :func:`systemd`.
+    """
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return _systemd_line(str(value) if isinstance(value, float) else value)
 
 
 FILTERS: dict[str, Callable[..., str]] = {
@@ -180,6 +195,7 @@ FILTERS: dict[str, Callable[..., str]] = {
         systemd,
         systemd_word,
         systemd_argument,
+        systemd_setting,
     )
 }
 

@@ -22,7 +22,7 @@ def server_of(settings: Settings) -> drivers.Server:
 
 def manager_of(settings: Settings) -> drivers.Manager:
     """The driver of the manager that keeps the server running."""
-    return drivers.manager(settings.manager)
+    return drivers.manager(settings.manager.name)
 
 
 def application(settings: Settings) -> Application:

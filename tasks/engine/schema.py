@@ -145,9 +145,10 @@ Row = tuple[str, str, str, str]
 def _rows(properties: Schema, definitions: Schema, prefix: str) -> Iterator[Row]:
     for name, field in properties.items():
         key = prefix + name
-        section = field.get("$ref", "").rpartition("/")[2]
+        refs = [choice["$ref"] for choice in (field, *field.get("anyOf", ())) if "$ref" in choice]
+        section = refs[0].rpartition("/")[2] if refs else ""
         default = "required" if key in REQUIRED else "" if section else _default(field)
-        yield f"`{key}`", "section" if section else _kind(field), default, field["description"]
+        yield f"`{key}`", _kind(field), default, field["description"]
         if section:
             yield from _rows(definitions[section]["properties"], definitions, f"{key}.")
         if section == "Hooks":
@@ -181,6 +182,8 @@ _KINDS = {"string": "text", "integer": "whole number", "array": "list", "object"
 
 
 def _kind(field: Schema) -> str:
+    if "$ref" in field:
+        return "section"
     if "enum" in field:
         return " or ".join(f"`{choice}`" for choice in field["enum"])
     kinds = [_kind(choice) for choice in field.get("anyOf", ())] or [_KINDS[field["type"]]]

@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
 
 from .checking import Check, Model, describe, names, refuse, setting, show
+from .remote import drivers
 
 # What exists. A new manager or server is added here and nowhere else in the settings.
-Manager: TypeAlias = Literal["supervisor", "systemd"]
+ManagerName: TypeAlias = Literal["supervisor", "systemd"]
 Server: TypeAlias = Literal["gunicorn"]
 
 # A unix socket's path may have 107 bytes (sun_path is 108 with its closing NUL).
@@ -133,6 +134,7 @@ ServerSetting = Annotated[
         "words are joined by _, as in max_requests",
     ),
 ]
+UnitSetting = Annotated[str, _like(r"[A-Za-z][A-Za-z0-9_-]*", "the name of a setting of the manager")]
 Size = Annotated[str, _like(r"[0-9]+[kKmMgG]?", 'a size as nginx writes it, like "512k" or "20m"')]
 WebApp = Annotated[
     str,
@@ -530,6 +532,32 @@ class Shared(Model):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Manager(Model):
+    """The program that keeps the server and the processes running."""
+
+    name: ManagerName = setting("Its name.")
+    activation: Literal["socket"] | None = setting(
+        "socket: the manager opens the server's socket and hands it over. Only where both can.", None
+    )
+    settings: dict[UnitSetting, PlainValue] = setting(
+        "Any of the manager's own settings for the server and the processes, like {MemoryMax: 512M}.", {}
+    )
+
+    def check(self, given: Collection[str]) -> None:
+        driver = drivers.manager(self.name)
+        for name in self.settings:
+            if why := driver.refuses(name):
+                raise refuse(f"{name} cannot be set here: {why}", at=("settings", name))
+
+
+def _a_name_alone(manager: Any) -> Any:
+    return {"name": manager} if isinstance(manager, str) else manager
+
+
+A_NAME_ALONE = Check(_a_name_alone, {"type": "string"}, before=True)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Hook(Model):
     """One command of a hook."""
 
@@ -610,7 +638,9 @@ class Settings(Model):
     processes: Annotated[dict[ProcessName, Command], Check(_no_web_process)] = setting(
         "Background processes: name and command, run in the release with its virtualenv.", {}
     )
-    manager: Manager = setting("Program that keeps the server and the processes running.", "supervisor")
+    manager: Annotated[Manager, A_NAME_ALONE] = setting(
+        "Program that keeps the server and the processes running: its name, or a section.", Manager(name="supervisor")
+    )
     site: Site = setting("What nginx serves.")
     env: dict[EnvName, FreeText] = setting(
         "Environment of the application. Values are text: put numbers, yes and no in quotes.", {}
@@ -642,6 +672,11 @@ class Settings(Model):
                 "else nginx gives up on requests that are still being worked on",
                 at=("site", "timeouts", "read"),
             )
+        takes, gives = drivers.server(self.web.server).takes, drivers.manager(self.manager.name).gives
+        if self.manager.activation and drivers.DESCRIPTOR not in takes & gives:
+            who = self.web.server if drivers.DESCRIPTOR in gives else self.manager.name
+            does = "takes" if drivers.DESCRIPTOR in gives else "hands over"
+            raise refuse(f"{who} {does} no open socket", at=("manager", "activation"))
 
     def local(self, path: str) -> Path:
         """A local path from the settings: `~` expanded, a relative one taken from the project."""

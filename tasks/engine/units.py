@@ -30,7 +30,7 @@ def all_of(settings: Settings, release: str, address: str, processes: Mapping[st
 def web(settings: Settings, release: str, address: str) -> Unit:
     """The program that serves."""
     server, manager = planning.server_of(settings), planning.manager_of(settings)
-    activated = PATH not in server.takes & manager.gives
+    activated = bool(settings.manager.activation) or PATH not in server.takes & manager.gives
     launch = Launch(
         release=release,
         app=settings.web.app,

@@ -50,7 +50,7 @@ def test_four_settings_are_enough() -> None:
     assert (settings.root, settings.user) == ("/srv/demo", "demo")
     assert (settings.source.path, settings.source.ref) == (".", "HEAD")
     assert (settings.web.server, settings.web.workers, settings.web.bind) == ("gunicorn", 2, "socket")
-    assert (settings.manager, settings.keep_releases, settings.host_keys) == ("supervisor", 5, "strict")
+    assert (settings.manager.name, settings.keep_releases, settings.host_keys) == ("supervisor", 5, "strict")
     assert (settings.host.address, settings.host.port) == ("web1", None)
     assert (settings.site.path, settings.site.port, settings.site.timeouts.read) == ("/", 80, 60)
 

@@ -37,6 +37,8 @@ RENDERED = [
     "nginx/site.conf.j2",
     "supervisor/processes.conf.j2",
     "supervisor/web.conf.j2",
+    "systemd/unit.service.j2",
+    "systemd/unit.socket.j2",
 ]
 ME = pwd.getpwuid(os.getuid()).pw_name
 MY_GROUP = grp.getgrgid(os.getgid()).gr_name
