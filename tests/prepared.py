@@ -28,12 +28,20 @@ def ensure_prepared_image(image: str, directory: Path) -> str:
     for name in INPUTS:
         content.update((ROOT / name).read_bytes())
     tag = f"fabrelease-prepared:{content.hexdigest()[:12]}"
-    with machine_lock("prepared"):
-        try:
-            docker.from_env().images.get(tag)
-        except ImageNotFound:
-            make(image, tag, directory)
+    if not is_there(tag):
+        with machine_lock("prepared"):
+            if not is_there(tag):  # nobody else has made it meanwhile
+                make(image, tag, directory)
     return tag
+
+
+def is_there(tag: str) -> bool:
+    """Whether there is such an image."""
+    try:
+        docker.from_env().images.get(tag)
+    except ImageNotFound:
+        return False
+    return True
 
 
 def make(image: str, tag: str, directory: Path) -> None:
