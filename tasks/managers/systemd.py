@@ -6,12 +6,15 @@ comes or goes. What is live when the machine starts is started by one small unit
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 import pwd
 import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from ..engine.remote import files, process, releases
 from ..engine.remote.application import Application, Unit
@@ -23,7 +26,10 @@ from ..engine.remote.probe import INIT
 FOLDER, INSTALLED = "/run/systemd/system", "/etc/systemd/system"
 SERVICE, SOCKET = ".service", ".socket"
 KILL_SECONDS = 10.0  # that a unit has at most to be gone once systemd has killed it
+LATE = 5.0  # that systemd may take beyond a unit's own time to stop, before it is killed from here
 SECONDS = 30.0  # for systemd to answer
+JOURNAL_SECONDS, JOURNAL_PAUSE = 3.0, 0.2
+RUN = "_SYSTEMD_INVOCATION_ID"
 SHOWN = (
     *("Id", "ActiveState", "SubState", "Result", "Job", "MainPID"),
     *("ExecMainStartTimestampMonotonic", "ExecMainStatus", "NRestarts"),
@@ -134,10 +140,15 @@ class Systemd(Manager):
         there = [name for name in _loaded(application) if _program_of(name) in wanted]
         if there:
             _systemctl("stop", "--no-block", *there)
-        if there and at_once:
+        allowed = max((wanted[_program_of(name)].stop_seconds for name in there), default=0) + LATE
+        if _running_after(0 if at_once else allowed, application, there):  # systemd lets a program put off its own end for ever
             process.run(["systemctl", "kill", "--signal=KILL", *_only(there, SERVICE)], timeout=SECONDS)
-        patience = max((wanted[_program_of(name)].stop_seconds for name in there), default=0) + KILL_SECONDS
-        _wait_stopped(application, there, patience)
+        if running := _running_after(KILL_SECONDS, application, there):
+            raise Failed(
+                f"{', '.join(running)} did not stop, though killed",
+                f"Look at it on the host: systemctl status {running[0]}",
+                needs_person=True,
+            )
         for name in wanted:
             for kind in (SOCKET, SERVICE):
                 releases.unlink(f"{FOLDER}/{name}{kind}")
@@ -179,7 +190,7 @@ class Systemd(Manager):
         The number of the user is what journald has found out by itself; a name would be what anybody may say.
         """
         user = f"_UID={pwd.getpwnam(application.user).pw_uid}"
-        return _journalctl(user, "--output=short-iso", "-n", str(lines), *(["--follow"] if follow else []))
+        return _journalctl(user, "--all", "--output=short-iso", "-n", str(lines), *(["--follow"] if follow else []))
 
     def start_command(self, names: Sequence[str]) -> str:
         """What a person types on the host to start programs."""
@@ -191,20 +202,46 @@ DRIVER = Systemd()
 
 @dataclass(frozen=True)
 class Journal(Log):
-    """What the journal holds of a unit since some time."""
+    """What a program has written to the journal since some time, and has not been started again after."""
 
     name: str
     since: float
 
     def lines(self, most: int = LINES) -> list[str]:
-        """The last lines, and with them what was written a moment ago."""
+        """The last lines of the first run since then: what is started again and again says the same once more.
+
+        journald reads what a dead process has left in its pipe a moment later: they are complete once no more come.
+        """
+        end, before, lines = time.monotonic() + JOURNAL_SECONDS, [""], self._lines()
+        while lines != before and time.monotonic() < end:
+            time.sleep(JOURNAL_PAUSE)
+            before, lines = lines, self._lines()
+        return lines[-most:]
+
+    def _lines(self) -> list[str]:
         process.run(["journalctl", "--sync"], timeout=SECONDS)
-        show = ["--output=cat", f"--unit={self.name}{SERVICE}", f"--since=@{self.since:.3f}", "-n", str(most)]
-        return process.run(_journalctl(*show), timeout=SECONDS).lines
+        show = [f"_SYSTEMD_UNIT={self.name}{SERVICE}", f"--since=@{self.since:.3f}", "-n", "1000"]
+        show += ["--output=json", f"--output-fields=MESSAGE,{RUN}"]
+        entries = map(_entry, process.run(_journalctl(*show), timeout=SECONDS, keep=None).lines)
+        written = [entry for entry in entries if RUN in entry]
+        return [_message(entry) for entry in written if entry[RUN] == written[0][RUN]]
+
+
+def _entry(line: str) -> dict[str, Any]:
+    """An entry of the journal; nothing where it was too long and has been cut."""
+    with contextlib.suppress(ValueError):
+        return dict(json.loads(line))
+    return {}
+
+
+def _message(entry: dict[str, Any]) -> str:
+    """The text of an entry; journald gives bytes where it is no UTF-8, and nothing where it is too long."""
+    text = entry.get("MESSAGE") or ""
+    return text if isinstance(text, str) else bytes(text).decode(errors="replace")
 
 
 def _journalctl(*more: str) -> list[str]:
-    return ["journalctl", "--quiet", "--no-pager", "--all", *more]
+    return ["journalctl", "--quiet", "--no-pager", *more]
 
 
 def _boot(app: str) -> tuple[str, str]:
@@ -262,15 +299,13 @@ def _loaded(application: Application) -> dict[str, Shown]:
     return {shown["Id"]: shown for shown in blocks if ours.fullmatch(_program_of(shown["Id"]))}
 
 
-def _wait_stopped(application: Application, names: Sequence[str], timeout: float) -> None:
-    end = time.monotonic() + timeout
-    while running := [name for name, shown in _loaded(application).items() if name in names and not _is_down(shown)]:
-        if time.monotonic() > end:
-            raise Failed(
-                f"{', '.join(running)} did not stop within {timeout:.0f} seconds, though killed",
-                f"Look at it on the host: systemctl status {running[0]}",
-                needs_person=True,
-            )
+def _running_after(seconds: float, application: Application, names: Sequence[str]) -> list[str]:
+    """Which units still run after some time; it is over earlier once none does."""
+    end = time.monotonic() + seconds
+    while True:
+        running = [name for name, shown in _loaded(application).items() if name in names and not _is_down(shown)]
+        if not running or time.monotonic() > end:
+            return running
         time.sleep(0.02)
 
 

@@ -38,6 +38,12 @@ class Site:
         settle(self.server)
         return done.stderr + done.stdout
 
+    def change_over(self, manager: Any, **more: Any) -> None:
+        """Have a manager keep up the revision that is not live."""
+        self.stage(manager, **more)
+        self.project.fab("-H", "prod", "setup")
+        self.deploy(self.other())
+
     def other(self) -> str:
         return {"one": "two", "two": "one"}[str(revision(self.server))]
 
@@ -99,23 +105,15 @@ def test_a_change_of_manager_both_ways_and_back_by_one_rollback_loses_no_request
 @pytest.fixture
 def under_systemd(site: Site) -> Site:
     """The site, kept up by systemd without sockets."""
-    site.project.fab("-H", "prod", "setup") if not is_installed(site) else None
-    site.stage("systemd")
-    site.deploy(site.other())
+    site.change_over("systemd")
     return site
 
 
 @pytest.fixture
 def with_socket(site: Site) -> Site:
     """The site, its socket opened by systemd."""
-    site.stage(SOCKET)
-    site.project.fab("-H", "prod", "setup") if not is_installed(site) else None
-    site.deploy(site.other())
+    site.change_over(SOCKET)
     return site
-
-
-def is_installed(site: Site) -> bool:
-    return sh(site.server, "ls /etc/systemd/system/multi-user.target.wants").count("fabrelease-tinysite.service") == 1
 
 
 def reboot(site: Site) -> None:
@@ -124,20 +122,17 @@ def reboot(site: Site) -> None:
 
 
 def test_a_reboot_brings_back_what_is_live_whoever_keeps_it_up(site: Site) -> None:
-    site.project.fab("-H", "prod", "setup")
-    site.stage("supervisor")
-    site.project.fab("-H", "prod", "setup")
-    site.deploy("one")
-    site.stage("systemd")
-    site.project.fab("-H", "prod", "setup")
-    site.deploy("two")
+    site.change_over("supervisor")
+    before = revision(site.server)
+    site.change_over("systemd")
+    after = revision(site.server)
     reboot(site)
-    assert wait_for(lambda: revision(site.server) == "two")
+    assert wait_for(lambda: revision(site.server) == after)
     assert wait_for(lambda: site.project.status()["ok"])
     assert "tinysite" not in sh(site.server, "supervisorctl status || true")
     site.project.fab("-H", "prod", "rollback")
     reboot(site)
-    assert wait_for(lambda: revision(site.server) == "one")
+    assert wait_for(lambda: revision(site.server) == before)
     assert wait_for(lambda: site.project.status()["ok"])
     assert sh(site.server, "systemctl list-units --plain --no-legend --all 'tinysite-*'") == ""
 
@@ -207,16 +202,14 @@ def test_another_application_s_lines_and_units_are_not_taken_for_ours(under_syst
 
 @pytest.mark.parametrize("manager", ["systemd", SOCKET], ids=["service", "socket"])
 def test_a_broken_release_never_goes_live_and_its_last_words_are_told(site: Site, manager: Any) -> None:
-    site.stage(manager)
-    if not is_installed(site):
-        site.project.fab("-H", "prod", "setup")
-    site.deploy(site.other())
+    site.change_over(manager)
     before, served = current(site.server, ROOT), revision(site.server)
     path, tag = site.project.path / "app/tinysite.py", f"broken-{time.monotonic_ns()}"
     good = path.read_text()
     path.write_text(BROKEN)
     site.project.repository.commit(tag)
     path.write_text(good)
+    site.project.repository.commit(f"mended-after-{tag}")
     began = time.monotonic()
     said = site.deploy(tag, status=1)
     took = time.monotonic() - began
@@ -326,8 +319,7 @@ def test_a_program_writes_where_it_should_and_nowhere_else(site: Site) -> None:
     (site.project.path / "app/spy.py").write_text(SPY)
     site.project.repository.commit(f"spy-{time.monotonic_ns()}")
     site.stage("systemd", processes={"spy": "python spy.py"})
-    if not is_installed(site):
-        site.project.fab("-H", "prod", "setup")
+    site.project.fab("-H", "prod", "setup")
     site.deploy("HEAD")
     unit = site.unit("spy")
     assert wait_for(lambda: "SPY others" in sh(site.server, 'journalctl --output=cat --unit="$1"', unit))
@@ -348,3 +340,31 @@ def test_systemd_s_own_figure_for_the_sandbox_is_the_one_in_the_docs(under_syste
     figure = float(re.findall(r": ([\d.]+) ", said)[0])
     page = (Path(__file__).parents[2] / "docs/systemd.md").read_text()
     assert figure <= float(re.findall(r"exposure level of \*\*([\d.]+)\*\*", page)[0])
+
+
+PUTS_OFF = """
+import os, signal, socket, threading, time
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+def put_off():
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+        while True:
+            sock.sendto(b"EXTEND_TIMEOUT_USEC=600000000", os.environ["NOTIFY_SOCKET"].replace("@", "\\0", 1))
+            time.sleep(0.2)
+threading.Thread(target=put_off, daemon=True).start()
+"""
+
+
+def test_an_application_that_puts_off_its_own_end_is_ended(site: Site) -> None:
+    path, tag = site.project.path / "app/tinysite.py", f"puts-off-{time.monotonic_ns()}"
+    good = path.read_text()
+    path.write_text(PUTS_OFF + good)
+    site.project.repository.commit(tag)
+    path.write_text(good)
+    mended = site.project.repository.commit(f"mended-after-{tag}")
+    site.stage("systemd", web={"settings": {"preload_app": True, "graceful_timeout": 1}})
+    site.project.fab("-H", "prod", "setup")
+    site.deploy(tag)
+    before = site.unit()
+    site.deploy(mended)
+    assert wait_for(lambda: site.show(before, "ActiveState") == "inactive", 90)
+    assert site.project.status()["ok"]
