@@ -24,6 +24,7 @@ from ..engine.remote.logs import LINES, Log
 from ..engine.remote.probe import INIT
 
 FOLDER, INSTALLED = "/run/systemd/system", "/etc/systemd/system"
+CHECKED = "/run/fabrelease"  # root's alone
 SERVICE, SOCKET = ".service", ".socket"
 KILL_SECONDS = 10.0  # that a unit has at most to be gone once systemd has killed it
 LATE = 5.0  # that systemd may take beyond a unit's own time to stop, before it is killed from here
@@ -110,7 +111,8 @@ class Systemd(Manager):
         live = releases.linked(root, "current")
         if live and releases.same_files(root, live, release, sorted(names.values())):
             return
-        with tempfile.TemporaryDirectory(prefix="fabrelease-", dir="/run") as folder:
+        prefix, suffix = f"{application.name}.", releases.TEMPORARY
+        with tempfile.TemporaryDirectory(prefix=prefix, suffix=suffix, dir=CHECKED) as folder:
             for name, file in names.items():
                 os.symlink(f"{config}/{file}", f"{folder}/{name}")
             paths = [f"{folder}/{name}" for name in names]
@@ -141,7 +143,7 @@ class Systemd(Manager):
         if there:
             _systemctl("stop", "--no-block", *there)
         allowed = max((wanted[_program_of(name)].stop_seconds for name in there), default=0) + LATE
-        if _running_after(0 if at_once else allowed, application, there):  # systemd lets a program put off its own end for ever
+        if _running_after(0 if at_once else allowed, application, there):  # systemd lets a program put off its end
             process.run(["systemctl", "kill", "--signal=KILL", *_only(there, SERVICE)], timeout=SECONDS)
         if running := _running_after(KILL_SECONDS, application, there):
             raise Failed(
@@ -156,10 +158,11 @@ class Systemd(Manager):
             process.run(["systemctl", "reset-failed", *there], timeout=SECONDS)
 
     def forget_next(self, application: Application) -> None:
-        """Drop links to units that do not run, which a cutover left that was cut off."""
+        """Drop links to units that do not run, and half-made ones, which a cutover left that was cut off."""
         loaded, ours = _loaded(application), releases.programs_of(application.name)
-        for name in _only(os.listdir(FOLDER), SERVICE, SOCKET):
-            if ours.fullmatch(_program_of(name)) and name not in loaded:
+        for name in os.listdir(FOLDER):
+            is_idle = ours.fullmatch(_program_of(name)) and name not in loaded
+            if is_idle or (ours.match(name) and name.endswith(releases.TEMPORARY)):
                 releases.unlink(f"{FOLDER}/{name}")
 
     def programs(self, application: Application) -> list[Program]:
@@ -173,8 +176,8 @@ class Systemd(Manager):
         return []
 
     def temporary(self, application: Application) -> list[str]:
-        """Its links, before they get their names."""
-        return [f"{FOLDER}/{application.name}", _boot(application.name)[0]]
+        """Its unit for the boot before it gets its name, and what units are checked in."""
+        return [f"{CHECKED}/{application.name}", _boot(application.name)[0]]
 
     def has_started(self, group: str) -> bool:
         """Whether it is in a unit that is named by a release."""

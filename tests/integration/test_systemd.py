@@ -222,6 +222,15 @@ def test_a_broken_release_never_goes_live_and_its_last_words_are_told(site: Site
     assert took < 20, "it was waited for until health.timeout, though it had died"
 
 
+def test_what_a_cutover_left_that_was_cut_off_is_cleared_by_the_next_command(under_systemd: Site) -> None:
+    links = [f"tinysite-20261121T104500Z-1a2b3c4.service{end}" for end in ("", ".123.fabrelease-new")]
+    for link in links:
+        sh(under_systemd.server, 'ln -s /nowhere "/run/systemd/system/$1"', link)
+    under_systemd.deploy(under_systemd.other())
+    left = sh(under_systemd.server, "ls /run/systemd/system /run/fabrelease").split()
+    assert [name for name in left if name in links or name.endswith(".fabrelease-new")] == []
+
+
 # A socket of systemd's
 
 
