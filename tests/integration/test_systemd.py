@@ -44,6 +44,10 @@ class Site:
         self.project.fab("-H", "prod", "setup")
         self.deploy(self.other())
 
+    def logs(self) -> str:
+        done = self.project.fab("-H", "prod", "logs", "--which", "app")
+        return done.stdout + done.stderr
+
     def other(self) -> str:
         return {"one": "two", "two": "one"}[str(revision(self.server))]
 
@@ -178,7 +182,7 @@ def test_stop_and_ready_are_as_the_server_needs_them(under_systemd: Site) -> Non
 def test_the_logs_are_the_journal_s_and_are_followed_from_release_to_release(under_systemd: Site) -> None:
     site = under_systemd
     revision(site.server, path="/?key=before-it")
-    assert wait_for(lambda: "key=before-it" in site.project.fab("-H", "prod", "logs", "--which", "app").stdout)
+    assert wait_for(lambda: "key=before-it" in site.logs())
     with site.project.fab_running("-H", "prod", "logs", "--which", "app", "--follow") as fab:
         assert fab.stdout is not None
         assert any("key=before-it" in line for line in iter(fab.stdout.readline, ""))
@@ -193,7 +197,8 @@ def test_another_application_s_lines_and_units_are_not_taken_for_ours(under_syst
     sh(server, 'systemd-run --quiet --unit="$1" sh -c "echo of-another; exec sleep 600"', name)
     try:
         assert under_systemd.project.status()["ok"]
-        assert "of-another" not in under_systemd.project.fab("-H", "prod", "logs", "--which", "app").stdout
+        assert "tinysite-web" in (lines := under_systemd.logs())
+        assert "of-another" not in lines
         under_systemd.deploy(under_systemd.other())
         assert under_systemd.show(f"{name}.service", "ActiveState") == "active"
     finally:
@@ -263,10 +268,10 @@ def test_after_a_reboot_it_is_started_by_its_first_request(with_socket: Site) ->
     assert with_socket.project.status()["ok"]
 
 
-def test_a_master_that_is_killed_leaves_nobody_without_an_answer(with_socket: Site) -> None:
-    server, master = with_socket.server, with_socket.pid()
-    sh(server, 'kill -KILL "$1"', str(master))
-    assert revision(server)  # it has waited in the socket
+def test_what_comes_while_all_of_its_server_is_dead_waits_in_the_socket(with_socket: Site) -> None:
+    master = with_socket.pid()
+    sh(with_socket.server, 'systemctl kill --signal=KILL "$1"', with_socket.unit())
+    assert revision(with_socket.server)
     assert with_socket.pid() not in (0, master)
 
 
@@ -276,6 +281,22 @@ def test_a_stopped_release_is_not_started_again_by_who_knocks(with_socket: Site)
     assert sh(with_socket.server, f"ls {ROOT}/releases/{before}/run/") == ""
     loaded = sh(with_socket.server, "systemctl list-units --plain --no-legend --all 'tinysite-*'")
     assert before not in loaded
+
+
+def test_a_next_release_may_change_whether_it_has_a_socket(under_systemd: Site) -> None:
+    """Its run/ is made anew: root makes a socket in no directory that was the application's user's."""
+    site, run = under_systemd, 'stat -c %U "$1/next/run"'
+    site.project.fab("-H", "prod", "push", "venv", "server", "manager", "proxy")
+    assert sh(site.server, run, ROOT) == "tinysite\n"
+    site.stage(SOCKET)
+    site.project.fab("-H", "prod", "server", "manager", "proxy")
+    assert sh(site.server, run, ROOT) == "root\n"
+    site.stage("systemd")
+    site.project.fab("-H", "prod", "manager", "proxy")
+    assert sh(site.server, run, ROOT) == "tinysite\n"
+    assert "web.socket" not in sh(site.server, 'ls "$1/next/config"', ROOT)
+    site.project.fab("-H", "prod", "switch")
+    assert site.project.status()["ok"]
 
 
 def test_who_takes_no_socket_is_refused_before_anything_is_connected_to(site: Site) -> None:
@@ -341,7 +362,7 @@ def test_a_program_writes_where_it_should_and_nowhere_else(site: Site) -> None:
     assert said["homes"] == "PermissionError 13"
     assert said["packets"] == "OSError 97"
     assert said["others"] == "0"
-    assert sh(site.server, "ls /tmp").count("spy") == 0
+    assert "spy" not in sh(site.server, "ls /tmp").split()
 
 
 def test_systemd_s_own_figure_for_the_sandbox_is_the_one_in_the_docs(under_systemd: Site) -> None:
