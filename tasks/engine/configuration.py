@@ -91,13 +91,22 @@ class Building:
     def rendered(self, templates: Mapping[str, str], **more: object) -> list[files.File]:
         """Render templates for the release's ``config``.
 
-        :param templates: file name to template name; one with ``{role}`` in it is rendered for each program.
+        :param templates: file name to template name; one with ``{role}`` in it is rendered for each program, one with
+            ``{activated}`` for each that is handed an open socket.
         """
         return [
-            files.entry(f"{self.path}/config/{name.format(role=unit.role)}", self.render(template, unit=unit, **more))
+            files.entry(
+                f"{self.path}/config/{name.format(role=unit.role, activated=unit.role)}",
+                self.render(template, unit=unit, **more),
+            )
             for name, template in templates.items()
-            for unit in (self.units if "{role}" in name else self.units[:1])
+            for unit in self._units_for(name)
         ]
+
+    def _units_for(self, name: str) -> list[Unit]:
+        if "{activated}" in name:
+            return [unit for unit in self.units if unit.activated]
+        return self.units if "{role}" in name else self.units[:1]
 
     def environment_files(self) -> list[files.File]:
         """What every process is started with: the variables, the secrets, the launcher."""

@@ -188,21 +188,49 @@ def systemd(value: object) -> str:
 
     :raises Unsafe: what such a setting cannot hold: line breaks, blanks at either end, a backslash at the end.
     """
+    return _systemd_line(value).replace("%", "%%")
+
+
+def _systemd_text(value: object) -> str:
     text = _text(value, "systemd")
+    if any(0xFDD0 <= ord(char) <= 0xFDEF or ord(char) & 0xFFFE == 0xFFFE for char in text):
+        raise Unsafe(value, "systemd", "it drops a line with a number that Unicode keeps free of characters")
+    return text
+
+
+def _systemd_line(value: object) -> str:
+    text = _systemd_text(value)
     if "\n" in text or "\r" in text or text != text.strip() or text.endswith("\\"):
         raise Unsafe(value, "systemd", "a value is one line, without blanks at its ends and a backslash at its end")
-    return text.replace("%", "%%")
+    return text
 
 
 def systemd_word(value: object) -> str:
-    """Return *value* as one word where a unit's setting takes several, such as ``Environment=``."""
-    quoted = _text(value, "systemd").translate(SYSTEMD_QUOTED).replace("%", "%%")
+    """Return *value* as one word where a unit's setting takes several, such as ``ReadWritePaths=``.
+
+    :raises Unsafe: NUL, or text that systemd does not take for Unicode.
+    """
+    quoted = _systemd_text(value).translate(SYSTEMD_QUOTED).replace("%", "%%")
     return f'"{quoted}"'
 
 
 def systemd_argument(value: object) -> str:
-    """Return *value* as one argument of ``ExecStart=``, where ``$`` begins a variable, too."""
+    """Return *value* as one argument of ``ExecStart=``, where ``$`` begins a variable, too.
+
+    :raises Unsafe: as :func:`systemd_word`.
+    """
     return systemd_word(value).replace("$", "$$")
+
+
+def systemd_setting(value: object) -> str:
+    """Return *value* of a setting that the user has written for systemd itself, such as ``50%``: as it stands.
+
+    :param value: true and false are written as systemd does.
+    :raises Unsafe: what a setting cannot hold, as in :func:`systemd`.
+    """
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return _systemd_line(str(value) if isinstance(value, float) else value)
 
 
 FILTERS: dict[str, Callable[..., str]] = {
@@ -222,6 +250,7 @@ FILTERS: dict[str, Callable[..., str]] = {
         uwsgi,
         uwsgi_name,
         gaffer,
+        systemd_setting,
     )
 }
 

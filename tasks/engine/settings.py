@@ -600,6 +600,15 @@ class Manager(Model):
         {}, description="Any of the manager's own settings for the server and the processes, like {MemoryMax: 512M}."
     )
 
+    @model_validator(mode="after")
+    def _left_to_the_manager(self) -> "Manager":
+        """What this project sets itself is refused; which that is, the manager's driver knows."""
+        driver = drivers.manager(self.name)
+        for name in self.settings:
+            if why := driver.refuses(name):
+                raise Refused(f"{name} cannot be set here: {why}", at=("settings", name))
+        return self
+
 
 def _a_name_alone(manager: Any) -> Any:
     return {"name": manager} if isinstance(manager, str) else manager
@@ -746,6 +755,16 @@ class Settings(Model):
                 "leave it out",
                 at=("site", "upstream_keepalive"),
             )
+        return self
+
+    @model_validator(mode="after")
+    def _socket_is_handed_over(self) -> "Settings":
+        """By one that can, to one that can."""
+        takes, gives = drivers.server(self.web.server).takes, drivers.manager(self.manager.name).gives
+        if self.manager.activation and drivers.DESCRIPTOR not in takes & gives:
+            who = self.web.server if drivers.DESCRIPTOR in gives else self.manager.name
+            does = "takes" if drivers.DESCRIPTOR in gives else "hands over"
+            raise Refused(f"{who} {does} no open socket", at=("manager", "activation"))
         return self
 
     def local(self, path: str) -> Path:

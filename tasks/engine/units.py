@@ -74,7 +74,8 @@ def _linger(settings: Settings) -> float | None:
 
 
 def _is_activated(settings: Settings) -> bool:
-    return PATH not in planning.server_of(settings).takes & planning.manager_of(settings).gives
+    both = planning.server_of(settings).takes & planning.manager_of(settings).gives
+    return bool(settings.manager.activation) or PATH not in both
 
 
 def _process(settings: Settings, release: str, name: str, line: str) -> Unit:

@@ -59,6 +59,10 @@ class Supervisor(Manager):
                 changed.append(f"link {path}")
         return changed
 
+    def missing(self, application: Application) -> list[str]:
+        """Its links."""
+        return [path for name in (WEB, PROCESSES) if not os.path.islink(path := _link(application.name, name))]
+
     def check(self, application: Application, release: str) -> None:
         """Let supervisor's own parser read the files of a release.
 

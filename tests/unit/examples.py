@@ -60,6 +60,7 @@ def example(
         "settings": settings,
         "release": release,
         "web": programs[0],
+        "unit": programs[0],
         "processes": programs[1:],
         "server": planning.server_of(settings),
         "manager": planning.manager_of(settings),

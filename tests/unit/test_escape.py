@@ -4,6 +4,7 @@ import ast
 import configparser
 import contextlib
 import http.client
+import json
 import math
 import os
 import re
@@ -27,6 +28,7 @@ from supervisor.options import ServerOptions
 from fabrelease.tasks.engine import escape
 from fabrelease.tasks.engine.errors import Error
 from fabrelease.tasks.engine.escape import Unsafe
+from tests.target import Target
 
 HOSTILE = [
     *"'\"\\`$%;#@&|<>(){}[]*?~!=, \t\x0b\x7f\x85\u2028é😀",
@@ -370,6 +372,72 @@ def test_uwsgi_refuses_what_is_no_option_s_name(name: str) -> None:
 
 
 # all of them
+
+
+# systemd
+
+NO_CHARACTERS = "".join(chr(plane << 16 | last) for plane in range(17) for last in (0xFFFE, 0xFFFF))
+NO_CHARACTERS += "".join(map(chr, range(0xFDD0, 0xFDF0)))
+RUN_UNIT = """
+import json, os, subprocess, sys, pathlib
+asked = json.load(sys.stdin)
+path = pathlib.Path(f"/run/systemd/system/{asked['name']}.service")
+path.write_text(asked["text"])
+pathlib.Path("/run/tell.py").write_text("import json, os, sys; print(ascii([sys.argv[1:], os.environ.get('WORD')]))")
+out = pathlib.Path("/run/told")
+started = subprocess.run(["systemctl", "start", path.name], capture_output=True, text=True)
+show = ["systemctl", "show", "--value", "--property=Description", path.name]
+print(ascii([started.stderr, out.read_text() if out.exists() else "", subprocess.run(show, capture_output=True).stdout.decode()]))
+path.unlink()
+out.unlink(missing_ok=True)
+"""
+
+
+def run_unit(server: Target, name: str, description: str, arguments: str, word: str) -> tuple[str, str, Any]:
+    """What systemd itself makes of a unit: its complaints, its description, and what its program was given."""
+    text = (
+        f"[Unit]\nDescription={description}\n[Service]\nType=oneshot\nStandardOutput=file:/run/told\n"
+        f"Environment={word}\nExecStart=/usr/bin/python3 /run/tell.py {arguments}\n"
+    )
+    asked = json.dumps({"name": name, "text": text}).encode()
+    said, told, shown = ast.literal_eval(server.exec(["python3", "-c", RUN_UNIT], input=asked).stdout.decode())
+    return said, shown.removesuffix("\n"), ast.literal_eval(told) if told else None
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    st.lists(texts(without="\0" + NO_CHARACTERS), min_size=1, max_size=30),
+    texts(without="\0\n\r" + NO_CHARACTERS),
+    st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"], exclude_characters=NO_CHARACTERS)),
+)
+def test_systemd_reads_back_arguments_words_and_lines(
+    shared_bare_server: Target, arguments: list[str], line: str, word: str
+) -> None:
+    if line != line.strip() or line.endswith("\\") or not line:
+        line = "plain"
+    name = f"escape-{time.monotonic_ns()}"
+    found = run_unit(
+        shared_bare_server,
+        name,
+        escape.systemd(line),
+        " ".join(map(escape.systemd_argument, arguments)),
+        escape.systemd_word(f"WORD={word}"),
+    )
+    assert found == ("", line, [arguments, word])
+
+
+@pytest.mark.parametrize("value", ["a\nb", "a\rb", " a", "a ", "a\\", "a\0", "\ufffe", "\ufdd0", "\U0010ffff"])
+@pytest.mark.parametrize("function", [escape.systemd, escape.systemd_setting])
+def test_systemd_refuses_what_one_line_cannot_hold(function: Any, value: str) -> None:
+    with pytest.raises(Unsafe, match="systemd"):
+        function(value)
+
+
+def test_a_setting_of_systemd_s_own_keeps_its_percent_and_says_yes_and_no() -> None:
+    values = ["50%", "%t/x", True, False, 512, 0.5, ""]
+    assert [*map(escape.systemd_setting, values)] == ["50%", "%t/x", "yes", "no", "512", "0.5", ""]
+    with pytest.raises(Unsafe):
+        escape.systemd_setting({"a": 1})
 
 
 @pytest.mark.parametrize("function", [escape.sh, escape.supervisor, escape.nginx, escape.logrotate])

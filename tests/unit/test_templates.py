@@ -39,6 +39,8 @@ RENDERED = [
     "supervisor/web.conf.j2",
     "upstart/job.conf.j2",
     "uwsgi/uwsgi.ini.j2",
+    "systemd/unit.service.j2",
+    "systemd/unit.socket.j2",
 ]
 ME = pwd.getpwuid(os.getuid()).pw_name
 MY_GROUP = grp.getgrgid(os.getgid()).gr_name

@@ -5,8 +5,9 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypedDict
 
-from . import agent, drivers, files, releases, wire
+from . import agent, drivers, files, releases, source, wire
 from .application import Application
+from .failure import Failed
 
 
 class Configured(TypedDict):
@@ -40,8 +41,18 @@ def check_server(name: str, application: Application, launch: drivers.Launch, wh
 
 
 def check_manager(name: str, application: Application, release: str) -> None:
-    """Have a manager check a release; see Manager.check."""
-    drivers.manager(name).check(application, release)
+    """Have a manager check a release; see Manager.check.
+
+    :raises Failed: it refuses the release, or does not know the application yet.
+    """
+    manager = drivers.manager(name)
+    if missing := manager.missing(application):
+        raise Failed(
+            f"setup was not run here for {name}: there is no {missing[0]}; nothing live was touched",
+            "Prepare the host for it: fab setup",
+        )
+    source.give_run(application, release)
+    manager.check(application, release)
 
 
 def install_manager(name: str, application: Application) -> list[str]:

@@ -152,6 +152,8 @@ class Program:
     :ivar detail: the manager's own words about it.
     :ivar is_up: it runs, or is about to.
     :ivar is_broken: it died and is not coming up.
+    :ivar listener: the pid of the process that has called listen(2) for it, where it is handed an open socket; 0
+        where it listens itself.
     """
 
     name: str
@@ -161,6 +163,7 @@ class Program:
     detail: str
     is_up: bool
     is_broken: bool
+    listener: int = 0
 
 
 class Manager(Protocol):
@@ -169,8 +172,8 @@ class Manager(Protocol):
     :ivar packages: of the system.
     :ivar services: of the system, to be enabled and started.
     :ivar dropins: lines for the ``[Service]`` section of such a service.
-    :ivar templates: as a server's; a file with ``{role}`` in its name is one for each program, and its template is
-        given the program as ``unit``.
+    :ivar templates: as a server's; a file with ``{role}`` in its name is one for each program, one with
+        ``{activated}`` for each that is handed an open socket, and its template is given the program as ``unit``.
     :ivar gives: PATH where a server opens its socket itself, DESCRIPTOR where it can be handed one.
     :ivar descriptor: what stands for the socket that is handed over; see Launch.
     :ivar own_logs: patterns of the paths of what it writes about itself.
@@ -186,8 +189,16 @@ class Manager(Protocol):
     own_logs: Sequence[str]
     reopen_logs: str
 
+    def refuses(self, setting: str) -> str:
+        """Why ``manager.settings`` may not hold a setting; nothing where it may."""
+        return "it is not passed on; change its templates instead (docs/templates.md)"
+
     def install(self, application: Application) -> list[str]:
         """Make what is current start at boot, once; what was changed, in words."""
+
+    def missing(self, application: Application) -> list[str]:
+        """The paths of what install() has not made here yet."""
+        return []
 
     def check(self, application: Application, release: str) -> None:
         """Check a release's files with the manager's own parser.

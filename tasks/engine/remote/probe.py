@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 BODY_LINES = 5
 BODY_BYTES = 2000
 ANSWER_BYTES = 1 << 18  # with all its headers; of the body no more is read than is shown
+INIT = 1
 GENERATIONS = 20  # from a server's process that listens up to the one the manager has started
 
 
@@ -185,6 +186,8 @@ def _listens(sock: socket.socket, address: str, program: int) -> bool:
     else:
         found = process.run(["ss", "-Hltnp", "sport", "=", f":{address.rpartition(':')[2]}"])
         pids = [int(pid) for pid in re.findall(r"\bpid=(\d+)", found.text)]
+    if program == INIT:  # everybody's ancestor has to have done it itself, and may have handed it on
+        return INIT in pids
     return bool(pids) and all(_is_of(pid, program) for pid in pids)
 
 
