@@ -16,6 +16,7 @@ ROOT = Path(__file__).resolve().parents[1]
 INPUTS = (
     "tests/prepared.py",
     "tasks/setup.py",
+    "tasks/engine/remote/builder.py",
     "tasks/engine/remote/prepare.py",
     "tasks/managers/supervisor.py",
     "tasks/engine/remote/nginx.py",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import hmac
 import importlib
 import itertools
 import json
@@ -265,9 +266,14 @@ def _facts(host: Host) -> SimpleNamespace:
     return SimpleNamespace(**{**facts, "name": host.name, "nginx_version": tuple(facts["nginx_version"])})
 
 
-def digest(settings: Settings) -> str:
-    """The hash of everything beside the revision that decides what a deploy puts on a host."""
-    content = hashlib.sha256(json.dumps(settings.model_dump(), sort_keys=True, default=str).encode())
+def digest(host: Host) -> str:
+    """The hash of everything beside the revision that decides what a deploy puts on a host.
+
+    It is keyed with what only root there knows: secrets are in it, and who finds it could guess short ones.
+    """
+    settings, key = host.settings, host.begin("looking")["key"]
+    text = json.dumps(settings.model_dump(), sort_keys=True, default=str)
+    content = hmac.new(key.encode(), text.encode(), hashlib.sha256)
     local = [settings.secrets, *settings.shared.files.values()]
     places = [TEMPLATES, settings.project / "templates"]
     paths = [settings.local(path) for path in local if path]

@@ -133,6 +133,9 @@ WebApp = Annotated[
         'module:callable, like "mysite.wsgi:application"',
     ),
 ]
+SystemPackage = Annotated[
+    str, _like(r"[a-z0-9][a-z0-9+.-]+(:[a-z0-9]+)?", 'the name of a system package, like "libpq5"')
+]
 PythonVersion = Annotated[str, _like(r"3\.[0-9]+(\.[0-9]+)?", 'a version of Python, like "3.11"')]
 _REQUIREMENT = (
     r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?(\[[A-Za-z0-9._, -]+\])?\s?"
@@ -168,6 +171,12 @@ def _git_url(value: str) -> str:
         raise Refused("the address of a repository may not start with -")
     if re.match(r"[A-Za-z0-9]+::", value):
         raise Refused("git's transport helpers (name::address) are not allowed: they run commands")
+    return value
+
+
+def _mirror(value: str) -> str:
+    if not re.fullmatch(r"(https?://|file:///|/)[!-~]+", value):
+        raise Refused(f"expected https://…, file:///… or an absolute directory on the host, found {show(value)}")
     return value
 
 
@@ -445,6 +454,11 @@ class Python(Model):
     packages: list[Requirement] = Field(
         [], description="Further requirements to install, like [psycopg, sentry-sdk>=2]."
     )
+    mirror: Annotated[str, AfterValidator(_mirror)] | None = Field(
+        None,
+        description="Where uv fetches a Python that the host and Debian lack: an address, or an absolute directory "
+        "on the host (python-build-standalone's files). Default: uv's own address.",
+    )
 
 
 def _left_to_the_server(settings: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
@@ -635,6 +649,8 @@ def _default_root(data: dict[str, Any]) -> str:
 def _not_root(value: str) -> str:
     if value == "root":
         raise Refused("the application may not run as root")
+    if value.endswith("-build"):
+        raise Refused("a name that ends with -build is for the account that builds run as", "take another ending")
     return value
 
 
@@ -663,6 +679,9 @@ class Settings(Model):
     )
     source: Annotated[Source, BeforeValidator(_the_project_by_default)] = Field(
         UNSAID, description="Where the application comes from."
+    )
+    packages: Annotated[list[SystemPackage], AfterValidator(_each_once)] = Field(
+        [], description="System packages that the application needs, like [libpq5, gettext]; setup installs them."
     )
     python: Python = Field(UNSAID, description="The interpreter and the virtualenv.")
     web: Web = Field(description="The server that runs the application.")

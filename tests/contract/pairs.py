@@ -33,7 +33,7 @@ VARIANTS = {
     "uvicorn-alone": Variant("uvicorn", "asgisite", web={"workers": 1}),
     "granian": Variant("granian", "asgisite"),
     "granian-wsgi": Variant("granian", web={"settings": {"interface": "wsgi"}}),
-    "gunicorn-gevent": Variant("gunicorn", web={"settings": {"worker_class": "gevent"}}, packages=("gevent>=24",)),
+    "gunicorn-gevent": Variant("gunicorn", web={"settings": {"worker_class": "gevent"}}, packages=("gevent>=24", "packaging")),
 }
 
 

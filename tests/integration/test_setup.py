@@ -49,9 +49,11 @@ def test_a_bare_server_is_prepared_once_and_apt_is_waited_for(project: Project, 
         ]
     assert sh(bare_server, "getent passwd djangosite").strip().endswith("/usr/sbin/nologin")
     owners = sh(
-        bare_server, 'cd "$1"; stat -c "%n %U %a" releases envs shared logs home', "/srv/djangosite"
+        bare_server, 'cd "$1"; stat -c "%n %U %a" releases envs shared logs home build', "/srv/djangosite"
     ).splitlines()
-    assert owners == ["releases root 755", "envs root 755", "shared root 755", "logs root 750", "home djangosite 750"]
+    roots = ["releases root 755", "envs root 755", "shared root 755", "logs root 750"]
+    assert owners == [*roots, "home djangosite 750", "build djangosite-build 700"]
+    assert sh(bare_server, "id -Gn djangosite-build").split() == ["djangosite-build", "djangosite"]
     places = ("/etc", "/srv", "/opt")
     before = tree(bare_server, *places)
     said = project.fab("-H", "prod", "setup").stderr

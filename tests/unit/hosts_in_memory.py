@@ -18,6 +18,7 @@ from fabrelease.tasks.engine.remote import cutover, recovery, releases
 from fabrelease.tasks.engine.remote.application import Application, Unit
 from fabrelease.tasks.engine.remote.cutover import Cutover
 from fabrelease.tasks.engine.remote.drivers import Manager, Program
+from fabrelease.tasks.engine.remote.failure import Failed
 from fabrelease.tasks.engine.remote.logs import Log, Tail
 from fabrelease.tasks.engine.remote.machine import Machine
 from fabrelease.tasks.engine.remote.probe import Answer, Endpoint
@@ -87,6 +88,8 @@ class Host(Manager):
     :ivar queued: the same of those that wait.
     :ivar linger: of the units that are made from now on.
     :ivar killed: the programs that were not stopped gracefully.
+    :ivar refused: names of programs that the manager cannot start.
+    :ivar done: what was started, stopped and reloaded, and while which release was live.
     :ivar dies_at: the effect, counted from 1, in front of which it dies; None for never.
     :ivar effects: how many there were.
     :ivar served: what the site answered after each effect, as (status, release).
@@ -100,6 +103,8 @@ class Host(Manager):
         self.application = Application("site", str(root), "nobody", 2)
         self.sick: set[str] = set()
         self.dead: set[str] = set()
+        self.refused: set[str] = set()
+        self.done: list[str] = []
         self.running: dict[str, str] = {}
         self.read_by_proxy: str | None = None
         self.open = 0
@@ -170,15 +175,22 @@ class Host(Manager):
             forget_old_sources=lambda root: None,
         )
 
+    def note(self, what: str) -> None:
+        self.done.append(f"{what} while {releases.linked(str(self.root), 'current')}")
+
     # --- the manager
 
     def start(self, application: Application, release: str, names: Sequence[str]) -> None:
         for name in names:
+            self.note(f"start {name}")
+            if name in self.refused:
+                raise Failed(f"{name} does not start")
             self.effect(lambda name=name: self.running.update({name: "down" if release in self.dead else "up"}))
 
     def stop(self, application: Application, units: Sequence[Unit], at_once: bool) -> None:
         self.killed += [unit.name for unit in units if at_once]
         for unit in units:
+            self.note(f"stop {unit.name}")
             self.effect(lambda unit=unit: self.running.pop(unit.name, None))
 
     def forget_next(self, application: Application) -> None:
@@ -208,6 +220,7 @@ class Host(Manager):
     # --- the proxy, and the kernel
 
     def reload(self) -> None:
+        self.note("reload")
         self.effect(lambda: None)
 
     def ask(self, endpoint: Endpoint) -> Answer:

@@ -141,6 +141,20 @@ def test_the_reader_gives_up_when_nobody_wants_the_answer(tmp_path: Path) -> Non
             bounded.makefile("rb").read(1)
 
 
+def answer_well(peer: socket.socket) -> None:
+    peer.recv(1 << 16)
+    peer.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+
+
+@pytest.mark.parametrize(("to_the_end", "status"), [(False, None), (True, 200)])
+def test_what_is_live_already_is_asked_to_the_end_when_the_deployer_is_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, to_the_end: bool, status: int | None
+) -> None:
+    monkeypatch.setattr(probe.agent, "is_ending", lambda: True)
+    with answering(tmp_path / "sock", answer_well) as address:
+        assert probe.ask(ENDPOINT.at(address), None, 20, to_the_end=to_the_end)["status"] == status
+
+
 @contextmanager
 def listening(path: Path, who: str) -> Iterator[int]:
     """The pid of a program that listens at a path, itself or by a child."""

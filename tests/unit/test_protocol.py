@@ -180,6 +180,41 @@ def test_a_server_that_finishes_what_it_has_is_not_waited_for_that_long_and_not_
     assert is_clean(host, NEW)
 
 
+@pytest.mark.parametrize("site", ["site\n", "another\n"])
+def test_old_workers_stop_before_the_rename_and_new_ones_start_after_it_and_nginx_reads_what_is_new(
+    tmp_path: Path, site: str
+) -> None:
+    host = host_with_old(tmp_path)
+    host.release(NEW, "worker")
+    (tmp_path / "releases" / NEW / "config" / "nginx.conf").write_text(site)
+    cutover.start(cutover_to(host, NEW), host.machine)
+    host.done = []
+    cutover.switch(cutover_to(host, NEW), False, host.machine)
+    workers = [f"stop site-{OLD}-worker while {OLD}", f"start site-{NEW}-worker while {NEW}"]
+    assert host.done == [*workers, *([] if site == "site\n" else [f"reload while {NEW}"])]
+
+
+def test_what_cannot_be_undone_is_told_with_what_to_type_and_the_rest_is_undone(tmp_path: Path) -> None:
+    host = host_with_old(tmp_path)
+    host.release(NEW, "worker")
+    cutover.start(cutover_to(host, NEW), host.machine)
+    host.sick.add(NEW)
+    host.refused.add(f"site-{OLD}-worker")
+    with pytest.raises(Failed, match=rf"Not all could be switched back to {OLD}: site-{OLD}-worker does") as failed:
+        cutover.switch(cutover_to(host, NEW), False, host.machine)
+    assert failed.value.needs_person
+    assert f"start site-{OLD} site-{OLD}-worker" in failed.value.hint
+    assert (host.visit(), host.running) == ((200, OLD), {f"site-{OLD}": "up"})
+
+
+def test_releases_that_follow_each_other_use_different_pools_of_connections(tmp_path: Path) -> None:
+    host = host_with_old(tmp_path)
+    for name, others in ((NEW, True), (LATER, False)):
+        host.release(name, "worker")
+        deploy(host, name)
+        assert (tmp_path / "releases" / name / "pool-b").exists() is others
+
+
 # --- the deployer dies, and its hosts decide by themselves
 
 PHASES = ("start", "switch", "commit", "finish")

@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypedDict
 
-from . import agent, environment, logs, probe, process, releases
+from . import agent, logs, probe, process, releases
 from .application import Application, Unit
 from .failure import Failed, describe
 from .machine import HOST, Machine, Programs, managers_of, units_of
@@ -245,7 +245,6 @@ def _retire_others(cutover: Cutover, cut: bool, machine: Machine) -> None:
     stop_others(application, cutover.release, machine, at_once=cut)
     forget_next(application, machine)
     end_orphans(application, cutover.release, machine)
-    environment.compiled()
     releases.prune(application.root, application.keep_releases)
     machine.forget_old_sources(application.root)
 

@@ -60,6 +60,11 @@ def belongs_to(pid: int, uid: int) -> bool:
     return False
 
 
+def of_user(uid: int) -> list[int]:
+    """The processes that are wholly a user's and have not ended."""
+    return [pid for pid, _ in _stats() if belongs_to(pid, uid)]
+
+
 def parents() -> dict[int, int]:
     """Each process and its parent."""
     return {pid: int(fields[1]) for pid, fields in _stats()}

@@ -55,12 +55,19 @@ class Answer(TypedDict):
     seconds: float
 
 
-def ask(endpoint: Endpoint, user: str | None, timeout: float, program: int | None = None) -> Answer:
+def ask(
+    endpoint: Endpoint,
+    user: str | None,
+    timeout: float,
+    program: int | None = None,
+    to_the_end: bool = False,
+) -> Answer:
     """Ask once. Who answers may be hostile: all of it has one time-out, and only so many bytes are read.
 
     :param user: connect with this user's rights.
     :param timeout: seconds for all of it.
     :param program: the pid of the program that has to be the one that listens there; where None, any may be.
+    :param to_the_end: the answer is wanted when the deployer is gone, too.
     """
     import http.client  # not needed, and slow to import, on the control machine
 
@@ -70,7 +77,8 @@ def ask(endpoint: Endpoint, user: str | None, timeout: float, program: int | Non
     try:
         with _connect(endpoint.address, user, timeout) as sock:
             connection = http.client.HTTPConnection("localhost")
-            connection.sock = unix_http.Bounded(sock, began + timeout, ANSWER_BYTES, agent.is_ending)
+            is_unwanted = (lambda: False) if to_the_end else agent.is_ending
+            connection.sock = unix_http.Bounded(sock, began + timeout, ANSWER_BYTES, is_unwanted)
             response = _send(connection, endpoint)
             body = response.read(BODY_BYTES).decode(errors="replace").splitlines()[:BODY_LINES]
             if program is not None and not _listens(sock, endpoint.address, program):

@@ -7,7 +7,7 @@ import os
 import time
 from typing import Any
 
-from . import drivers, files, killing, lock, nginx, probe, releases
+from . import drivers, killing, lock, nginx, probe, releases
 from .application import Application
 from .drivers import Program
 from .failure import Failed
@@ -142,9 +142,9 @@ def _site(site: Endpoint, problems: list[str]) -> dict[str, Any]:
 def _drift(root: str, current: releases.Release) -> list[str]:
     """Files under our care that were changed by hand since they were written."""
     place = releases.directory(root, current["id"])
-    written: dict[str, str] = current.get("files", {})
+    written: dict[str, str] = current.get("fingerprints", {})
     return [
         f"{name} was changed by hand since the deploy"
-        for name, digest in written.items()
-        if files.digest(f"{place}/{name}") != digest
+        for name, fingerprint in written.items()
+        if releases.fingerprint(root, f"{place}/{name}") != fingerprint
     ]
