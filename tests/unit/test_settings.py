@@ -286,7 +286,7 @@ REFUSED = [
     ("manager", {"name": "cron"}, 'expected "supervisor"'),
     ("manager", {"name": "supervisor", "settings": {"a b": 1}}, "the name of a setting of the manager"),
     ("manager", {"name": "supervisor", "settings": {"a": float("inf")}}, "nan and inf"),
-    ("web.server", "gunicron", 'expected "gunicorn"'),
+    ("web.server", "gunicron", 'or "gunicorn"'),
     ("layout", "flat", 'expected "standard" or "seed"'),
     ("host.name", "../x", "a short name"),
     ("host.address", "-oProxyCommand=x", "a host name"),
