@@ -55,6 +55,9 @@ class Uvicorn(Server):
         "reload_exclude": "nothing is reloaded",
         "reload_include": "nothing is reloaded",
         "root_path": "set site.path",
+        "ssl_certfile": "nginx speaks to it, and without TLS",
+        "ssl_keyfile": "nginx speaks to it, and without TLS",
+        "ssl_keyfile_password": "everybody on the host would read it in the command line",
         "uds": "each release has a socket of its own: set web.bind",
         "workers": "set web.workers",
     }

@@ -75,7 +75,8 @@ def test_another_package_adds_a_server_and_a_manager() -> None:
 @pytest.mark.usefixtures("waitress")
 def test_an_unknown_name_is_told_with_all_that_there_are() -> None:
     (found,) = refusals(web={"server": "waitres"})
-    assert found == ("web.server", 'expected "gunicorn" or "uwsgi" or "waitress", found "waitres"')
+    there = " or ".join(f'"{name}"' for name in [*drivers.packaged("servers"), "waitress"])
+    assert found == ("web.server", f'expected {there}, found "waitres"')
 
 
 @pytest.mark.usefixtures("waitress")

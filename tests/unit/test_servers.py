@@ -108,6 +108,13 @@ def test_only_workers_that_finish_what_they_have_are_told_to_stop_early(settings
     assert (made.linger is not None) == lingers
 
 
+@pytest.mark.parametrize("server", ["uvicorn", "granian"])
+@pytest.mark.parametrize("name", ["workers", "uds", "ssl_keyfile_password"])
+def test_what_is_set_elsewhere_or_would_be_shown_to_all_is_refused(server: str, name: str) -> None:
+    with pytest.raises(ValueError, match=f"{name} cannot be set here"):
+        example_settings(web={"server": server, "settings": {name: "x"}})
+
+
 def test_connections_that_nginx_keeps_are_waited_for() -> None:
     def linger(keepalive: int) -> float | None:
         settings = example_settings(web={"server": "uvicorn"}, site={"upstream_keepalive": keepalive})

@@ -286,7 +286,7 @@ REFUSED = [
     ("manager", {"name": "cron"}, 'expected "supervisor"'),
     ("manager", {"name": "supervisor", "settings": {"a b": 1}}, "the name of a setting of the manager"),
     ("manager", {"name": "supervisor", "settings": {"a": float("inf")}}, "nan and inf"),
-    ("web.server", "gunicron", 'expected "gunicorn"'),
+    ("web.server", "gunicron", 'or "gunicorn"'),
     ("manager", {"name": "supervisor", "activation": "socket"}, "supervisor hands over no open socket"),
     ("manager", {"name": "supervisor", "settings": {"priority": 1}}, "it is not passed on"),
     ("manager", {"name": "systemd", "settings": {"User": "root"}}, "User cannot be set here: set user"),
