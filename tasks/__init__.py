@@ -19,8 +19,10 @@ from .proxy import proxy
 from .push import push
 from .releases import releases
 from .remove import remove
+from .restart import restart
 from .rollback import rollback
 from .run import run
+from .scale import scale
 from .server import server
 from .setup import setup
 from .status import status
@@ -37,8 +39,10 @@ _verbs = [
     push,
     releases,
     remove,
+    restart,
     rollback,
     run,
+    scale,
     server,
     setup,
     status,

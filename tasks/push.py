@@ -12,17 +12,15 @@ from typing import TYPE_CHECKING, Any
 
 from invoke.context import Context
 
-from .engine import configuration, git, hosts, local, terminal
+from .engine import configuration, git, hosts, local, procfile, terminal
 from .engine.errors import UsageError
 from .engine.hosts import Host
-from .engine.remote import source
+from .engine.remote import drivers, source
 from .engine.session import Step, reference
 from .engine.verb import verb
 
 if TYPE_CHECKING:
     from .engine.settings import Settings
-
-PROCESS = re.compile(r"([A-Za-z_][A-Za-z0-9_-]{0,30}):\s*(\S.*)")
 
 
 @verb(help={"ref": "branch, tag or commit; by default source.ref of the settings"})
@@ -40,13 +38,18 @@ def push(c: Context, ref: str | None = None) -> None:
 def new_id(wanted: Wanted, where: list[Host]) -> str:
     """The id of a release made now: UTC time and short revision, the same on every host of a deploy.
 
-    Where a release of this second has it already, the next second that is free.
+    Where a release of this second is there already, the next second that is free.
     """
-    taken = {name for host in where for name in host.begin("push")["ids"]}
+    return f"{new_stamp('push', where)}-{wanted.short}"
+
+
+def new_stamp(what: str, where: list[Host]) -> str:
+    """The time that the id of a release made now begins with: the next second that no release on the hosts has."""
+    taken = {name.partition("-")[0] for host in where for name in host.begin(what)["ids"]}
     second = int(time.time())
-    while (name := time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(second)) + f"-{wanted.short}") in taken:
+    while (stamp := time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(second))) in taken:
         second += 1
-    return name
+    return stamp
 
 
 @dataclass(frozen=True)
@@ -83,7 +86,8 @@ def revision(settings: Settings, ref: str | None) -> Wanted:
     if found.uncommitted:
         changes = "1 uncommitted change" if found.uncommitted == 1 else f"{found.uncommitted} uncommitted changes"
         terminal.say("", "push", f"not deployed: {changes} in {found.repository}", "yellow")
-    return Wanted(found.commit, found.commit, found.short, found.subject, found.ref, found, _procfile(found))
+    processes = _procfile(found, settings.web.server)
+    return Wanted(found.commit, found.commit, found.short, found.subject, found.ref, found, processes)
 
 
 def _package(settings: Settings, package: str) -> Wanted:
@@ -162,18 +166,15 @@ def _release(wanted: Wanted, name: str, settings: Settings, digest: str) -> dict
     }
 
 
-def _procfile(found: git.Revision) -> dict[str, str]:
+def _procfile(found: git.Revision, server: str) -> dict[str, str]:
     """The background processes that the revision's Procfile names; ``web`` is described in the settings.
 
-    :raises UsageError: a line of it that is not NAME: COMMAND.
+    :param server: of the settings.
+    :raises UsageError: it cannot be read.
     """
-    processes = {}
-    for number, line in enumerate((git.read_file(found, "Procfile") or "").splitlines(), 1):
-        if not line.strip() or line.lstrip().startswith("#"):
-            continue
-        match = PROCESS.fullmatch(line.strip())
-        if not match:
-            raise UsageError(f"Procfile:{number} of {found.short} is no NAME: COMMAND line: {line.strip()[:60]}")
-        processes[match[1]] = match[2]
-    processes.pop("web", None)
+    processes = procfile.read(git.read_file(found, "Procfile") or "", f"Procfile of {found.short}")
+    other = procfile.server_of(processes.pop(procfile.WEB, ""), drivers.names("servers"))
+    if other and other != server:
+        what = f"the web line of the Procfile starts {other}, and web.server is {server}: the settings decide"
+        terminal.say("", "push", what, "yellow")
     return processes

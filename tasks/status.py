@@ -8,7 +8,7 @@ from typing import Any
 
 from invoke.context import Context
 
-from .engine import hosts, planning, terminal
+from .engine import hosts, live, planning, terminal
 from .engine.errors import Error
 from .engine.hosts import Host
 from .engine.remote import report
@@ -17,10 +17,22 @@ from .engine.verb import verb
 RELEASE_KEYS = ("id", "state", "revision", "ref", "subject", "who", "made", "served")
 
 
-@verb(help={"json": "for programs: see docs/json.md"})
-def status(c: Context, json: bool = False) -> None:
+@verb(
+    help={
+        "json": "for programs: see docs/json.md",
+        "watch": "what runs, with processor and memory, anew each second, until q",
+    }
+)
+def status(c: Context, json: bool = False, watch: bool = False) -> None:
     """Look: release, processes and the site's own answer on each host; without -H of every stage."""
     where = hosts.everywhere(c)
+    if watch:
+        live.watch(where)
+    else:
+        _show(where, json)
+
+
+def _show(where: list[Host], json: bool) -> None:
     states = hosts.each(where, _state, "looking")
     if json:
         terminal.show_json(
@@ -74,6 +86,7 @@ def _plain(host: Host, state: dict[str, Any]) -> dict[str, Any]:
         "current": _release(state["current"]),
         "next": _release(state["next"]),
         "rollback": state.get("rollback"),
+        "scale": state.get("scale"),
         "programs": state["programs"],
         "site": state["site"],
         "lock": state.get("lock"),
@@ -104,6 +117,7 @@ def _row(host: Host, state: dict[str, Any]) -> list[Any]:
     programs = [_text(_program(program)) for program in state["programs"]]
     notes = [f"next: {state['next']['id']}"] if state["next"] else []
     notes += [_lock(state["lock"])] if state.get("lock") else []
+    notes += [_scale(state["scale"])] if state.get("scale") else []
     notes += [f"FROZEN by {state['freeze']['who']}: {state['freeze']['why']}"] if state.get("freeze") else []
     return [
         mark,
@@ -121,6 +135,10 @@ def _lock(lock: dict[str, Any]) -> str:
     if lock.get("finishing"):
         return "the release before is being stopped"
     return f"locked by {lock['who']}: {lock['what']}"
+
+
+def _scale(scale: dict[str, Any]) -> str:
+    return f"scaled to {scale['workers']} workers by {scale['who']}"
 
 
 def _program(program: dict[str, Any]) -> str:

@@ -42,7 +42,7 @@ def steps(host: Host, fresh: bool) -> list[Step]:
         "wheelhouse": _send_wheels(host, python.wheelhouse),
         "package": None if wheel else package,
         "wheel": _send_wheels(host, wheel),
-        "packages": [*python.packages, *planning.server_of(settings).requirements],
+        "packages": [*python.packages, *planning.server_of(settings).requires(settings.web.settings)],
     }
     build = [hook.model_dump() for hook in settings.hooks.build]
 

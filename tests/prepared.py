@@ -33,12 +33,20 @@ def ensure_prepared_image(image: str, directory: Path) -> str:
         content.update((ROOT / name).read_bytes())
     digest = content.hexdigest()[:12]
     tag = f"fabrelease-prepared:{digest}"
-    with machine_lock(f"prepared-{digest}"):  # another checkout's image need not be waited for
-        try:
-            docker.from_env().images.get(tag)
-        except ImageNotFound:
-            make(image, tag, directory)
+    if not is_there(tag):
+        with machine_lock(f"prepared-{digest}"):  # another checkout's image need not be waited for
+            if not is_there(tag):  # nobody else has made it meanwhile
+                make(image, tag, directory)
     return tag
+
+
+def is_there(tag: str) -> bool:
+    """Whether there is such an image."""
+    try:
+        docker.from_env().images.get(tag)
+    except ImageNotFound:
+        return False
+    return True
 
 
 def make(image: str, tag: str, directory: Path) -> None:

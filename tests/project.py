@@ -56,6 +56,14 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "shared": {"dirs": ["data"]},
         "health": {"timeout": 20},
     },
+    "asgisite": {
+        "app": "asgisite",
+        "source": {"path": "app"},
+        "web": {"app": "asgisite:application", "server": "uvicorn", "workers": 2},
+        "site": {"domains": ["demo.example.net"], "static": {"/static/": "static"}},
+        "shared": {"dirs": ["data"]},
+        "health": {"timeout": 20},
+    },
 }
 FABFILE = "from fabrelease.tasks import ns\n"
 

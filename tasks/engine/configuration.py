@@ -23,12 +23,13 @@ from .local import read_secrets
 from .planning import application, manager_of, server_of
 from .remote import configure, drivers, files, hooks, nginx, releases
 from .remote.application import Unit
+from .remote.drivers import Launch
 from .remote.wire import Call
 from .session import Step, reference
 
 if TYPE_CHECKING:
     from .rendering import Renderer
-    from .settings import Settings
+    from .settings import Settings, SitePath
 
 TEMPLATES = Path(__file__).parents[2] / "templates"
 SITE = {"nginx.conf": "nginx/site.conf.j2"}
@@ -72,10 +73,15 @@ class Building:
         rolled back to, and then runs beside the one that is live.
         """
         if self.settings.web.bind == "socket":
-            return f"unix:{self.path}/run/web.sock"
+            return f"unix:{self.path}/run/{server_of(self.settings).socket}"
         host, _, first = self.settings.web.bind.rpartition(":")
         taken = self.host.addresses
         return next(f"{host}:{port}" for port in itertools.count(int(first)) if f"{host}:{port}" not in taken)
+
+    @property
+    def launch(self) -> Launch:
+        """What the release's server is to run."""
+        return units.launch(self.settings, self.path, self.address)
 
     @cached_property
     def units(self) -> list[Unit]:
@@ -85,13 +91,22 @@ class Building:
     def rendered(self, templates: Mapping[str, str], **more: object) -> list[files.File]:
         """Render templates for the release's ``config``.
 
-        :param templates: file name to template name; one with ``{role}`` in it is rendered for each program.
+        :param templates: file name to template name; one with ``{role}`` in it is rendered for each program, one with
+            ``{activated}`` for each that is handed an open socket.
         """
         return [
-            files.entry(f"{self.path}/config/{name.format(role=unit.role)}", self.render(template, unit=unit, **more))
+            files.entry(
+                f"{self.path}/config/{name.format(role=unit.role, activated=unit.role)}",
+                self.render(template, unit=unit, **more),
+            )
             for name, template in templates.items()
-            for unit in (self.units if "{role}" in name else self.units[:1])
+            for unit in self._units_for(name)
         ]
+
+    def _units_for(self, name: str) -> list[Unit]:
+        if "{activated}" in name:
+            return [unit for unit in self.units if unit.activated]
+        return self.units if "{role}" in name else self.units[:1]
 
     def environment_files(self) -> list[files.File]:
         """What every process is started with: the variables, the secrets, the launcher."""
@@ -126,6 +141,10 @@ class Building:
             "media": [(self._prefix(prefix), f"{root}/shared/{target}") for prefix, target in site.media.items()],
         }
 
+    def paths(self) -> list[tuple[str, SitePath]]:
+        """The URL prefixes that are passed on to the application in a way of their own."""
+        return [(self._prefix(prefix), path) for prefix, path in self.settings.site.paths.items()]
+
     def _prefix(self, prefix: str) -> str:
         """A URL prefix below the site's path; one that names the path already is taken as it is."""
         path = self.settings.site.path.rstrip("/")
@@ -146,7 +165,7 @@ class Building:
                 config=f"{self.path}/config",
                 env=f"{self.path}/env",
                 run=f"{self.path}/run",
-                socket=f"{self.path}/run/web.sock",
+                socket=f"{self.path}/run/{server_of(self.settings).socket}",
                 address=self.address,
                 pythonpath=[],
             ),
@@ -182,8 +201,8 @@ def server_part(building: Building) -> Part:
         web.server,
         f"{web.app}, {web.workers} workers",
         building.rendered(server.templates) + building.environment_files(),
-        reference(configure.check_server, web.server, application(settings), building.id, web.settings, before),
-        {},
+        reference(configure.check_server, web.server, application(settings), building.launch, before),
+        {"server": web.server},
     )
 
 
@@ -205,7 +224,7 @@ def site_part(building: Building) -> Part:
     return Part(
         "nginx",
         f"{', '.join(site.domains)}{site.path}",
-        building.rendered(SITE, **building.directories()),
+        building.rendered(SITE, paths=building.paths(), **building.directories()),
         reference(nginx.check, settings.app, f"{building.path}/config/nginx.conf", site.domains, site.port),
         {},
     )

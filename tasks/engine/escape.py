@@ -24,6 +24,8 @@ NGINX_QUOTED = str.maketrans({"\\": r"\\", '"': r"\""})
 SUPERVISOR_NOTHING = "%(program_name).0s"
 SUPERVISOR_COMMENT = re.compile(r"(?<=\s)(?=[;#])")
 
+UWSGI_REPLACED = re.compile(r"[$@%]\(")
+
 SHELL_READONLY = {"BASHOPTS", "BASH_VERSINFO", "EUID", "PPID", "SHELLOPTS", "UID"}
 
 
@@ -144,26 +146,91 @@ def logrotate(value: object) -> str:
     return text
 
 
+def gaffer(value: object) -> str:
+    """Return *value* for the right side of an option in Gaffer's ini file, which Python's configparser reads.
+
+    :raises Unsafe: a line break, NUL, blanks at either end, and what would begin a comment.
+    """
+    text = _text(value, "gaffer")
+    if len(text.splitlines()) > 1 or text != text.strip() or re.search(r"(^|\s)[;#]", text):
+        raise Unsafe(value, "gaffer", "a value is one line; after a blank, ; begins a comment")
+    return text.replace("%", "%%")
+
+
+def uwsgi(value: object) -> str:
+    """Return *value* for the right side of an option in uWSGI's ini file; true and false are words there.
+
+    :raises Unsafe: a line break, NUL, blanks at either end, and what uWSGI would replace: ``$(``, ``@(``, ``%(``.
+    """
+    if isinstance(value, (bool, float)):
+        return str(value).lower()
+    text = _text(value, "uwsgi")
+    if "\n" in text or text != text.strip(" \t\r"):
+        raise Unsafe(value, "uwsgi", "a value is one line, without blanks at its ends")
+    if found := UWSGI_REPLACED.search(text):
+        raise Unsafe(value, "uwsgi", f"{found[0]} begins something that is replaced there and cannot be escaped")
+    return text.replace("%", "%%")
+
+
+def uwsgi_name(value: object) -> str:
+    """Return *value*, a setting's name, as uWSGI writes the option: with ``-`` between words.
+
+    :raises Unsafe: what is no name of an option.
+    """
+    name = _text(value, "uwsgi").replace("_", "-")
+    if not re.fullmatch(r"[a-z][a-z0-9-]*", name):
+        raise Unsafe(value, "uwsgi", "an option's name is made of lower-case letters, digits and -")
+    return name
+
+
 def systemd(value: object) -> str:
     """Return *value* for the right side of a unit's setting that takes one value as it stands, such as a path.
 
     :raises Unsafe: what such a setting cannot hold: line breaks, blanks at either end, a backslash at the end.
     """
+    return _systemd_line(value).replace("%", "%%")
+
+
+def _systemd_text(value: object) -> str:
     text = _text(value, "systemd")
+    if any(0xFDD0 <= ord(char) <= 0xFDEF or ord(char) & 0xFFFE == 0xFFFE for char in text):
+        raise Unsafe(value, "systemd", "it drops a line with a number that Unicode keeps free of characters")
+    return text
+
+
+def _systemd_line(value: object) -> str:
+    text = _systemd_text(value)
     if "\n" in text or "\r" in text or text != text.strip() or text.endswith("\\"):
         raise Unsafe(value, "systemd", "a value is one line, without blanks at its ends and a backslash at its end")
-    return text.replace("%", "%%")
+    return text
 
 
 def systemd_word(value: object) -> str:
-    """Return *value* as one word where a unit's setting takes several, such as ``Environment=``."""
-    quoted = _text(value, "systemd").translate(SYSTEMD_QUOTED).replace("%", "%%")
+    """Return *value* as one word where a unit's setting takes several, such as ``ReadWritePaths=``.
+
+    :raises Unsafe: NUL, or text that systemd does not take for Unicode.
+    """
+    quoted = _systemd_text(value).translate(SYSTEMD_QUOTED).replace("%", "%%")
     return f'"{quoted}"'
 
 
 def systemd_argument(value: object) -> str:
-    """Return *value* as one argument of ``ExecStart=``, where ``$`` begins a variable, too."""
+    """Return *value* as one argument of ``ExecStart=``, where ``$`` begins a variable, too.
+
+    :raises Unsafe: as :func:`systemd_word`.
+    """
     return systemd_word(value).replace("$", "$$")
+
+
+def systemd_setting(value: object) -> str:
+    """Return *value* of a setting that the user has written for systemd itself, such as ``50%``: as it stands.
+
+    :param value: true and false are written as systemd does.
+    :raises Unsafe: what a setting cannot hold, as in :func:`systemd`.
+    """
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return _systemd_line(str(value) if isinstance(value, float) else value)
 
 
 FILTERS: dict[str, Callable[..., str]] = {
@@ -180,6 +247,10 @@ FILTERS: dict[str, Callable[..., str]] = {
         systemd,
         systemd_word,
         systemd_argument,
+        uwsgi,
+        uwsgi_name,
+        gaffer,
+        systemd_setting,
     )
 }
 

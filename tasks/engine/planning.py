@@ -41,7 +41,7 @@ def wanted(settings: Settings, rotation: str = "", patience: float = 0) -> Wante
     return Wanted(
         application=application(settings),
         manager=settings.manager.name,
-        packages=list(settings.packages),
+        packages=[*server_of(settings).packages(settings.web.settings), *settings.packages],
         python=python.version,
         mirror=python.mirror,
         uv=python.installer != "pip" and python.wheelhouse is None,
@@ -69,7 +69,8 @@ def app(settings: Settings) -> Endpoint:
     headers = {"X-Forwarded-Proto": "http", "X-Forwarded-For": "127.0.0.1"}
     if prefix:
         headers["SCRIPT_NAME"] = prefix
-    return Endpoint("", asked.host, asked.path, asked.status, asked.timeout, headers)
+    path = settings.health.path if server_of(settings).prefix == "stripped" else asked.path
+    return Endpoint("", asked.host, path, asked.status, asked.timeout, headers)
 
 
 def cutover(settings: Settings, release: str) -> Cutover:

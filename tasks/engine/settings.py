@@ -30,7 +30,8 @@ from .wording import Refused, one_of, show
 
 # A unix socket's path may have 107 bytes (sun_path is 108 with its closing NUL).
 SOCKET_PATH_MAX = 107
-LONGEST_SOCKET = "releases/20261121T104500Z-1234567890/run/web.sock"
+LONGEST_RUN = "releases/20261121T104500Z-1234567890/run"
+LONGEST_SOCKET = f"{LONGEST_RUN}/web.sock"
 
 # --- numbers and lists --------------------------------------------------------------------
 
@@ -497,6 +498,22 @@ class Timeouts(Model):
     send: Positive = Field(60, description="Seconds between two writes of the request.")
 
 
+class PathTimeouts(Model):
+    """How long nginx waits for the application below one path, in seconds."""
+
+    connect: Positive | None = Field(None, description="As site.timeouts.connect.")
+    read: Positive | None = Field(None, description="As site.timeouts.read: so long a connection may be silent.")
+    send: Positive | None = Field(None, description="As site.timeouts.send.")
+
+
+class SitePath(Model):
+    """What is different below one path of the application."""
+
+    websocket: bool = Field(False, description="Let a connection become a WebSocket.")
+    stream: bool = Field(False, description="Pass each piece of an answer on at once, as server-sent events need it.")
+    timeouts: PathTimeouts = Field(UNSAID, description="Where they differ from those of the site.")
+
+
 class Site(Model):
     """What nginx serves."""
 
@@ -511,6 +528,7 @@ class Site(Model):
         {}, description="URL prefix: directory in the release; module:directory for one in an installed package."
     )
     media: dict[UrlPrefix, RelativePath] = Field({}, description="URL prefix: directory in shared, served by nginx.")
+    paths: dict[UrlPrefix, SitePath] = Field({}, description="URL prefix: what is different below it.")
     headers: dict[HeaderName, HeaderValue] = Field({}, description="Further response headers.")
     timeouts: Timeouts = Field(UNSAID, description="How long nginx waits for the application.")
     client_max_body_size: Size = Field(
@@ -528,6 +546,10 @@ class Site(Model):
         for prefix in self.media:
             if prefix in self.static:
                 raise Refused(f"{prefix} is in static already", at=("media", prefix))
+        for prefix in self.paths:
+            for served in ("static", "media"):
+                if prefix in getattr(self, served):
+                    raise Refused(f"nginx serves {prefix} itself: it is in {served}", at=("paths", prefix))
         return self
 
 
@@ -577,6 +599,15 @@ class Manager(Model):
     settings: dict[UnitSetting, PlainValue] = Field(
         {}, description="Any of the manager's own settings for the server and the processes, like {MemoryMax: 512M}."
     )
+
+    @model_validator(mode="after")
+    def _left_to_the_manager(self) -> "Manager":
+        """What this project sets itself is refused; which that is, the manager's driver knows."""
+        driver = drivers.manager(self.name)
+        for name in self.settings:
+            if why := driver.refuses(name):
+                raise Refused(f"{name} cannot be set here: {why}", at=("settings", name))
+        return self
 
 
 def _a_name_alone(manager: Any) -> Any:
@@ -696,10 +727,7 @@ class Settings(Model):
     @model_validator(mode="after")
     def _nginx_waits_longer(self) -> "Settings":
         """Else nginx gives up on requests that the server still works on."""
-        try:
-            timeout = drivers.server(self.web.server).timeout(self.web.settings)
-        except (TypeError, ValueError):
-            return self  # no number: the server says so itself, when it checks its settings
+        timeout = drivers.server(self.web.server).timeout(self.web.settings)
         read = self.site.timeouts.read
         if read <= timeout:
             raise Refused(
@@ -708,6 +736,35 @@ class Settings(Model):
                 "else nginx gives up on requests that are still being worked on",
                 at=("site", "timeouts", "read"),
             )
+        return self
+
+    @model_validator(mode="after")
+    def _server_can(self) -> "Settings":
+        """What one server cannot do, and others can."""
+        name, server = self.web.server, drivers.server(self.web.server)
+        longest = len(f"{self.root}/{LONGEST_RUN}/{server.socket}")
+        if self.web.bind == "socket" and longest > server.longest_path:
+            raise Refused(
+                f"the path is {longest - server.longest_path} bytes too long for {name}: a release's socket below it "
+                f"would have {longest} bytes, and {name} takes {server.longest_path}",
+                at=("root",),
+            )
+        if self.site.upstream_keepalive and server.speaks != "http":
+            raise Refused(
+                f"{name} keeps no connections: each has one request",
+                "leave it out",
+                at=("site", "upstream_keepalive"),
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _socket_is_handed_over(self) -> "Settings":
+        """By one that can, to one that can."""
+        takes, gives = drivers.server(self.web.server).takes, drivers.manager(self.manager.name).gives
+        if self.manager.activation and drivers.DESCRIPTOR not in takes & gives:
+            who = self.web.server if drivers.DESCRIPTOR in gives else self.manager.name
+            does = "takes" if drivers.DESCRIPTOR in gives else "hands over"
+            raise Refused(f"{who} {does} no open socket", at=("manager", "activation"))
         return self
 
     def local(self, path: str) -> Path:

@@ -91,7 +91,13 @@ def output(host: str, line: str) -> None:
 
 @contextlib.contextmanager
 def working(what: str) -> Iterator[None]:
-    """Show that something runs: a spinner on a terminal; elsewhere one line, when it takes more than a second."""
+    """Show that something runs: a spinner on a terminal; elsewhere one line, when it takes more than a second.
+
+    :param what: nothing is shown where it is empty.
+    """
+    if not what:
+        yield
+        return
     if sys.stderr.isatty():
         from rich.markup import escape
 
@@ -105,6 +111,11 @@ def working(what: str) -> Iterator[None]:
         yield
     finally:
         timer.cancel()
+
+
+def screen() -> Console:
+    """Standard output as a terminal, for what is drawn anew."""
+    return _console(sys.stdout)
 
 
 def show(*things: Any) -> None:

@@ -1,29 +1,58 @@
-"""systemd: each program of a release is a unit of its own, named by the release.
+"""systemd: each program of a release is a unit of its own, named by the release; with a socket before it, or without.
 
-The unit's file is part of the release; systemd knows it by a link in /run, so nothing has to be read anew when one
+The units' files are part of the release; systemd knows them by links in /run, so nothing has to be read anew when one
 comes or goes. What is live when the machine starts is started by one small unit that follows ``current``.
 """
 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
+import pwd
+import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from ..engine.remote import process, releases
 from ..engine.remote.application import Application, Unit
-from ..engine.remote.drivers import PATH, Manager, Program
+from ..engine.remote.drivers import DESCRIPTOR, PATH, Manager, Program
 from ..engine.remote.failure import Failed
 from ..engine.remote.logs import LINES, Log
+from ..engine.remote.probe import INIT
 from ..engine.remote.resources import Resource
 from ..engine.remote.resources import Unit as BootUnit
 
-FOLDER = "/run/systemd/system"
+FOLDER, INSTALLED = "/run/systemd/system", "/etc/systemd/system"
+CHECKED = "/run/fabrelease"  # root's alone
+SERVICE, SOCKET = ".service", ".socket"
 KILL_SECONDS = 10.0  # that a unit has at most to be gone once systemd has killed it
+LATE = 5.0  # that systemd may take beyond a unit's own time to stop, before it is killed from here
 SECONDS = 30.0  # for systemd to answer
-SHOWN = ("Id", "ActiveState", "SubState", "Result", "MainPID", "ExecMainStartTimestampMonotonic", "NRestarts")
+JOURNAL_SECONDS, JOURNAL_PAUSE = 3.0, 0.2
+RUN = "_SYSTEMD_INVOCATION_ID"
+SHOWN = (
+    *("Id", "ActiveState", "SubState", "Result", "Job", "MainPID"),
+    *("ExecMainStartTimestampMonotonic", "ExecMainStatus", "NRestarts"),
+)
+UP, DOWN = ("active", "activating", "reloading"), ("inactive", "failed")
+REFUSED = {
+    "Environment": "set env",
+    "EnvironmentFile": "set secrets; what root reads must not be a file of the application's",
+    "ExecStart": "the server's command line is made by its driver",
+    "Group": "it is the group of the application's user",
+    "KillMode": "how a stop reaches a program depends on the program",
+    "NotifyAccess": "it depends on the server",
+    "Restart": "what dies is started again",
+    "StandardError": "logs are read from the journal",
+    "StandardOutput": "logs are read from the journal",
+    "TimeoutStopSec": "it is the server's own grace and some more: set web.settings",
+    "Type": "it depends on the server",
+    "User": "set user",
+    "WorkingDirectory": "it is the release's public/",
+}
 BOOT = """\
 # written by fabrelease: starts what is live of {name} when the machine starts
 [Unit]
@@ -47,89 +76,101 @@ class Systemd(Manager):
     packages = ()
     services = ()
     dropins = {}
-    templates = {"{role}.service": "systemd/unit.service.j2", "boot": "systemd/boot.sh"}
-    gives = frozenset({PATH})
-    descriptor = ""
+    templates = {
+        "{role}.service": "systemd/unit.service.j2",
+        "{activated}.socket": "systemd/unit.socket.j2",
+        "boot": "systemd/boot.sh",
+    }
+    gives = frozenset({PATH, DESCRIPTOR})
+    descriptor = "3"
     own_logs = ()
     reopen_logs = ""
+
+    def refuses(self, setting: str) -> str:
+        """Why a line of a unit is not the user's to write."""
+        return REFUSED.get(setting, "")
 
     def resources(self, application: Application) -> list[Resource]:
         """A unit that starts what is live when the machine starts."""
         text = BOOT.format(name=application.name, root=application.root.replace("%", "%%"))
-        return [BootUnit(f"fabrelease-{application.name}.service", text)]
+        return [BootUnit(_boot(application.name), text)]
 
     def check(self, application: Application, release: str) -> None:
         """Let systemd read the units of a release; it says what it does not understand, and goes on."""
-        root = application.root
-        live, names = releases.linked(root, "current"), self._files(root, release)
-        if live and releases.same_files(root, live, release, names):
+        root, config = application.root, _config(application, release)
+        names = _files(_units(application, release))
+        for file in set(_only(os.listdir(config), SERVICE, SOCKET)) - set(names.values()):
+            os.unlink(f"{config}/{file}")  # from before the settings changed
+        live = releases.linked(root, "current")
+        if live and releases.same_files(root, live, release, sorted(names.values())):
             return
-        paths = [f"{releases.directory(root, release)}/config/{name}" for name in names]
-        done = process.run(["systemd-analyze", "verify", "--man=no", *paths], timeout=SECONDS, keep=None)
-        if lines := [line for line in done.lines if any(name in line for name in names)]:
+        prefix, suffix = f"{application.name}.", releases.TEMPORARY
+        with tempfile.TemporaryDirectory(prefix=prefix, suffix=suffix, dir=CHECKED) as folder:
+            for name, file in names.items():
+                os.symlink(f"{config}/{file}", f"{folder}/{name}")
+            paths = [f"{folder}/{name}" for name in names]
+            done = process.run(["systemd-analyze", "verify", "--man=no", *paths], timeout=SECONDS, keep=None)
+        if lines := [line for line in done.lines if release in line]:
             raise Failed(
                 f"systemd does not understand all of the units; nothing live was touched{process.quote(lines)}",
-                "Look at your templates/systemd/.",
+                "Look at manager.settings and your templates/systemd/.",
             )
 
     def start(self, application: Application, release: str, names: Sequence[str]) -> None:
-        """Start units of a release."""
-        for name in names:
-            role = name[len(f"{application.name}-{release}-") :] or "web"
-            target = f"{releases.directory(application.root, release)}/config/{role}.service"
-            releases.replace_link(f"{FOLDER}/{name}.service", target)
-        _systemctl("start", "--no-block", *_units(names))
+        """Start units of a release; one with a socket is started by its first request."""
+        units = [unit for unit in _units(application, release) if unit.name in names]
+        for name, file in _files(units).items():
+            releases.replace_link(f"{FOLDER}/{name}", f"{_config(application, release)}/{file}")
+        _systemctl("start", "--no-block", *(unit.name + _kinds(unit)[0] for unit in units))
 
     def stop(self, application: Application, units: Sequence[Unit], at_once: bool) -> None:
         """Stop units gracefully, all at the same time, and forget them.
 
+        A socket goes with its service in one call: alone it would start it again.
+
         :param at_once: kill all that is in their control groups.
         :raises Failed: one did not stop, and is still there.
         """
-        there = {program.name for program in self.programs(application)}
-        names = [unit.name for unit in units if unit.name in there]
-        if names and at_once:
-            process.run(["systemctl", "kill", "--signal=KILL", *_units(names)], timeout=SECONDS)
-        if names:
-            _systemctl("stop", "--no-block", *_units(names))
-        patience = max((unit.stop_seconds for unit in units if unit.name in there), default=0) + KILL_SECONDS
-        self._wait_stopped(application, names, patience)
-        for unit in units:
-            releases.unlink(f"{FOLDER}/{unit.name}.service")
-        if names:
-            process.run(["systemctl", "reset-failed", *_units(names)], timeout=SECONDS)
-
-    def _wait_stopped(self, application: Application, names: Sequence[str], timeout: float) -> None:
-        end = time.monotonic() + timeout
-        while running := [p.name for p in self.programs(application) if p.name in names and p.pid]:
-            if time.monotonic() > end:
-                raise Failed(
-                    f"{', '.join(running)} did not stop within {timeout:.0f} seconds, though killed",
-                    f"Look at it on the host: systemctl status {running[0]}",
-                    needs_person=True,
-                )
-            time.sleep(0.02)
+        wanted = {unit.name: unit for unit in units}
+        there = [name for name in _loaded(application) if _program_of(name) in wanted]
+        if there:
+            _systemctl("stop", "--no-block", *there)
+        allowed = max((wanted[_program_of(name)].stop_seconds for name in there), default=0) + LATE
+        if _running_after(0 if at_once else allowed, application, there):  # systemd lets a program put off its end
+            process.run(["systemctl", "kill", "--signal=KILL", *_only(there, SERVICE)], timeout=SECONDS)
+        if running := _running_after(KILL_SECONDS, application, there):
+            raise Failed(
+                f"{', '.join(running)} did not stop, though killed",
+                f"Look at it on the host: systemctl status {running[0]}",
+                needs_person=True,
+            )
+        for name in wanted:
+            for kind in (SOCKET, SERVICE):
+                releases.unlink(f"{FOLDER}/{name}{kind}")
+        if there:
+            process.run(["systemctl", "reset-failed", *there], timeout=SECONDS)
 
     def forget_next(self, application: Application) -> None:
-        """Nothing: what starts at boot follows ``current``, and each unit has a link of its own."""
+        """Drop links to units that do not run, and half-made ones, which a cutover left that was cut off."""
+        loaded, ours = _loaded(application), releases.programs_of(application.name)
+        for name in os.listdir(FOLDER):
+            is_idle = ours.fullmatch(_program_of(name)) and name not in loaded
+            if is_idle or (ours.match(name) and name.endswith(releases.TEMPORARY)):
+                releases.unlink(f"{FOLDER}/{name}")
 
     def programs(self, application: Application) -> list[Program]:
         """The units of an application, of whatever release, that systemd has loaded."""
-        show = ["systemctl", "show", f"--property={','.join(SHOWN)}", f"{application.name}-*.service"]
-        done = process.run(show, timeout=SECONDS, keep=None)
-        if done.status != 0:
-            raise Failed(f"systemd does not answer: {done.text}", "Look at it on the host: systemctl status")
-        ours = releases.programs_of(application.name)
-        found = [_program(block) for block in done.text.split("\n\n") if block.strip()]
-        return [program for program in found if ours.fullmatch(program.name)]
+        loaded = _loaded(application)
+        names = sorted({_program_of(name) for name in loaded})
+        return [_program(name, loaded.get(name + SERVICE, {}), loaded.get(name + SOCKET)) for name in names]
 
     def ensure_running(self) -> list[str]:
         """Nothing: without it, nobody could ask."""
         return []
 
     def temporary(self, application: Application) -> list[str]:
-        """Its links, before they get their names."""
-        return [f"{FOLDER}/{application.name}", f"/etc/systemd/system/fabrelease-{application.name}.service"]
+        """Its unit for the boot before it gets its name, and what units are checked in."""
+        return [f"{CHECKED}/{application.name}", f"{INSTALLED}/{_boot(application.name)}"]
 
     def has_started(self, group: str) -> bool:
         """Whether it is in a unit that is named by a release."""
@@ -140,16 +181,16 @@ class Systemd(Manager):
         return Journal(unit.name, time.time())
 
     def log_command(self, application: Application, follow: bool, lines: int) -> list[str]:
-        """The journal of all units of the application."""
-        return _journalctl(f"{application.name}-*.service", "-n", str(lines), *(["--follow"] if follow else []))
+        """The journal of all that the application's user has written, whatever release is live meanwhile.
+
+        The number of the user is what journald has found out by itself; a name would be what anybody may say.
+        """
+        user = f"_UID={pwd.getpwnam(application.user).pw_uid}"
+        return _journalctl(user, "--all", "--output=short-iso", "-n", str(lines), *(["--follow"] if follow else []))
 
     def start_command(self, names: Sequence[str]) -> str:
         """What a person types on the host to start programs."""
         return f"sudo systemctl start {' '.join(names)}"
-
-    def _files(self, root: str, release: str) -> list[str]:
-        folder = f"{releases.directory(root, release)}/config"
-        return sorted(name for name in os.listdir(folder) if name.endswith(".service"))
 
 
 DRIVER = Systemd()
@@ -157,23 +198,77 @@ DRIVER = Systemd()
 
 @dataclass(frozen=True)
 class Journal(Log):
-    """What the journal holds of a unit since some time."""
+    """What a program has written to the journal since some time, and has not been started again after."""
 
     name: str
     since: float
 
     def lines(self, most: int = LINES) -> list[str]:
-        """The last lines."""
-        since = f"--since=@{self.since:.3f}"
-        return process.run(_journalctl(f"{self.name}.service", since, "-n", str(most)), timeout=SECONDS).lines
+        """The last lines of the first run since then: what is started again and again says the same once more.
+
+        journald reads what a dead process has left in its pipe a moment later: they are complete once no more come.
+        """
+        end, before, lines = time.monotonic() + JOURNAL_SECONDS, [""], self._lines()
+        while lines != before and time.monotonic() < end:
+            time.sleep(JOURNAL_PAUSE)
+            before, lines = lines, self._lines()
+        return lines[-most:]
+
+    def _lines(self) -> list[str]:
+        process.run(["journalctl", "--sync"], timeout=SECONDS)
+        show = [f"_SYSTEMD_UNIT={self.name}{SERVICE}", f"--since=@{self.since:.3f}", "-n", "1000"]
+        show += ["--output=json", f"--output-fields=MESSAGE,{RUN}"]
+        entries = map(_entry, process.run(_journalctl(*show), timeout=SECONDS, keep=None).lines)
+        written = [entry for entry in entries if RUN in entry]
+        return [_message(entry) for entry in written if entry[RUN] == written[0][RUN]]
 
 
-def _journalctl(unit: str, *more: str) -> list[str]:
-    return ["journalctl", "--quiet", "--no-pager", "--output=cat", f"--unit={unit}", *more]
+def _entry(line: str) -> dict[str, Any]:
+    """An entry of the journal; nothing where it was too long and has been cut."""
+    with contextlib.suppress(ValueError):
+        return dict(json.loads(line))
+    return {}
 
 
-def _units(names: Sequence[str]) -> list[str]:
-    return [f"{name}.service" for name in names]
+def _message(entry: dict[str, Any]) -> str:
+    """The text of an entry; journald gives bytes where it is no UTF-8, and nothing where it is too long."""
+    text = entry.get("MESSAGE") or ""
+    return text if isinstance(text, str) else bytes(text).decode(errors="replace")
+
+
+def _journalctl(*more: str) -> list[str]:
+    return ["journalctl", "--quiet", "--no-pager", *more]
+
+
+def _boot(app: str) -> str:
+    """The unit that starts what is live."""
+    return f"fabrelease-{app}{SERVICE}"
+
+
+def _config(application: Application, release: str) -> str:
+    return f"{releases.directory(application.root, release)}/config"
+
+
+def _units(application: Application, release: str) -> list[Unit]:
+    return [Unit(**unit) for unit in releases.read(application.root, release)["units"]]
+
+
+def _files(units: Sequence[Unit]) -> dict[str, str]:
+    """The names of programs' units, each with its file's in a release's ``config``."""
+    return {f"{unit.name}{kind}": f"{unit.role}{kind}" for unit in units for kind in _kinds(unit)}
+
+
+def _kinds(unit: Unit) -> tuple[str, ...]:
+    """What a program consists of, the one that is started first."""
+    return (SOCKET, SERVICE) if unit.activated else (SERVICE,)
+
+
+def _only(names: Sequence[str], *kinds: str) -> list[str]:
+    return [name for name in names if name.endswith(kinds)]
+
+
+def _program_of(unit: str) -> str:
+    return unit.rpartition(".")[0]
 
 
 def _systemctl(*argv: str) -> None:
@@ -185,19 +280,53 @@ def _systemctl(*argv: str) -> None:
     )
 
 
-def _program(shown: str) -> Program:
-    found = dict(line.split("=", 1) for line in shown.splitlines() if "=" in line)
-    active, sub = found.get("ActiveState", ""), found.get("SubState", "")
-    started = 0.0
-    with contextlib.suppress(ValueError):
-        started = int(found.get("ExecMainStartTimestampMonotonic", "0")) / 1e6
-    is_broken = active == "failed" or sub == "auto-restart" or (active == "inactive" and found["Result"] != "success")
+Shown = dict[str, str]
+
+
+def _loaded(application: Application) -> dict[str, Shown]:
+    """What systemd shows of an application's units that it has in memory, by their names."""
+    patterns = [f"{application.name}-*{kind}" for kind in (SERVICE, SOCKET)]
+    done = process.run(["systemctl", "show", f"--property={','.join(SHOWN)}", *patterns], timeout=SECONDS, keep=None)
+    if done.status != 0:
+        raise Failed(f"systemd does not answer: {done.text}", "Look at it on the host: systemctl status")
+    blocks = [dict(line.split("=", 1) for line in block.splitlines()) for block in done.text.split("\n\n") if block]
+    ours = releases.programs_of(application.name)
+    return {shown["Id"]: shown for shown in blocks if ours.fullmatch(_program_of(shown["Id"]))}
+
+
+def _running_after(seconds: float, application: Application, names: Sequence[str]) -> list[str]:
+    """Which units still run after some time; it is over earlier once none does."""
+    end = time.monotonic() + seconds
+    while True:
+        running = [name for name, shown in _loaded(application).items() if name in names and not _is_down(shown)]
+        if not running or time.monotonic() > end:
+            return running
+        time.sleep(0.02)
+
+
+def _is_down(shown: Shown) -> bool:
+    """Whether it has stopped, and is not told to do anything."""
+    return shown["ActiveState"] in DOWN and not shown.get("Job")
+
+
+def _program(name: str, service: Shown, socket: Shown | None) -> Program:
+    """A program as its service, and where it has one its socket, show it.
+
+    A job is what systemd was told to do and has not come to yet: what is told to start is inactive until then.
+    """
+    active, sub = service.get("ActiveState", "inactive"), service.get("SubState", "dead")
+    result = service.get("Result", "success")
+    is_dead = active == "failed" or sub.startswith("auto-restart") or (active == "inactive" and result != "success")
+    is_broken = (is_dead and not service.get("Job")) or (socket is not None and socket["ActiveState"] == "failed")
+    waits = socket is not None and not _is_down(socket)
     return Program(
-        name=found["Id"][: -len(".service")],
-        state=sub or active,
-        pid=int(found.get("MainPID", "0")),
-        since=time.time() - time.monotonic() + started,
-        detail=f"{active} ({sub}), result: {found.get('Result')}, restarts: {found.get('NRestarts')}",
-        is_up=active in ("active", "activating", "reloading") and not is_broken,
+        name=name,
+        state="listening" if waits and active == "inactive" else sub,
+        pid=int(service.get("MainPID", "0")),
+        since=time.time() - time.monotonic() + int(service.get("ExecMainStartTimestampMonotonic", "0")) / 1e6,
+        detail=f"{active} ({sub}), result: {result}, exit status: {service.get('ExecMainStatus', '0')}, "
+        f"restarts: {service.get('NRestarts', '0')}",
+        is_up=not is_broken and (active in UP or bool(service.get("Job")) or waits),
         is_broken=is_broken,
+        listener=INIT if socket else 0,
     )

@@ -47,8 +47,8 @@ def example(
         config=f"{home}/config",
         env=f"{home}/env",
         run=f"{home}/run",
-        socket=f"{home}/run/web.sock",
-        address=address or f"unix:{home}/run/web.sock",
+        socket=f"{home}/run/{planning.server_of(settings).socket}",
+        address=address or f"unix:{home}/run/{planning.server_of(settings).socket}",
         pythonpath=[],
     )
     host = SimpleNamespace(
@@ -60,11 +60,13 @@ def example(
         "settings": settings,
         "release": release,
         "web": programs[0],
+        "unit": programs[0],
         "processes": programs[1:],
         "server": planning.server_of(settings),
         "manager": planning.manager_of(settings),
         "host": host,
         "static": [(f"{below}/static/", f"{settings.root}/current/public/static")],
         "media": [(f"{below}/media/", f"{settings.root}/shared/media")],
+        "paths": [(below + prefix, path) for prefix, path in settings.site.paths.items()],
         "variables": {"FLASKTODO_CONFIG": f"{settings.root}/shared/config.py", "GREETING": "it's 100% é\n"},
     }

@@ -22,6 +22,7 @@ from fabrelease.tasks.engine.remote.failure import Failed
 from fabrelease.tasks.engine.remote.logs import Log, Tail
 from fabrelease.tasks.engine.remote.machine import Machine
 from fabrelease.tasks.engine.remote.probe import Answer, Endpoint
+from fabrelease.tasks.engine.remote.sockets import Connections
 
 SITE = Endpoint("127.0.0.1:80", "example.net", "/", 200, 5)
 WRITERS = ("replace_link", "unlink", "write_atomically", "discard", "remember")  # how releases.py changes the disk
@@ -85,6 +86,10 @@ class Host(Manager):
     :ivar dead: ids of releases whose program dies at its start.
     :ivar refused: names of programs that the manager cannot start.
     :ivar done: what was started, stopped and reloaded, and while which release was live.
+    :ivar open: connections to the old release, of which one ends whenever somebody looks.
+    :ivar queued: the same of those that wait.
+    :ivar linger: of the units that are made from now on.
+    :ivar killed: the programs that were not stopped gracefully.
     :ivar dies_at: the effect, counted from 1, in front of which it dies; None for never.
     :ivar effects: how many there were.
     :ivar served: what the site answered after each effect, as (status, release).
@@ -102,7 +107,10 @@ class Host(Manager):
         self.done: list[str] = []
         self.running: dict[str, str] = {}
         self.read_by_proxy: str | None = None
-        self.connections = 0
+        self.open = 0
+        self.queued = 0
+        self.linger: float | None = None
+        self.killed: list[str] = []
         self.dies_at: int | None = None
         self.effects = 0
         self.served: list[tuple[int | None, str | None]] = []
@@ -136,7 +144,8 @@ class Host(Manager):
         )
 
     def _unit(self, name: str, role: str) -> Unit:
-        return Unit(name, role, ["run"], "nobody", "/", f"{self.root}/{role}.log", 1, address=f"unix:{name}")
+        log, address = f"{self.root}/{role}.log", f"unix:{name}"
+        return Unit(name, role, ["run"], "nobody", "/", log, 1, address=address, linger=self.linger)
 
     def loses_power(self) -> None:
         """All that ran is gone; what is current is started when the machine starts, as install() sees to."""
@@ -179,6 +188,7 @@ class Host(Manager):
             self.effect(lambda name=name: self.running.update({name: "down" if release in self.dead else "up"}))
 
     def stop(self, application: Application, units: Sequence[Unit], at_once: bool) -> None:
+        self.killed += [unit.name for unit in units if at_once]
         for unit in units:
             self.note(f"stop {unit.name}")
             self.effect(lambda unit=unit: self.running.pop(unit.name, None))
@@ -227,9 +237,9 @@ class Host(Manager):
     def clear(self, address: str) -> None:
         pass
 
-    def waiting(self, address: str) -> int:
-        self.connections = max(0, self.connections - 1)
-        return self.connections
+    def connections(self, address: str) -> Connections:
+        self.open, self.queued = max(0, self.open - 1), max(0, self.queued - 1)
+        return Connections(self.queued, self.open)
 
 
 class Orphans:

@@ -18,7 +18,11 @@ from fabrelease.tasks.engine.settings import Settings
 from .examples import example_settings
 
 WAITRESS = """\
-class Waitress:
+from fabrelease.tasks.engine.remote.drivers import Server
+
+
+class Waitress(Server):
+    speaks, longest_path = "http", 107
     refused = {"listen": "set web.bind", "expose_tracebacks": "visitors would see them"}
     switches = frozenset({"expose_tracebacks"})
 
@@ -71,7 +75,8 @@ def test_another_package_adds_a_server_and_a_manager() -> None:
 @pytest.mark.usefixtures("waitress")
 def test_an_unknown_name_is_told_with_all_that_there_are() -> None:
     (found,) = refusals(web={"server": "waitres"})
-    assert found == ("web.server", 'expected "gunicorn" or "waitress", found "waitres"')
+    there = " or ".join(f'"{name}"' for name in [*drivers.packaged("servers"), "waitress"])
+    assert found == ("web.server", f'expected {there}, found "waitres"')
 
 
 @pytest.mark.usefixtures("waitress")
@@ -107,3 +112,33 @@ def test_for_a_packaged_name_no_other_package_is_looked_at() -> None:
     """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["False", "True"]
+
+
+def test_what_uwsgi_cannot_do_is_refused_and_gunicorn_may() -> None:
+    root = f"/srv/{'a' * 47}"
+    long = {"root": root, "layout": "standard"}
+    assert example_settings(**long).root == root
+    (found,) = refusals(**long, web={"server": "uwsgi"})
+    assert "2 bytes too long for uwsgi: a release's socket below it would have 104 bytes" in found[1]
+    kept = {"domains": ["demo.example.net"], "upstream_keepalive": 8}
+    assert example_settings(site=kept).site.upstream_keepalive == 8
+    (found,) = refusals(site=kept, web={"server": "uwsgi"})
+    assert found[0] == "site.upstream_keepalive"
+    (found,) = refusals(web={"server": "uwsgi", "settings": {"processes": 4}})
+    assert found == ("web.settings.processes", "processes cannot be set here: set web.workers")
+
+
+@pytest.mark.parametrize(
+    ("given", "requirements", "packages"),
+    [
+        ({}, ["pyuwsgi>=2.0.28"], []),
+        ({"plugins": "python3"}, [], ["uwsgi-core", "uwsgi-plugin-python3"]),
+        ({"plugins": "python3, gevent"}, [], ["uwsgi-core", "uwsgi-plugin-python3", "uwsgi-plugin-gevent"]),
+    ],
+)
+def test_uwsgi_comes_as_a_wheel_or_by_its_plugins_from_debian(
+    given: dict[str, str], requirements: list[str], packages: list[str]
+) -> None:
+    server = drivers.server("uwsgi")
+    assert [*server.requires(given)] == requirements
+    assert [*server.packages(given)] == packages

@@ -1,12 +1,17 @@
 """Each filter against the parser of the program that reads what it writes."""
 
 import ast
+import configparser
+import contextlib
 import http.client
+import json
 import math
 import os
+import re
 import shlex
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -23,6 +28,7 @@ from supervisor.options import ServerOptions
 from fabrelease.tasks.engine import escape
 from fabrelease.tasks.engine.errors import Error
 from fabrelease.tasks.engine.escape import Unsafe
+from tests.target import Target
 
 HOSTILE = [
     *"'\"\\`$%;#@&|<>(){}[]*?~!=, \t\x0b\x7f\x85\u2028é😀",
@@ -304,7 +310,134 @@ def test_logrotate_finds_the_path_or_it_is_refused(tmp_path: Path, name: str) ->
     assert f"considering log {log}\n" in run.stderr
 
 
+# gaffer
+
+
+@settings(deadline=None)
+@given(st.lists(one_line, min_size=1, max_size=20))
+def test_gaffer_s_parser_reads_back_any_line_or_it_is_refused(values: list[str]) -> None:
+    written = {}
+    for number, value in enumerate(values):
+        with contextlib.suppress(Unsafe):
+            written[f"key{number}"] = (escape.gaffer(value), value)
+    parser = configparser.ConfigParser(inline_comment_prefixes=(";", "#"))
+    parser.read_string("[process:web]\n" + "".join(f"{key} = {text}\n" for key, (text, _) in written.items()))
+    assert dict(parser["process:web"]) == {key: value for key, (_, value) in written.items()}
+
+
+# uwsgi
+
+uwsgi_texts = texts(without="\0\n").map(lambda text: text.strip(" \t\r")).filter(
+    lambda text: not re.search(r"[$@%]\(", text)
+)
+
+
+def read_uwsgi(folder: Path, lines: str) -> list[tuple[str, str]]:
+    """The options that uWSGI itself reads; it says all of them and serves nothing."""
+    (folder / "uwsgi.ini").write_text(f"[uwsgi]\nstrict = true\n{lines}\n", encoding="utf-8")
+    argv = [sys.executable, "-c", "import pyuwsgi; pyuwsgi.run()", "--ini", f"{folder}/uwsgi.ini"]
+    done = subprocess.run([*argv, "--show-config", "--no-server"], capture_output=True)
+    said = (done.stdout + done.stderr).decode()
+    assert done.returncode == 0, said
+    shown = said.split("[uwsgi]\n", 1)[1].split("\n;end of configuration", 1)[0].split("\n")
+    options = [tuple(line.split(" = ", 1)) for line in shown]
+    return [(name, value) for name, value in options if name not in ("ini", "strict", "show-config", "no-server")]
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.lists(uwsgi_texts, min_size=1, max_size=60))
+def test_uwsgi_reads_back_any_line(values: list[str]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        lines = "\n".join(f"env = {escape.uwsgi(value)}" for value in values)
+        assert read_uwsgi(Path(folder), lines) == [("env", value) for value in values]
+
+
+def test_uwsgi_reads_numbers_truth_and_names(tmp_path: Path) -> None:
+    given = {"max_requests": 500, "lazy_apps": True, "auto_procname": False}
+    lines = "\n".join(f"{escape.uwsgi_name(name)} = {escape.uwsgi(value)}" for name, value in given.items())
+    read = [("max-requests", "500"), ("lazy-apps", "true"), ("auto-procname", "false")]
+    assert read_uwsgi(tmp_path, lines) == read
+
+
+@pytest.mark.parametrize("value", ["a\nb", " a", "a\t", "a\r", "$(HOME)", "@(/etc/passwd)", "%(ini)", "\0", ["x"], None])
+def test_uwsgi_refuses_what_it_would_change(value: object) -> None:
+    with pytest.raises(Unsafe, match="uwsgi"):
+        escape.uwsgi(value)
+
+
+@pytest.mark.parametrize("name", ["", "a b", "a=b", "a\n", "[x]", ";x", "A"])
+def test_uwsgi_refuses_what_is_no_option_s_name(name: str) -> None:
+    with pytest.raises(Unsafe, match="uwsgi"):
+        escape.uwsgi_name(name)
+
+
 # all of them
+
+
+# systemd
+
+NO_CHARACTERS = "".join(chr(plane << 16 | last) for plane in range(17) for last in (0xFFFE, 0xFFFF))
+NO_CHARACTERS += "".join(map(chr, range(0xFDD0, 0xFDF0)))
+RUN_UNIT = """
+import json, os, subprocess, sys, pathlib
+asked = json.load(sys.stdin)
+path = pathlib.Path(f"/run/systemd/system/{asked['name']}.service")
+path.write_text(asked["text"])
+pathlib.Path("/run/tell.py").write_text("import json, os, sys; print(ascii([sys.argv[1:], os.environ.get('WORD')]))")
+out = pathlib.Path("/run/told")
+started = subprocess.run(["systemctl", "start", path.name], capture_output=True, text=True)
+show = ["systemctl", "show", "--value", "--property=Description", path.name]
+print(ascii([started.stderr, out.read_text() if out.exists() else "", subprocess.run(show, capture_output=True).stdout.decode()]))
+path.unlink()
+out.unlink(missing_ok=True)
+"""
+
+
+def run_unit(server: Target, name: str, description: str, arguments: str, word: str) -> tuple[str, str, Any]:
+    """What systemd itself makes of a unit: its complaints, its description, and what its program was given."""
+    text = (
+        f"[Unit]\nDescription={description}\n[Service]\nType=oneshot\nStandardOutput=file:/run/told\n"
+        f"Environment={word}\nExecStart=/usr/bin/python3 /run/tell.py {arguments}\n"
+    )
+    asked = json.dumps({"name": name, "text": text}).encode()
+    said, told, shown = ast.literal_eval(server.exec(["python3", "-c", RUN_UNIT], input=asked).stdout.decode())
+    return said, shown.removesuffix("\n"), ast.literal_eval(told) if told else None
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    st.lists(texts(without="\0" + NO_CHARACTERS), min_size=1, max_size=30),
+    texts(without="\0\n\r" + NO_CHARACTERS),
+    st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"], exclude_characters=NO_CHARACTERS)),
+)
+def test_systemd_reads_back_arguments_words_and_lines(
+    shared_bare_server: Target, arguments: list[str], line: str, word: str
+) -> None:
+    if line != line.strip() or line.endswith("\\") or not line:
+        line = "plain"
+    name = f"escape-{time.monotonic_ns()}"
+    found = run_unit(
+        shared_bare_server,
+        name,
+        escape.systemd(line),
+        " ".join(map(escape.systemd_argument, arguments)),
+        escape.systemd_word(f"WORD={word}"),
+    )
+    assert found == ("", line, [arguments, word])
+
+
+@pytest.mark.parametrize("value", ["a\nb", "a\rb", " a", "a ", "a\\", "a\0", "\ufffe", "\ufdd0", "\U0010ffff"])
+@pytest.mark.parametrize("function", [escape.systemd, escape.systemd_setting])
+def test_systemd_refuses_what_one_line_cannot_hold(function: Any, value: str) -> None:
+    with pytest.raises(Unsafe, match="systemd"):
+        function(value)
+
+
+def test_a_setting_of_systemd_s_own_keeps_its_percent_and_says_yes_and_no() -> None:
+    values = ["50%", "%t/x", True, False, 512, 0.5, ""]
+    assert [*map(escape.systemd_setting, values)] == ["50%", "%t/x", "yes", "no", "512", "0.5", ""]
+    with pytest.raises(Unsafe):
+        escape.systemd_setting({"a": 1})
 
 
 @pytest.mark.parametrize("function", [escape.sh, escape.supervisor, escape.nginx, escape.logrotate])

@@ -208,3 +208,36 @@ def test_the_rights_of_another_user_are_of_the_connection_and_not_of_the_process
     assert (refused["status"], refused["error"]) == (None, "Permission denied")
     assert answered["status"] == 200
     assert seen == {0}
+
+
+TELLS = """\
+def application(environ, start_response):
+    start_response("200 OK" if environ["HTTP_HOST"] == "example.net" else "400 Bad Request", [])
+    return [f"{environ['PATH_INFO']} {environ['QUERY_STRING']} {environ['wsgi.url_scheme']}".encode()]
+"""
+
+
+def test_uwsgi_is_asked_in_its_own_protocol_and_known_by_its_master(tmp_path: Path) -> None:
+    (tmp_path / "tells.py").write_text(TELLS)
+    argv = ["--master", "--workers=2", "--socket=sock", "--module=tells", "--need-app"]
+    program = [sys.executable, "-c", "import pyuwsgi; pyuwsgi.run()", *argv]
+    endpoint = probe.Endpoint(f"unix:{tmp_path}/sock", "example.net", "/a%20b?c=d", 200, 5, speaks="uwsgi")
+    with subprocess.Popen(program, cwd=tmp_path, stderr=subprocess.DEVNULL) as uwsgi:
+        try:
+            end = time.monotonic() + 15
+            while (found := probe.ask(endpoint, None, 5, uwsgi.pid))["status"] is None and time.monotonic() < end:
+                time.sleep(0.05)
+            nobody = probe.ask(endpoint, None, 5, 0)
+        finally:
+            uwsgi.kill()
+    assert (found["status"], found["body"]) == (200, ["/a b c=d http"])
+    assert nobody["status"] is None
+
+
+@pytest.mark.parametrize("answer", HOSTILE)
+def test_an_answer_in_uwsgi_s_protocol_has_an_end(tmp_path: Path, answer: Callable[[socket.socket], object]) -> None:
+    with answering(tmp_path / "sock", answer) as address:
+        began = time.monotonic()
+        found = probe.ask(ENDPOINT.at(address, "uwsgi"), None, 0.5)
+    assert time.monotonic() - began < 1.5
+    assert found["status"] is None

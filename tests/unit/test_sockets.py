@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -36,20 +37,20 @@ def test_requests_in_the_queue_and_open_ones_are_counted_and_those_of_others_are
         server, other = (stack.enter_context(listening(families[kind], place)) for place in places[kind])
         name = server.getsockname()
         address = f"unix:{name}" if kind == "unix" else f"127.0.0.1:{name[1]}"
-        assert sockets.waiting(address) == 0
+        assert sockets.connections(address).all == 0
         connect(other, stack)
         first, *_ = (connect(server, stack) for _ in range(3))
         # Of a connection that nobody has accepted yet, TCP knows twice: in the queue, and as open.
-        assert sockets.waiting(address) == (3 if kind == "unix" else 6)
+        assert sockets.connections(address) == (3, 0 if kind == "unix" else 3)
         accepted = [stack.enter_context(server.accept()[0]) for _ in range(3)]
-        assert sockets.waiting(address) == 3
+        assert sockets.connections(address) == (0, 3)
         first.close()
         accepted[0].close()
-        assert sockets.waiting(address) == 2
+        assert sockets.connections(address) == (0, 2)
 
 
 def test_where_there_is_no_address_nothing_waits() -> None:
-    assert sockets.waiting("") == 0
+    assert sockets.connections("") == (0, 0)
 
 
 def test_of_a_log_the_lines_after_a_position_are_shown(tmp_path: Path) -> None:
@@ -70,3 +71,49 @@ def test_no_more_of_a_log_is_read_than_its_end(tmp_path: Path) -> None:
     path.write_text("x" * 100_000 + "\nlast\n")
     assert sum(map(len, logs.Tail(str(path), 0).lines())) <= logs.BYTES
     assert logs.Tail(str(path), 0).lines()[-1] == "last"
+
+
+# Two releases that speak otherwise, each to be reached by the name of the other's socket.
+
+
+@pytest.fixture
+def places(tmp_path: Path) -> tuple[Path, Path]:
+    for name in ("one", "two"):
+        (tmp_path / name / "run").mkdir(parents=True)
+    return tmp_path / "one", tmp_path / "two"
+
+
+def address(place: Path, name: str) -> str:
+    return f"unix:{place}/run/{name}"
+
+
+def test_what_is_asked_by_the_other_name_leads_to_the_other_release(places: tuple[Path, Path]) -> None:
+    one, two = places
+    for _ in range(2):  # as a second cutover between the two would
+        sockets.bridge(str(one), address(one, "web.sock"), str(two), address(two, "uwsgi.sock"))
+        assert os.readlink(two / "run/web.sock") == f"{one}/run/web.sock"
+        assert os.readlink(one / "run/uwsgi.sock") == f"{two}/run/uwsgi.sock"
+
+
+def test_sockets_of_one_name_and_ports_need_nothing(places: tuple[Path, Path]) -> None:
+    one, two = places
+    sockets.bridge(str(one), address(one, "web.sock"), str(two), address(two, "web.sock"))
+    sockets.bridge(str(one), "127.0.0.1:8004", str(two), "127.0.0.1:8005")
+    assert [*os.listdir(one / "run"), *os.listdir(two / "run")] == []
+
+
+def test_from_a_socket_to_a_port_the_old_name_leads_to_the_old_release(places: tuple[Path, Path]) -> None:
+    one, two = places
+    sockets.bridge(str(one), address(one, "web.sock"), str(two), "127.0.0.1:8004")
+    assert os.readlink(two / "run/web.sock") == f"{one}/run/web.sock"
+    assert os.listdir(one / "run") == []
+
+
+def test_a_directory_that_the_user_swapped_for_a_link_is_not_followed(places: tuple[Path, Path], tmp_path: Path) -> None:
+    one, two = places
+    (tmp_path / "etc").mkdir()
+    (two / "run").rmdir()
+    (two / "run").symlink_to(tmp_path / "etc")
+    with pytest.raises(OSError, match="Not a directory"):
+        sockets.bridge(str(one), address(one, "web.sock"), str(two), address(two, "uwsgi.sock"))
+    assert os.listdir(tmp_path / "etc") == []

@@ -31,11 +31,16 @@ from .examples import RELEASE_ID, example, example_settings
 GOLDEN = Path(__file__).parent / "golden"
 RENDERED = [
     "environment.j2",
+    "gaffer/gaffer.ini.j2",
     "gunicorn/gunicorn.conf.py.j2",
     "logrotate.conf.j2",
     "nginx/site.conf.j2",
     "supervisor/processes.conf.j2",
     "supervisor/web.conf.j2",
+    "upstart/job.conf.j2",
+    "uwsgi/uwsgi.ini.j2",
+    "systemd/unit.service.j2",
+    "systemd/unit.socket.j2",
 ]
 ME = pwd.getpwuid(os.getuid()).pw_name
 MY_GROUP = grp.getgrgid(os.getgid()).gr_name
@@ -44,7 +49,8 @@ needs_programs = pytest.mark.usefixtures("programs")
 
 
 def render(name: str, given: dict[str, Any] | None = None) -> str:
-    return Renderer(None, "web1").render(name, **(given or example()))
+    server = {"server": "uwsgi"} if name.startswith("uwsgi/") else {}
+    return Renderer(None, "web1").render(name, **(given or example(example_settings(web=server))))
 
 
 def wait_for(condition: Callable[[], object], what: str, seconds: float = 15) -> None:
@@ -78,6 +84,24 @@ def test_what_is_rendered_for_a_site_below_a_path_reads_as_in_its_golden_file() 
     given = example(settings, address="127.0.0.1:8004")
     check_golden("below.nginx.site.conf", render("nginx/site.conf.j2", given))
     check_golden("below.gunicorn.gunicorn.conf.py", render("gunicorn/gunicorn.conf.py.j2", given))
+
+
+def test_a_site_with_websockets_and_streams_of_a_server_that_wants_its_path_taken_off_reads_as_in_its_golden_file() -> None:
+    settings = example_settings(
+        web={"server": "uvicorn"},
+        site={
+            "path": "/to.do",
+            "paths": {"/ws/": {"websocket": True, "timeouts": {"read": 300}}, "/events/": {"stream": True}},
+        },
+    )
+    check_golden("sockets.nginx.site.conf", render("nginx/site.conf.j2", example(settings)))
+
+
+def test_what_is_rendered_for_uwsgi_below_a_path_reads_as_in_its_golden_file() -> None:
+    settings = {"max_requests": 500, "lazy_apps": True, "static_map": ["/a=/b", "/c=/d 100%"], "plugins": "python3"}
+    given = example(example_settings(site={"path": "/todo"}, web={"server": "uwsgi", "settings": settings}))
+    check_golden("below.uwsgi.uwsgi.ini", render("uwsgi/uwsgi.ini.j2", given))
+    check_golden("uwsgi.nginx.site.conf", render("nginx/site.conf.j2", given))
 
 
 @pytest.mark.parametrize("name", RENDERED)
@@ -382,6 +406,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "default": {},
     "below": {"path": "/todo"},
     "keepalive": {"upstream_keepalive": 8},
+    "uwsgi": {"path": "/todo"},
     "odd": {
         "port": 8080,
         "domains": ["10.0.0.1", "[::1]", "*.example.net"],
@@ -392,7 +417,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
 
 
 def site(variant: str, **more: Any) -> str:
-    return render("nginx/site.conf.j2", example(example_settings(site=VARIANTS[variant]), **more))
+    web = {"server": "uwsgi"} if variant == "uwsgi" else {}
+    return render("nginx/site.conf.j2", example(example_settings(site=VARIANTS[variant], web=web), **more))
 
 
 @pytest.mark.parametrize("variant", VARIANTS)

@@ -33,8 +33,13 @@ class Unit:
     :ivar stop_group: TERM goes to all that it has started, too, and not to it alone.
     :ivar address: what it listens on, ``unix:PATH`` or ``HOST:PORT``; empty where it does not.
     :ivar activated: the manager opens that address and hands it over.
+    :ivar linger: seconds that connections get to end by themselves before it is told to stop, where it goes on with
+        them then until its own grace is over; None where it would cut them.
+    :ivar speaks: ``http`` or ``uwsgi``, at that address.
     :ivar notifies: it tells systemd when it is ready (sd_notify).
     :ivar log: the file for all that it writes.
+    :ivar workers: that it starts with; 0 where it has none.
+    :ivar most_workers: that it can have while it runs, one more at TTIN, one less at TTOU; 0 where it cannot.
     :ivar environment: variables beside those that the launcher sets.
     """
 
@@ -47,6 +52,10 @@ class Unit:
     stop_seconds: float
     stop_group: bool = False
     address: str = ""
+    speaks: str = "http"
     activated: bool = False
+    linger: float | None = None
     notifies: bool = False
+    workers: int = 0
+    most_workers: int = 0
     environment: dict[str, str] = field(default_factory=dict)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypedDict
 
-from . import agent, drivers, files, releases, wire
+from . import agent, drivers, files, releases, source, wire
 from .application import Application
+from .failure import Failed
+from .resources import Common
 
 
 class Configured(TypedDict):
@@ -35,11 +36,23 @@ def apply(
     return {"changed": changed, "release": releases.read(root, name)}
 
 
-def check_server(name: str, application: Application, release: str, settings: Mapping[str, Any], whole: bool) -> None:
+def check_server(name: str, application: Application, launch: drivers.Launch, whole: bool) -> None:
     """Have a server check a release; see Server.check."""
-    drivers.server(name).check(application, release, settings, whole)
+    drivers.server(name).check(application, launch, whole)
 
 
 def check_manager(name: str, application: Application, release: str) -> None:
-    """Have a manager check a release; see Manager.check."""
-    drivers.manager(name).check(application, release)
+    """Have a manager check a release; see Manager.check.
+
+    :raises Failed: it refuses the release, or setup has not made what it needs for the application.
+    """
+    manager = drivers.manager(name)
+    own = (needed for needed in manager.resources(application) if not isinstance(needed, Common))
+    missing = [needed.drift() for needed in own if not needed.removable()]
+    if missing:
+        raise Failed(
+            f"setup was not run here for {name}: {missing[0]}; nothing live was touched",
+            "Prepare the host for it: fab setup",
+        )
+    source.give_run(application, release)
+    manager.check(application, release)

@@ -15,8 +15,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypedDict
 
-from . import agent, logs, probe, process, releases
+from . import agent, logs, probe, process, releases, scaling, sockets
 from .application import Application, Unit
+from .drivers import Program
 from .failure import Failed, describe
 from .machine import HOST, Machine, Programs, managers_of, units_of
 from .probe import Answer, Endpoint
@@ -53,10 +54,12 @@ class Switched(TypedDict):
 
 
 class Finished(TypedDict):
-    """``drained`` is in seconds; ``cut`` is how many requests were still open when the time was up."""
+    """``drained`` is in seconds; of the connections that were open then, ``kept`` go on while the old release stops,
+    and ``cut`` do not."""
 
     old: str | None
     drained: float
+    kept: int
     cut: int
 
 
@@ -79,6 +82,7 @@ def start(cutover: Cutover, machine: Machine = HOST) -> float:
             flushed = pool.submit(machine.flush, root)
             _wait_until_right(cutover, programs, log, machine)
         flushed.result()
+        scaling.keep(programs)
     except Exception as error:  # whatever it was, nothing of the new release may stay
         abandon(cutover, str(error), machine)
         raise
@@ -147,12 +151,16 @@ def _commit(cutover: Cutover, machine: Machine) -> None:
 def _switch(cutover: Cutover, old: str | None, machine: Machine) -> None:
     root = cutover.application.root
     changed = old is None or not _same_site(cutover, old)
+    programs = Programs(machine, cutover.application, cutover.release)
     _choose_pool(cutover, old)
     if old is not None:  # never two of one background process at once
         before = Programs(machine, cutover.application, old)
         before.stop(before.background)
+        sockets.bridge(
+            *(releases.directory(root, old), before.address),
+            *(releases.directory(root, cutover.release), programs.address),
+        )
     releases.link(root, "current", cutover.release)
-    programs = Programs(machine, cutover.application, cutover.release)
     programs.start(programs.background)
     if changed:
         machine.proxy.reload()
@@ -186,7 +194,7 @@ def undo(cutover: Cutover, reason: str, machine: Machine = HOST) -> None:
         steps.append(lambda: releases.link(root, "current", old) if old else releases.unlink(f"{root}/current"))
         if old is None or not _same_site(cutover, old):
             steps.append(machine.proxy.reload)
-        steps.append(lambda: _drain(programs.address, cutover.drain, machine))
+        steps.append(lambda: _let_end(programs, cutover.drain, machine))
     before = Programs(machine, application, old) if old else None
     if before:
         steps.append(before.start_down)
@@ -225,10 +233,13 @@ def finish(cutover: Cutover, facts: dict[str, Any], machine: Machine = HOST) -> 
     if releases.linked(root, "next") == cutover.release:
         releases.unlink(f"{root}/next")
     began, old = machine.clock.monotonic(), release.get("came_after")
-    cut = _drain(Programs(machine, application, old).address, cutover.drain, machine) if old else 0
+    before = Programs(machine, application, old) if old else None
+    left = _drain(before, cutover.drain, machine) if before else 0
+    finishes = before is not None and before.finishes
     machine.finishing(application.name)
-    machine.session.afterwards(lambda: _retire_others(cutover, bool(cut), machine))
-    return {"old": old, "drained": machine.clock.monotonic() - began, "cut": cut}
+    machine.session.afterwards(lambda: _retire_others(cutover, bool(left) and not finishes, machine))
+    drained = machine.clock.monotonic() - began
+    return {"old": old, "drained": drained, "kept": left if finishes else 0, "cut": 0 if finishes else left}
 
 
 def _retire_others(cutover: Cutover, cut: bool, machine: Machine) -> None:
@@ -287,11 +298,10 @@ def end_orphans(application: Application, live: str | None, machine: Machine) ->
 
 
 def _wait_until_right(cutover: Cutover, programs: Programs, log: logs.Log, machine: Machine) -> None:
-    endpoint, clock = cutover.app.at(programs.address), machine.clock
+    endpoint, clock = cutover.app.at(programs.address, programs.web.speaks), machine.clock
     end = clock.monotonic() + endpoint.timeout
     while True:
-        program = programs.state()
-        answer = machine.ask(endpoint, max(end - clock.monotonic(), 0.1), program.pid if program else 0)
+        program, answer = _ask(programs, endpoint, max(end - clock.monotonic(), 0.1), machine)
         if answer["status"] == endpoint.status:
             return
         if program is None or program.is_broken:
@@ -308,6 +318,28 @@ def _wait_until_right(cutover: Cutover, programs: Programs, log: logs.Log, machi
         f"{what}; nothing was switched: {probe.describe(endpoint, answer)}{process.quote(log.lines())}",
         "The lines above are the answer and the end of its log; mend it, commit, and deploy again.",
     )
+
+
+def _ask(
+    programs: Programs, endpoint: Endpoint, timeout: float, machine: Machine
+) -> tuple[Program | None, Answer]:
+    """Ask a release; how its program is, and its answer.
+
+    A socket that the manager holds goes on taking questions while what should answer them dies: then it is closed.
+    """
+    program = programs.state()
+    pid = (program.listener or program.pid) if program else 0
+    if not programs.web.activated:
+        return program, machine.ask(endpoint, timeout, pid)
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(machine.ask, endpoint, timeout, pid)
+        while not asked.done():
+            program = programs.state()
+            if program is None or program.is_broken:
+                programs.stop([programs.web], at_once=True)
+                break
+            machine.clock.sleep(PAUSE)
+        return program, asked.result()
 
 
 def ask_site(application: Application, endpoint: Endpoint, machine: Machine) -> Answer:
@@ -330,15 +362,29 @@ def ask_site(application: Application, endpoint: Endpoint, machine: Machine) -> 
     )
 
 
-def _drain(address: str, patience: float, machine: Machine) -> int:
-    """Wait until nothing waits at a listening socket and nobody is connected to it any more.
+def _drain(programs: Programs, patience: float, machine: Machine) -> int:
+    """Wait until nothing waits at the socket of a release and nobody is connected to it any more.
 
-    :returns: how many requests were left when the time was up.
+    Where its server goes on with connections once it is told to stop, the open ones are not waited for that long: one
+    may never end, and its client is told to come back by the server, not by us. The queue is waited for all the same:
+    nobody would answer what stands in it.
+
+    :param patience: seconds.
+    :returns: how many connections were left.
     """
-    end = machine.clock.monotonic() + patience
-    while (left := machine.sockets.waiting(address)) and machine.clock.monotonic() < end:
+    began = machine.clock.monotonic()
+    while (left := machine.sockets.connections(programs.address)).all:
+        waited = machine.clock.monotonic() - began
+        if waited >= patience or (programs.finishes and not left.queued and waited >= programs.linger):
+            break
         machine.clock.sleep(PAUSE)
-    return left
+    return left.all
+
+
+def _let_end(programs: Programs, patience: float, machine: Machine) -> None:
+    """Let a release that is not asked any more answer what it has taken."""
+    if _drain(programs, patience, machine) and programs.finishes:
+        programs.stop([programs.web])
 
 
 def _went_back(old: str | None) -> str:

@@ -24,13 +24,14 @@ from .resources import Resource
 PACKAGE = "fabrelease.tasks"
 KINDS = ("servers", "managers")
 PATH, DESCRIPTOR = "path", "descriptor"  # how a server comes to its listening socket
+MANY_WORKERS = 1000  # where the server has no limit of its own
 
 
 @dataclass(frozen=True)
 class Launch:
     """What a server is to run.
 
-    :ivar release: the release's directory.
+    :ivar release: the release's directory, which is named by its id.
     :ivar app: the WSGI or ASGI callable, as ``module:name``.
     :ivar address: ``unix:PATH`` or ``HOST:PORT``.
     :ivar descriptor: the number of the open socket that the manager hands over, instead of the address; or a text
@@ -48,9 +49,19 @@ class Launch:
     settings: Mapping[str, Any]
 
     @property
+    def id(self) -> str:
+        """The release's id."""
+        return self.release.rpartition("/")[2]
+
+    @property
     def python(self) -> str:
         """The virtualenv's interpreter. Its scripts are not used: a script's first line pins another path."""
         return f"{self.release}/env/bin/python"
+
+    @property
+    def launcher(self) -> str:
+        """The file that every process of the release is started by."""
+        return f"{self.config}/launch"
 
     @property
     def config(self) -> str:
@@ -68,7 +79,9 @@ class Server(Protocol):
     :ivar switches: those of them that may be said to be off.
     :ivar takes: PATH, DESCRIPTOR or both.
     :ivar speaks: ``http`` or ``uwsgi``, which nginx passes requests on by.
+    :ivar socket: the name of its unix socket in a release; one for each thing that is spoken, see sockets.bridge.
     :ivar longest_path: of a unix socket, in bytes.
+    :ivar grace_setting: the setting that grace() reads.
     :ivar prefix: how it is told the path the application lives below: ``header`` (SCRIPT_NAME), ``option`` (it is
         told at its start, and gets the whole path), ``stripped`` (the same, and gets the rest of the path), or
         ``none``.
@@ -81,8 +94,18 @@ class Server(Protocol):
     switches: frozenset[str]
     takes: frozenset[str]
     speaks: str
+    socket: str = "web.sock"
     longest_path: int
     prefix: str
+    grace_setting: str
+
+    def requires(self, settings: Mapping[str, Any]) -> Sequence[str]:
+        """What the virtualenv needs with these settings."""
+        return self.requirements
+
+    def packages(self, settings: Mapping[str, Any]) -> Sequence[str]:
+        """What it needs of the system."""
+        return ()
 
     def argv(self, launch: Launch) -> list[str]:
         """The command line, for a process that the release's launcher becomes."""
@@ -90,13 +113,29 @@ class Server(Protocol):
     def grace(self, settings: Mapping[str, Any]) -> float:
         """Seconds that running requests get after TERM, before the server itself ends them."""
 
+    def finishes(self, settings: Mapping[str, Any]) -> bool:
+        """Whether, after TERM, it goes on with each connection that it has accepted, as long as its grace lasts."""
+
     def timeout(self, settings: Mapping[str, Any]) -> float:
         """Seconds after which the server ends a request by itself; 0 where it does not."""
 
     def idle(self, settings: Mapping[str, Any]) -> float:
         """Seconds it keeps a connection open that nothing is asked on; 0 where it keeps none."""
 
-    def check(self, application: Application, release: str, settings: Mapping[str, Any], whole: bool) -> None:
+    def workers(self, pid: int) -> list[int]:
+        """The processes that answer requests.
+
+        :param pid: of the process that the manager has started.
+        """
+
+    def most_workers(self, workers: int, settings: Mapping[str, Any]) -> int:
+        """How many workers it can have while it runs, where it takes one more at TTIN and one less at TTOU.
+
+        0: it cannot.
+        """
+        return 0
+
+    def check(self, application: Application, launch: Launch, whole: bool) -> None:
         """Check a release's configuration with the server itself, from the release's virtualenv.
 
         :param whole: import the application, too, though starting it beside the live one would show as much.
@@ -114,6 +153,8 @@ class Program:
     :ivar detail: the manager's own words about it.
     :ivar is_up: it runs, or is about to.
     :ivar is_broken: it died and is not coming up.
+    :ivar listener: the pid of the process that has called listen(2) for it, where it is handed an open socket; 0
+        where it listens itself.
     """
 
     name: str
@@ -123,6 +164,7 @@ class Program:
     detail: str
     is_up: bool
     is_broken: bool
+    listener: int = 0
 
 
 class Manager(Protocol):
@@ -131,8 +173,8 @@ class Manager(Protocol):
     :ivar packages: of the system, as Debian calls them; see system.py.
     :ivar services: of the system, to be enabled and started, as Debian calls them.
     :ivar dropins: lines for the ``[Service]`` section of such a service.
-    :ivar templates: as a server's; a file with ``{role}`` in its name is one for each program, and its template is
-        given the program as ``unit``.
+    :ivar templates: as a server's; a file with ``{role}`` in its name is one for each program, one with
+        ``{activated}`` for each that is handed an open socket, and its template is given the program as ``unit``.
     :ivar gives: PATH where a server opens its socket itself, DESCRIPTOR where it can be handed one.
     :ivar descriptor: what stands for the socket that is handed over; see Launch.
     :ivar own_logs: patterns of the paths of what it writes about itself.
@@ -147,6 +189,10 @@ class Manager(Protocol):
     descriptor: str
     own_logs: Sequence[str]
     reopen_logs: str
+
+    def refuses(self, setting: str) -> str:
+        """Why ``manager.settings`` may not hold a setting; nothing where it may."""
+        return "it is not passed on; change its templates instead (docs/templates.md)"
 
     def resources(self, application: Application) -> list[Resource]:
         """What it needs on a host for an application, so that what is current starts at boot; see resources.py."""
@@ -171,7 +217,7 @@ class Manager(Protocol):
         """
 
     def forget_next(self, application: Application) -> None:
-        """Drop what only a running cutover needs: what is current starts by what install() has made."""
+        """Drop what only a running cutover needs: what is current starts by its resources."""
 
     def programs(self, application: Application) -> list[Program]:
         """The programs of an application, of whatever release.
@@ -212,6 +258,12 @@ class Proxy(Protocol):
 
     def ask(self, endpoint: Endpoint) -> Answer:
         """Ask the site as a visitor does."""
+
+
+def seconds(settings: Mapping[str, Any], name: str, default: float) -> float:
+    """A setting in seconds; the default where it is no number, which the server itself refuses."""
+    given = settings.get(name, default)
+    return float(given) if isinstance(given, (int, float)) and not isinstance(given, bool) else default
 
 
 def server(name: str) -> Server:

@@ -36,6 +36,14 @@ def end(pids: Iterable[int], is_meant: Callable[[int], bool], number: int, secon
             os.close(handle)
 
 
+def send(pid: int, is_meant: Callable[[int], bool], number: int) -> bool:
+    """Send a signal to a process that goes on; whether it got it."""
+    handle = _signal(pid, is_meant, number)
+    if handle is not None:
+        os.close(handle)
+    return handle is not None
+
+
 def _signal(pid: int, is_meant: Callable[[int], bool], number: int) -> int | None:
     """The handle of a process that got the signal; None where it is not meant, or gone."""
     with contextlib.suppress(OSError):
@@ -73,6 +81,21 @@ def parents() -> dict[int, int]:
 def in_session(leader: int) -> list[int]:
     """The processes of a session. None can come in from outside; one that calls setsid leaves."""
     return [pid for pid, fields in _stats() if int(fields[3]) == leader]
+
+
+def children(pid: int) -> list[int]:
+    """The processes that a process has started, and that have not ended."""
+    return sorted(child for child, parent in parents().items() if parent == pid)
+
+
+def ignores_term(pid: int) -> bool:
+    """Whether TERM does nothing to a process, as to the one of Python's that watches over its semaphores."""
+    try:
+        lines = read(pid, "status").splitlines()
+    except OSError:
+        return True
+    masks = [int(line.partition(":")[2], 16) for line in lines if line.startswith("SigIgn:")]
+    return any(mask & 1 << (signal.SIGTERM - 1) for mask in masks)
 
 
 def with_descendants(pids: Iterable[int]) -> set[int]:

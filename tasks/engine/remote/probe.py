@@ -9,6 +9,7 @@ import re
 import socket
 import struct
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, TypedDict
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 BODY_LINES = 5
 BODY_BYTES = 2000
 ANSWER_BYTES = 1 << 18  # with all its headers; of the body no more is read than is shown
+INIT = 1
 GENERATIONS = 20  # from a server's process that listens up to the one the manager has started
 
 
@@ -32,6 +34,7 @@ class Endpoint:
     :ivar host: for the Host header, with the port where it is not the scheme's own.
     :ivar path: with the prefix that the application lives below.
     :ivar timeout: seconds it has to answer rightly.
+    :ivar speaks: ``http`` or ``uwsgi``.
     """
 
     address: str
@@ -40,10 +43,11 @@ class Endpoint:
     status: int
     timeout: float
     headers: dict[str, str] = field(default_factory=dict)
+    speaks: str = "http"
 
-    def at(self, address: str) -> Endpoint:
-        """The same, at another address."""
-        return replace(self, address=address)
+    def at(self, address: str, speaks: str = "http") -> Endpoint:
+        """The same, at another address and by what is spoken there."""
+        return replace(self, address=address, speaks=speaks)
 
 
 class Answer(TypedDict):
@@ -79,7 +83,7 @@ def ask(
             connection = http.client.HTTPConnection("localhost")
             is_unwanted = (lambda: False) if to_the_end else agent.is_ending
             connection.sock = unix_http.Bounded(sock, began + timeout, ANSWER_BYTES, is_unwanted)
-            response = _send(connection, endpoint)
+            response = SENDERS[endpoint.speaks](connection, endpoint)
             body = response.read(BODY_BYTES).decode(errors="replace").splitlines()[:BODY_LINES]
             if program is not None and not _listens(sock, endpoint.address, program):
                 return _nothing("another program has taken the release's place there", began)
@@ -91,17 +95,51 @@ def ask(
 
 
 def _send(connection: http.client.HTTPConnection, endpoint: Endpoint) -> http.client.HTTPResponse:
-    headers = {
-        "Host": endpoint.host,
-        "User-Agent": "fabrelease",
-        "Connection": "close",
-        **endpoint.headers,
-    }
     connection.putrequest("GET", endpoint.path, skip_host=True, skip_accept_encoding=True)
-    for name, value in headers.items():
+    for name, value in {**_headers(endpoint), "Connection": "close"}.items():
         connection.putheader(name, value)
     connection.endheaders()
     return connection.getresponse()
+
+
+def _headers(endpoint: Endpoint) -> dict[str, str]:
+    return {"Host": endpoint.host, "User-Agent": "fabrelease", **endpoint.headers}
+
+
+def _send_uwsgi(connection: http.client.HTTPConnection, endpoint: Endpoint) -> http.client.HTTPResponse:
+    """Ask in uWSGI's protocol, which is answered in HTTP."""
+    import http.client
+    import urllib.parse
+
+    path, _, query = endpoint.path.partition("?")
+    connection.sock.sendall(
+        uwsgi_request(
+            {
+                "REQUEST_METHOD": "GET",
+                "REQUEST_URI": endpoint.path,
+                "PATH_INFO": urllib.parse.unquote(path, "latin-1"),
+                "QUERY_STRING": query,
+                "SERVER_PROTOCOL": "HTTP/1.1",
+                "SERVER_NAME": endpoint.host.partition(":")[0],
+                "SERVER_PORT": "80",
+                "REMOTE_ADDR": "127.0.0.1",
+                **{f"HTTP_{name.upper().replace('-', '_')}": value for name, value in _headers(endpoint).items()},
+            }
+        )
+    )
+    response = http.client.HTTPResponse(connection.sock, method="GET")
+    response.begin()
+    return response
+
+
+def uwsgi_request(variables: Mapping[str, str]) -> bytes:
+    """A request in uWSGI's protocol: a head of four bytes, then each name and value after its length in two.
+
+    https://uwsgi-docs.readthedocs.io/en/latest/Protocol.html
+    """
+    texts = [text.encode("latin-1") for pair in variables.items() for text in pair]
+    body = b"".join(struct.pack("<H", len(text)) + text for text in texts)
+    return struct.pack("<BHB", 0, len(body), 0) + body
 
 
 def _connect(address: str, user: str | None, timeout: float) -> socket.socket:
@@ -134,6 +172,9 @@ def _connect(address: str, user: str | None, timeout: float) -> socket.socket:
     return socket.socket(fileno=handles[0])
 
 
+SENDERS = {"http": _send, "uwsgi": _send_uwsgi}
+
+
 def _listens(sock: socket.socket, address: str, program: int) -> bool:
     """Whether it is a program, itself or by a child of its own, that listens at the far end.
 
@@ -145,6 +186,8 @@ def _listens(sock: socket.socket, address: str, program: int) -> bool:
     else:
         found = process.run(["ss", "-Hltnp", "sport", "=", f":{address.rpartition(':')[2]}"])
         pids = [int(pid) for pid in re.findall(r"\bpid=(\d+)", found.text)]
+    if program == INIT:  # everybody's ancestor has to have done it itself, and may have handed it on
+        return INIT in pids
     return bool(pids) and all(_is_of(pid, program) for pid in pids)
 
 

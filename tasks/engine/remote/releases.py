@@ -290,6 +290,8 @@ def history(root: str) -> list[dict[str, Any]]:
 def remember(root: str, name: str, **facts: Any) -> None:
     """Append to the history that a release became current."""
     event = {"current": name, "at": now(), **facts}
+    if restarted := read(root, name).get("restarts"):
+        event["restarts"] = restarted
     with open(f"{root}/history", "ab+") as file:
         file.seek(max(file.tell() - 1, 0))
         start = b"" if file.read() in (b"", b"\n") else b"\n"  # a line that a crash cut off stays by itself
@@ -308,13 +310,23 @@ def lineage(root: str) -> list[str]:
 
     A release that became current and stands in it already was gone back to: it ends there.
     Any other was deployed: it grows. So two rollbacks go back two releases, and a release that was
-    rolled back from is not gone back to after the next deploy.
+    rolled back from is not gone back to after the next deploy. One that is another started again takes its place.
     """
     steps: list[str] = []
     for event in history(root):
         name = str(event.get("current"))
-        steps = steps[: steps.index(name) + 1] if name in steps else [*steps, name]
+        if name in steps:
+            steps = steps[: steps.index(name) + 1]
+        elif steps and steps[-1] == event.get("restarts"):
+            steps[-1] = name
+        else:
+            steps.append(name)
     return steps
+
+
+def restarted(root: str) -> set[str]:
+    """The releases that were started again, and so stand there once more under another id."""
+    return {str(event["restarts"]) for event in history(root) if event.get("restarts")}
 
 
 def rollback_target(root: str) -> str | None:
@@ -372,11 +384,17 @@ def choose_rollback(root: str, to: str | None) -> Release:
 
 
 def same_as_live(root: str, name: str, files: list[str]) -> bool:
-    """Whether the live release has the same environment and the same files of configuration as another."""
+    """Whether the live release has the same environment, files of configuration and command line as another."""
     live = linked(root, "current")
     if live is None or not same_files(root, live, name, files):
         return False
-    return bool(read(root, live).get("environment") == read(root, name).get("environment"))
+    one, other = read(root, live), read(root, name)
+    return one.get("environment") == other.get("environment") and _serves(one) == _serves(other)
+
+
+def _serves(release: Release) -> list[str]:
+    """The command line of its server, but for its own id in it; empty before that is known."""
+    return [word.replace(release["id"], "") for unit in release.get("units", [])[:1] for word in unit["argv"]]
 
 
 def same_files(root: str, one: str, other: str, names: list[str]) -> bool:
@@ -398,13 +416,14 @@ def _texts(root: str, name: str, names: list[str]) -> list[str | None]:
 def prune(root: str, keep: int) -> list[str]:
     """Remove the releases that are not needed any more, and environments and wheels that nothing uses.
 
-    Kept are current, next, the rollback target, the newest *keep* good ones, and the newest bad one to
-    look into.
+    Kept are current, next, the rollback target, the newest *keep* good ones, each as it was started last, and the
+    newest bad one to look into.
 
     :returns: the ids that were removed.
     """
-    good = [name for name in ids(root) if is_good(root, name)]
-    bad = [name for name in ids(root) if name not in good]
+    again = restarted(root)
+    good = [name for name in ids(root) if is_good(root, name) and name not in again]
+    bad = [name for name in ids(root) if not is_good(root, name)]
     kept = {linked(root, "current"), linked(root, "next"), rollback_target(root), *good[-keep:], *bad[-1:]}
     removed = [name for name in ids(root) if name not in kept]
     for name in removed:

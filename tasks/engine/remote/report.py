@@ -7,11 +7,11 @@ import os
 import time
 from typing import Any
 
-from . import lock, nginx, probe, provision, releases
+from . import killing, lock, nginx, probe, provision, releases, scaling
 from .application import Application
 from .drivers import Program
 from .failure import Failed
-from .machine import HOST, managers_of, units_of
+from .machine import HOST, Programs, managers_of, units_of
 from .probe import Endpoint
 from .unix import pwd
 
@@ -44,6 +44,8 @@ def status(application: Application, site: Endpoint) -> dict[str, Any]:
     answer = _site(site, problems) if current else None
     problems += _drift(root, current) if current else []
     problems += provision.drift(root)
+    scale = scaling.asked(root)
+    problems += _scale(scale, current, programs) if scale and current else []
     return {
         "set_up": True,
         "current": current,
@@ -51,6 +53,7 @@ def status(application: Application, site: Endpoint) -> dict[str, Any]:
         "programs": programs,
         "site": answer,
         "rollback": releases.rollback_target(root) if current else None,
+        "scale": scale,
         **locked,
         "problems": problems,
     }
@@ -114,8 +117,17 @@ def _program(application: Application, program: Program) -> dict[str, Any]:
         "role": program.name[len(f"{application.name}-{release}-") :] or "web",
         "uptime": time.time() - program.since if is_running else None,
         "user": _user_of(program.pid) if is_running else None,
-        "workers": len(_children(program.pid)) if is_running else 0,
+        "workers": len(_workers(application, program)) if is_running else 0,
     }
+
+
+def _workers(application: Application, program: Program) -> list[int]:
+    """The processes that do the work of a program: a server knows its own, and any other has started them."""
+    release = releases.of_program(program.name)
+    programs = Programs(HOST, application, release) if release else None
+    if programs and program.name in [unit.name for unit in programs.units[:1]]:
+        return programs.workers(program.pid)
+    return killing.children(program.pid)
 
 
 def _user_of(pid: int) -> str | None:
@@ -124,17 +136,21 @@ def _user_of(pid: int) -> str | None:
     return None
 
 
-def _children(pid: int) -> list[str]:
-    with contextlib.suppress(OSError), open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as file:
-        return file.read().split()
-    return []
-
-
 def _site(site: Endpoint, problems: list[str]) -> dict[str, Any]:
     answer = nginx.ask(site)
     if answer["status"] != site.status:
         problems.append("the site is not healthy: " + probe.describe(site, answer).split("\n")[0])
     return {"status": answer["status"], "error": answer["error"], "seconds": answer["seconds"]}
+
+
+def _scale(scale: scaling.Scale, current: releases.Release, programs: list[dict[str, Any]]) -> list[str]:
+    """A server that died and came back has as many workers again as its settings say."""
+    wanted, live = scale["workers"], units_of(current)[:1]
+    return [
+        f"{program['workers']} workers run, and {wanted} were asked for: fab scale {wanted}"
+        for program in programs
+        if program["name"] in [unit.name for unit in live] and program["workers"] not in (0, wanted)
+    ]
 
 
 def _drift(root: str, current: releases.Release) -> list[str]:

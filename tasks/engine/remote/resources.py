@@ -47,7 +47,7 @@ class Resource(Protocol):
         """Take it away, where it is nobody's but the application's."""
 
 
-class Common(Resource, Protocol):
+class Common(Resource):
     """A resource that others on the host use, too: it stays."""
 
     def removable(self) -> list[str]:
@@ -361,6 +361,8 @@ class Link:
 
     def drift(self) -> str:
         """Whether it leads to its target."""
+        if not os.path.lexists(self.path):
+            return f"there is no {self.path}"
         return "" if self._there() == self.target else f"{self.path} does not lead to {self.target}"
 
     def apply(self) -> list[str]:

@@ -6,7 +6,8 @@ import os
 import stat
 from typing import TypedDict
 
-from . import agent, files, process, releases, selinux, tree
+from . import agent, files, probe, process, releases, selinux, tree
+from .application import Application
 from .failure import Failed
 from .unix import grp, pwd
 
@@ -68,7 +69,7 @@ def receive(root: str, release: releases.Release, commit: str, owner: str, group
         unpack = [*git, "index-pack", "--stdin", "--fix-thin"]
         process.check(unpack, "the source did not arrive whole", stdin=_chain(first, pack), timeout=None)
     process.check([*git, "update-ref", f"refs/heads/{release['id']}", commit], "the source did not arrive whole")
-    _begin(root, release, owner, group)
+    begin(root, release, owner, group)
     public = f"{releases.directory(root, release['id'])}/public"
     index = {"GIT_INDEX_FILE": f"{public}/../index"}
     process.check([*git, "read-tree", commit], "the source could not be read", env=index)
@@ -81,14 +82,32 @@ def receive(root: str, release: releases.Release, commit: str, owner: str, group
 
 def prepare(root: str, release: releases.Release, owner: str, group: str, shared: Shared) -> None:
     """Begin a release that has no source of its own: the application is a package in its environment."""
-    _begin(root, release, owner, group)
+    begin(root, release, owner, group)
     _share(root, f"{releases.directory(root, release['id'])}/public", owner, group, shared)
     releases.update(root, release["id"], pushed=True)
 
 
-def _begin(root: str, release: releases.Release, owner: str, group: str) -> None:
+def begin(root: str, release: releases.Release, owner: str, group: str) -> None:
+    """Make a release's directories, and the one for its sockets the application's own."""
     releases.begin(root, release)
-    run = f"{releases.directory(root, release['id'])}/run"
+    _give(f"{releases.directory(root, release['id'])}/run", owner, group)
+
+
+def give_run(application: Application, release: str) -> None:
+    """Give the directory of a release's sockets to root where the manager opens them, else to the application's user.
+
+    Root makes and chowns such a socket by its path: in a directory that was never anybody else's.
+    """
+    run = f"{releases.directory(application.root, release)}/run"
+    units = releases.read(application.root, release).get("units", [])
+    owner = "root" if any(unit["activated"] for unit in units) else application.user
+    if os.lstat(run).st_uid != pwd.getpwnam(owner).pw_uid:
+        releases.discard(run)
+        os.mkdir(run)
+        _give(run, owner, probe.web_group())
+
+
+def _give(run: str, owner: str, group: str) -> None:
     selinux.restore(run)
     os.chown(run, pwd.getpwnam(owner).pw_uid, grp.getgrnam(group).gr_gid)
     os.chmod(run, 0o2750)  # sockets made here belong to the web server's group; nobody else gets in
