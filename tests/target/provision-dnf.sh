@@ -47,6 +47,7 @@ unpack() {
 unpack git
 make_rpm git 2.39
 unpack logrotate
+touch "$work/root/var/lib/logrotate/.keep"
 make_rpm logrotate 3.20
 
 unpack nginx nginx-common
