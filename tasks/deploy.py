@@ -22,9 +22,10 @@ from .venv import steps as venv_steps
     help={
         "ref": "branch, tag or commit; by default source.ref of the settings",
         "force": "make a new release even where nothing changed",
+        "fresh": "and make its virtualenv anew, from empty caches",
     }
 )
-def deploy(c: Context, ref: str | None = None, force: bool = False) -> None:
+def deploy(c: Context, ref: str | None = None, force: bool = False, fresh: bool = False) -> None:
     """Main: put a revision live on every host of a stage, or on none."""
     began, where = time.monotonic(), hosts.of(c)
     for host in where:
@@ -32,13 +33,13 @@ def deploy(c: Context, ref: str | None = None, force: bool = False) -> None:
     wanted = revision(where[0].settings, ref)
     configuration.warm_up(where)
     hosts.each(where, lambda host: host.begin(f"deploy of {wanted.short}"), "looking")
-    if not force and all(is_live(host, wanted) for host in where):
+    if not (force or fresh) and all(is_live(host, wanted) for host in where):
         for host in where:
             host.say("deploy", f"nothing to do: {wanted} is live already", "green")
         return
     name = new_id(wanted, where)
     try:
-        hosts.each(where, lambda host: build(host, wanted, name), f"building {wanted}")
+        hosts.each(where, lambda host: build(host, wanted, name, fresh), f"building {wanted}")
     except Error as error:
         reason = str(error).split("\n")[0]
         hosts.each(where, lambda host: _give_up(host, name, reason))
@@ -61,9 +62,9 @@ def _give_up(host: Host, name: str, reason: str) -> None:
         host.call(environment.give_up, host.settings.root, name, reason, host.settings.keep_releases)
 
 
-def build(host: Host, wanted: Wanted, name: str) -> None:
+def build(host: Host, wanted: Wanted, name: str, fresh: bool) -> None:
     """The steps push, venv, server, manager and proxy on one host, in one round trip where that can be."""
-    todo = [*push_steps(host, wanted, name), *venv_steps(host)]
+    todo = [*push_steps(host, wanted, name), *venv_steps(host, fresh)]
     if configuration.static_modules(host.settings):  # where a package's files are is known once it is installed
         host.run(todo)
         todo = []
@@ -76,5 +77,5 @@ def build(host: Host, wanted: Wanted, name: str) -> None:
 
 def is_live(host: Host, wanted: Wanted) -> bool:
     """Whether a host runs this revision with these settings already."""
-    there, digest = host.begin("deploy"), configuration.digest(host.settings)
+    there, digest = host.begin("deploy"), configuration.digest(host)
     return there["live"] and host.live.get("commit") == wanted.commit and host.live.get("digest") == digest

@@ -103,7 +103,8 @@ def _package(settings: Settings, package: str) -> Wanted:
 
 
 def _push(host: Host, wanted: Wanted, name: str) -> None:
-    following, digest = host.next or {}, configuration.digest(host.settings)
+    digest = configuration.digest(host)
+    following = host.next or {}
     if following.get("pushed") and (following.get("commit"), following.get("digest")) == (wanted.commit, digest):
         host.say("push", f"nothing to do: {wanted} is next already", "green")
         return
@@ -116,7 +117,7 @@ def steps(host: Host, wanted: Wanted, name: str) -> list[Step]:
     :param name: the id of the new release.
     """
     settings, there = host.settings, host.begin("push")
-    release = _release(wanted, name, settings, configuration.digest(settings))
+    release = _release(wanted, name, settings, configuration.digest(host))
     shared: source.Shared = {
         "dirs": settings.shared.dirs,
         "served": [name for name in settings.shared.dirs if _is_served(name, settings)],

@@ -30,13 +30,13 @@ def _setup(host: Host, patience: float, take_over: bool) -> None:
     _ensure_python(host)
     settings, call = host.settings, host.call
     manager, server = planning.manager_of(settings), planning.server_of(settings)
-    wanted = [*PACKAGES, *manager.packages, *server.packages(settings.web.settings)]
+    wanted = [*PACKAGES, *manager.packages, *server.packages(settings.web.settings), *settings.packages]
     call(lock.take, settings.app, settings.root, hosts.who(), "setup")
     changed = call(prepare.claim, host.owner(), settings.root, take_over)
     changed += call(prepare.packages, wanted, patience)
     changed += call(prepare.uv, settings.python.installer != "pip", settings.python.wheelhouse is None)
-    changed += call(prepare.python, settings.python.version, patience)
-    changed += call(prepare.account, settings.app, settings.user, settings.root)
+    changed += call(prepare.python, settings.python.version, settings.python.mirror, patience)
+    changed += call(prepare.accounts, settings.app, settings.user, settings.root)
     group = call(probe.web_group)
     changed += call(prepare.directories, settings.root, settings.user, group)
     changed += call(prepare.dropins, {**DROPINS, **manager.dropins})

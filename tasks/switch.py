@@ -137,10 +137,15 @@ def _commit(host: Host, plan: cutover.Cutover) -> Step:
 
 def _finish(host: Host, plan: cutover.Cutover, facts: dict[str, str]) -> Step:
     def tell(done: cutover.Finished) -> None:
+        server, settings = planning.server_of(host.settings), host.settings.web.settings
         if done["cut"]:
             requests = "1 request" if done["cut"] == 1 else f"{done['cut']} requests"
-            after = f"after {done['drained']:.0f} s (graceful_timeout)"
+            after = f"after {done['drained']:.0f} s ({server.grace_setting})"
             host.say("finish", f"{done['old']} still had {requests} open {after}: cut", "yellow")
+        elif done["kept"]:
+            connections = "1 connection" if done["kept"] == 1 else f"{done['kept']} connections"
+            within = f"{server.grace(settings):g} s ({server.grace_setting})"
+            host.say("finish", f"{done['old']} stops; {connections} still open, which it ends within {within}")
         elif done["old"]:
             host.say("finish", f"{done['old']} answered all it had taken ({done['drained']:.1f} s) and stops")
 

@@ -11,28 +11,31 @@ from invoke.context import Context
 
 from .engine import configuration, hosts, local, planning
 from .engine.hosts import Host
-from .engine.remote import environment, files, hooks
+from .engine.remote import environment, files, hooks, installing
 from .engine.session import Step, reference
 from .engine.verb import verb
 
 
-@verb()
-def venv(c: Context) -> None:
+@verb(help={"fresh": "make it anew, from empty caches, even where there is one"})
+def venv(c: Context, fresh: bool = False) -> None:
     """Step 2: give the next release its virtualenv, by what it requires, and run the build hook."""
-    hosts.each(hosts.of(c), _venv, "making the environment")
+    hosts.each(hosts.of(c), lambda host: _venv(host, fresh), "making the environment")
 
 
-def _venv(host: Host) -> None:
+def _venv(host: Host, fresh: bool) -> None:
     host.begin("venv")
-    host.run([*steps(host), Step(reference(environment.compiled))])
+    host.run(steps(host, fresh))
 
 
-def steps(host: Host) -> list[Step]:
-    """What is to be done on a host to give its next release an environment."""
+def steps(host: Host, fresh: bool) -> list[Step]:
+    """What is to be done on a host to give its next release an environment.
+
+    :param fresh: make it anew, from empty caches, even where there is one.
+    """
     settings, building = host.settings, configuration.Building(host)
     python, package = settings.python, settings.source.package
     wheel = local.wheel_of(settings)
-    spec: environment.Spec = {
+    spec: installing.Spec = {
         "python": python.version,
         "requirements": python.requirements,
         "installer": python.installer,
@@ -53,7 +56,7 @@ def steps(host: Host) -> list[Step]:
 
     root, user, name = settings.root, settings.user, building.id
     return [
-        Step(reference(environment.ensure, root, user, name, spec), tell),
+        Step(reference(environment.ensure, root, user, name, spec, fresh), tell),
         Step(reference(files.install_in, root, name, building.environment_files())),
         Step(reference(hooks.build, root, name, user, build), built),
     ]

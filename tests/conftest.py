@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from tests.prepared import ensure_prepared_image
@@ -16,8 +17,10 @@ from tests.target import Target, ensure_engine, ensure_image, ensure_programs
 
 
 def pytest_configure() -> None:
-    """One seed for the whole run, its parallel processes included."""
+    """One seed for the whole run, its parallel processes included; on a loaded machine an example may take its time."""
     os.environ.setdefault("FAULTS_SEED", str(random.randrange(10**6)))
+    hypothesis.settings.register_profile("patient", deadline=None)
+    hypothesis.settings.load_profile("patient")
 
 
 def pytest_report_header() -> str:

@@ -16,6 +16,7 @@ ROOT = Path(__file__).resolve().parents[1]
 INPUTS = (
     "tests/prepared.py",
     "tasks/setup.py",
+    "tasks/engine/remote/builder.py",
     "tasks/engine/remote/prepare.py",
     "tasks/managers/supervisor.py",
     "tasks/engine/remote/nginx.py",
@@ -27,8 +28,9 @@ def ensure_prepared_image(image: str, directory: Path) -> str:
     content = hashlib.sha256(f"{image} {list(SETTINGS)}".encode())
     for name in INPUTS:
         content.update((ROOT / name).read_bytes())
-    tag = f"fabrelease-prepared:{content.hexdigest()[:12]}"
-    with machine_lock("prepared"):
+    digest = content.hexdigest()[:12]
+    tag = f"fabrelease-prepared:{digest}"
+    with machine_lock(f"prepared-{digest}"):  # another checkout's image need not be waited for
         try:
             docker.from_env().images.get(tag)
         except ImageNotFound:

@@ -56,6 +56,14 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "shared": {"dirs": ["data"]},
         "health": {"timeout": 20},
     },
+    "asgisite": {
+        "app": "asgisite",
+        "source": {"path": "app"},
+        "web": {"app": "asgisite:application", "server": "uvicorn", "workers": 2},
+        "site": {"domains": ["demo.example.net"], "static": {"/static/": "static"}},
+        "shared": {"dirs": ["data"]},
+        "health": {"timeout": 20},
+    },
 }
 FABFILE = "from fabrelease.tasks import ns\n"
 
@@ -124,6 +132,7 @@ class Directory:
     def status(self, host: str = "prod") -> dict[str, Any]:
         """What ``fab status --json`` says of the first host, whether all is well or not."""
         done = self.fab("-H", host, "status", "--json", status=None)
+        assert done.stdout, done.stderr
         return dict(json.loads(done.stdout)["hosts"][0])
 
 

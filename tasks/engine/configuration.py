@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import hmac
 import importlib
 import itertools
 import json
@@ -22,12 +23,13 @@ from .local import read_secrets
 from .planning import application, manager_of, server_of
 from .remote import configure, drivers, files, hooks, nginx, releases
 from .remote.application import Unit
+from .remote.drivers import Launch
 from .remote.wire import Call
 from .session import Step, reference
 
 if TYPE_CHECKING:
     from .rendering import Renderer
-    from .settings import Settings
+    from .settings import Settings, SitePath
 
 TEMPLATES = Path(__file__).parents[2] / "templates"
 SITE = {"nginx.conf": "nginx/site.conf.j2"}
@@ -75,6 +77,11 @@ class Building:
         host, _, first = self.settings.web.bind.rpartition(":")
         taken = self.host.addresses
         return next(f"{host}:{port}" for port in itertools.count(int(first)) if f"{host}:{port}" not in taken)
+
+    @property
+    def launch(self) -> Launch:
+        """What the release's server is to run."""
+        return units.launch(self.settings, self.path, self.address)
 
     @cached_property
     def units(self) -> list[Unit]:
@@ -124,6 +131,10 @@ class Building:
             "static": [(self._prefix(prefix), directory(target)) for prefix, target in site.static.items()],
             "media": [(self._prefix(prefix), f"{root}/shared/{target}") for prefix, target in site.media.items()],
         }
+
+    def paths(self) -> list[tuple[str, SitePath]]:
+        """The URL prefixes that are passed on to the application in a way of their own."""
+        return [(self._prefix(prefix), path) for prefix, path in self.settings.site.paths.items()]
 
     def _prefix(self, prefix: str) -> str:
         """A URL prefix below the site's path; one that names the path already is taken as it is."""
@@ -181,8 +192,8 @@ def server_part(building: Building) -> Part:
         web.server,
         f"{web.app}, {web.workers} workers",
         building.rendered(server.templates) + building.environment_files(),
-        reference(configure.check_server, web.server, application(settings), building.id, web.settings, before),
-        {},
+        reference(configure.check_server, web.server, application(settings), building.launch, before),
+        {"server": web.server},
     )
 
 
@@ -204,7 +215,7 @@ def site_part(building: Building) -> Part:
     return Part(
         "nginx",
         f"{', '.join(site.domains)}{site.path}",
-        building.rendered(SITE, **building.directories()),
+        building.rendered(SITE, paths=building.paths(), **building.directories()),
         reference(nginx.check, settings.app, f"{building.path}/config/nginx.conf", site.domains, site.port),
         {},
     )
@@ -255,9 +266,14 @@ def _facts(host: Host) -> SimpleNamespace:
     return SimpleNamespace(**{**facts, "name": host.name, "nginx_version": tuple(facts["nginx_version"])})
 
 
-def digest(settings: Settings) -> str:
-    """The hash of everything beside the revision that decides what a deploy puts on a host."""
-    content = hashlib.sha256(json.dumps(settings.model_dump(), sort_keys=True, default=str).encode())
+def digest(host: Host) -> str:
+    """The hash of everything beside the revision that decides what a deploy puts on a host.
+
+    It is keyed with what only root there knows: secrets are in it, and who finds it could guess short ones.
+    """
+    settings, key = host.settings, host.begin("looking")["key"]
+    text = json.dumps(settings.model_dump(), sort_keys=True, default=str)
+    content = hmac.new(key.encode(), text.encode(), hashlib.sha256)
     local = [settings.secrets, *settings.shared.files.values()]
     places = [TEMPLATES, settings.project / "templates"]
     paths = [settings.local(path) for path in local if path]

@@ -261,7 +261,8 @@ def each(hosts: list[Host], function: Callable[[Host], T], what: str = "") -> li
             return [function(host) for host in hosts]
         try:
             futures = [_beside(function, host) for host in hosts]
-            wait(futures)
+            while wait(futures, timeout=1).not_done:  # Ctrl-C just before a wait without an end goes unnoticed in it
+                pass
         except KeyboardInterrupt:
             for host in hosts:
                 host.close()

@@ -49,7 +49,8 @@ def app(settings: Settings) -> Endpoint:
     headers = {"X-Forwarded-Proto": "http", "X-Forwarded-For": "127.0.0.1"}
     if prefix:
         headers["SCRIPT_NAME"] = prefix
-    return Endpoint("", asked.host, asked.path, asked.status, asked.timeout, headers)
+    path = settings.health.path if server_of(settings).prefix == "stripped" else asked.path
+    return Endpoint("", asked.host, path, asked.status, asked.timeout, headers)
 
 
 def cutover(settings: Settings, release: str) -> Cutover:

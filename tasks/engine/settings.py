@@ -134,6 +134,9 @@ WebApp = Annotated[
         'module:callable, like "mysite.wsgi:application"',
     ),
 ]
+SystemPackage = Annotated[
+    str, _like(r"[a-z0-9][a-z0-9+.-]+(:[a-z0-9]+)?", 'the name of a system package, like "libpq5"')
+]
 PythonVersion = Annotated[str, _like(r"3\.[0-9]+(\.[0-9]+)?", 'a version of Python, like "3.11"')]
 _REQUIREMENT = (
     r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?(\[[A-Za-z0-9._, -]+\])?\s?"
@@ -169,6 +172,12 @@ def _git_url(value: str) -> str:
         raise Refused("the address of a repository may not start with -")
     if re.match(r"[A-Za-z0-9]+::", value):
         raise Refused("git's transport helpers (name::address) are not allowed: they run commands")
+    return value
+
+
+def _mirror(value: str) -> str:
+    if not re.fullmatch(r"(https?://|file:///|/)[!-~]+", value):
+        raise Refused(f"expected https://…, file:///… or an absolute directory on the host, found {show(value)}")
     return value
 
 
@@ -376,7 +385,7 @@ class Host(Model):
 
     name: HostName = Field(description="The host's short name: its key below `hosts`.")
     address: Address = Field(
-        default_factory=lambda data: data["name"],
+        default_factory=lambda data: data.get("name", "name"),
         description="Host name, IP address or ssh_config alias. Default: the host's short name.",
     )
     user: LoginUser | None = Field(None, description="Who logs in over SSH. Default: as ssh_config or Fabric says.")
@@ -446,6 +455,11 @@ class Python(Model):
     packages: list[Requirement] = Field(
         [], description="Further requirements to install, like [psycopg, sentry-sdk>=2]."
     )
+    mirror: Annotated[str, AfterValidator(_mirror)] | None = Field(
+        None,
+        description="Where uv fetches a Python that the host and Debian lack: an address, or an absolute directory "
+        "on the host (python-build-standalone's files). Default: uv's own address.",
+    )
 
 
 def _left_to_the_server(settings: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
@@ -484,6 +498,22 @@ class Timeouts(Model):
     send: Positive = Field(60, description="Seconds between two writes of the request.")
 
 
+class PathTimeouts(Model):
+    """How long nginx waits for the application below one path, in seconds."""
+
+    connect: Positive | None = Field(None, description="As site.timeouts.connect.")
+    read: Positive | None = Field(None, description="As site.timeouts.read: so long a connection may be silent.")
+    send: Positive | None = Field(None, description="As site.timeouts.send.")
+
+
+class SitePath(Model):
+    """What is different below one path of the application."""
+
+    websocket: bool = Field(False, description="Let a connection become a WebSocket.")
+    stream: bool = Field(False, description="Pass each piece of an answer on at once, as server-sent events need it.")
+    timeouts: PathTimeouts = Field(UNSAID, description="Where they differ from those of the site.")
+
+
 class Site(Model):
     """What nginx serves."""
 
@@ -498,6 +528,7 @@ class Site(Model):
         {}, description="URL prefix: directory in the release; module:directory for one in an installed package."
     )
     media: dict[UrlPrefix, RelativePath] = Field({}, description="URL prefix: directory in shared, served by nginx.")
+    paths: dict[UrlPrefix, SitePath] = Field({}, description="URL prefix: what is different below it.")
     headers: dict[HeaderName, HeaderValue] = Field({}, description="Further response headers.")
     timeouts: Timeouts = Field(UNSAID, description="How long nginx waits for the application.")
     client_max_body_size: Size = Field(
@@ -515,6 +546,10 @@ class Site(Model):
         for prefix in self.media:
             if prefix in self.static:
                 raise Refused(f"{prefix} is in static already", at=("media", prefix))
+        for prefix in self.paths:
+            for served in ("static", "media"):
+                if prefix in getattr(self, served):
+                    raise Refused(f"nginx serves {prefix} itself: it is in {served}", at=("paths", prefix))
         return self
 
 
@@ -602,14 +637,21 @@ class Health(Model):
     timeout: Positive = Field(30, description="Seconds it has to answer so.")
 
 
+def _app(data: dict[str, Any]) -> str:
+    """The app's name; any will do when it was refused (pydantic before 2.14 asks nevertheless), for the whole is."""
+    return str(data.get("app", "app"))
+
+
 def _default_root(data: dict[str, Any]) -> str:
-    parent = "/var/www" if data["layout"] == "seed" else "/srv"
-    return f"{parent}/{data['app']}"
+    parent = "/var/www" if data.get("layout") == "seed" else "/srv"
+    return f"{parent}/{_app(data)}"
 
 
 def _not_root(value: str) -> str:
     if value == "root":
         raise Refused("the application may not run as root")
+    if value.endswith("-build"):
+        raise Refused("a name that ends with -build is for the account that builds run as", "take another ending")
     return value
 
 
@@ -632,12 +674,15 @@ class Settings(Model):
         json_schema_extra={"default": "/srv/<app>"},
     )
     user: Annotated[Name, AfterValidator(_not_root)] = Field(
-        default_factory=lambda data: data["app"],
+        default_factory=_app,
         description="Unix user the application runs as; it cannot write code or configuration.",
         json_schema_extra={"default": "<app>"},
     )
     source: Annotated[Source, BeforeValidator(_the_project_by_default)] = Field(
         UNSAID, description="Where the application comes from."
+    )
+    packages: Annotated[list[SystemPackage], AfterValidator(_each_once)] = Field(
+        [], description="System packages that the application needs, like [libpq5, gettext]; setup installs them."
     )
     python: Python = Field(UNSAID, description="The interpreter and the virtualenv.")
     web: Web = Field(description="The server that runs the application.")
@@ -673,10 +718,7 @@ class Settings(Model):
     @model_validator(mode="after")
     def _nginx_waits_longer(self) -> "Settings":
         """Else nginx gives up on requests that the server still works on."""
-        try:
-            timeout = drivers.server(self.web.server).timeout(self.web.settings)
-        except (TypeError, ValueError):
-            return self  # no number: the server says so itself, when it checks its settings
+        timeout = drivers.server(self.web.server).timeout(self.web.settings)
         read = self.site.timeouts.read
         if read <= timeout:
             raise Refused(
@@ -704,6 +746,13 @@ class Settings(Model):
                 "leave it out",
                 at=("site", "upstream_keepalive"),
             )
+        for prefix, path in self.site.paths.items():
+            if path.websocket and server.speaks != "http":
+                raise Refused(
+                    f"nginx passes no WebSocket on in {server.speaks}'s protocol, which {name} speaks",
+                    "leave it out, or take a server that speaks HTTP",
+                    at=("site", "paths", prefix, "websocket"),
+                )
         return self
 
     def local(self, path: str) -> Path:

@@ -13,6 +13,8 @@ from .remote.drivers import DESCRIPTOR, PATH, Launch
 if TYPE_CHECKING:
     from .settings import Settings
 
+LINGER_SECONDS = 2.0  # most requests have ended by then; what has not may be a connection without an end
+KEPT_SECONDS = 4.0  # longer than nginx keeps a connection that it does not use
 KILL_SECONDS = 10  # after the server's own grace, for what has not ended then
 PROCESS_STOP_SECONDS = 60  # a queue's worker finishes what it works on
 
@@ -29,22 +31,13 @@ def all_of(settings: Settings, release: str, address: str, processes: Mapping[st
 
 def web(settings: Settings, release: str, address: str) -> Unit:
     """The program that serves."""
-    server, manager = planning.server_of(settings), planning.manager_of(settings)
-    activated = PATH not in server.takes & manager.gives
-    launch = Launch(
-        release=release,
-        app=settings.web.app,
-        workers=settings.web.workers,
-        address=address,
-        descriptor=manager.descriptor if activated and DESCRIPTOR in server.takes else "",
-        path=settings.site.path.rstrip("/"),
-        settings=settings.web.settings,
-    )
+    server = planning.server_of(settings)
+    activated = _is_activated(settings)
     listens = [] if activated or not address.startswith("unix:") else ["--listen", address[len("unix:") :]]
     return Unit(
         name=_name(settings, release),
         role="web",
-        argv=["/bin/sh", f"{release}/config/launch", *listens, *server.argv(launch)],
+        argv=["/bin/sh", f"{release}/config/launch", *listens, *server.argv(launch(settings, release, address))],
         user=settings.user,
         directory=f"{release}/public",
         log=f"{settings.root}/logs/web.log",
@@ -52,11 +45,36 @@ def web(settings: Settings, release: str, address: str) -> Unit:
         address=address,
         speaks=server.speaks,
         activated=activated,
+        linger=_linger(settings),
         notifies=server.notifies,
         workers=settings.web.workers,
         most_workers=server.most_workers(settings.web.workers, settings.web.settings),
         environment=_environment(settings),
     )
+
+
+def launch(settings: Settings, release: str, address: str) -> Launch:
+    """What the server is to run; see web()."""
+    server, manager = planning.server_of(settings), planning.manager_of(settings)
+    return Launch(
+        release=release,
+        app=settings.web.app,
+        workers=settings.web.workers,
+        address=address,
+        descriptor=manager.descriptor if _is_activated(settings) and DESCRIPTOR in server.takes else "",
+        path=settings.site.path.rstrip("/"),
+        settings=settings.web.settings,
+    )
+
+
+def _linger(settings: Settings) -> float | None:
+    if not planning.server_of(settings).finishes(settings.web.settings):
+        return None
+    return KEPT_SECONDS if settings.site.upstream_keepalive else LINGER_SECONDS
+
+
+def _is_activated(settings: Settings) -> bool:
+    return PATH not in planning.server_of(settings).takes & planning.manager_of(settings).gives
 
 
 def _process(settings: Settings, release: str, name: str, line: str) -> Unit:

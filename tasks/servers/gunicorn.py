@@ -6,15 +6,16 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from ..engine.remote import process, releases
+from ..engine.remote import killing, process, releases
 from ..engine.remote.application import Application
-from ..engine.remote.drivers import DESCRIPTOR, MANY_WORKERS, PATH, Launch, Server
+from ..engine.remote.drivers import DESCRIPTOR, MANY_WORKERS, PATH, Launch, Server, seconds
 from ..engine.remote.failure import Failed
 
 CONFIG = "gunicorn.conf.py"
 SECONDS = 30  # gunicorn's own default of timeout and of graceful_timeout
 IDLE_SECONDS = 15  # that connections are kept, where nothing else is said; longer than nginx keeps them
 CHECK_SECONDS = 120
+FINISHING = ("asgi", "gevent", "gthread")  # workers; sync, with several threads, is gthread
 
 # Runs in the release's virtualenv. gunicorn ignores a setting it does not know, and says of a wrong value
 # only the first; --check-config then imports the application.
@@ -62,6 +63,7 @@ class Gunicorn(Server):
     speaks = "http"
     longest_path = 107
     prefix = "header"
+    grace_setting = "graceful_timeout"
 
     def argv(self, launch: Launch) -> list[str]:
         """The command line."""
@@ -69,38 +71,43 @@ class Gunicorn(Server):
 
     def grace(self, settings: Mapping[str, Any]) -> float:
         """Seconds that running requests get."""
-        return float(settings.get("graceful_timeout", SECONDS))
+        return seconds(settings, self.grace_setting, SECONDS)
+
+    def finishes(self, settings: Mapping[str, Any]) -> bool:
+        """Whether its workers do; of those that are not gunicorn's own nothing is known."""
+        threads, worker = settings.get("threads", 1), settings.get("worker_class", "sync")
+        return worker in FINISHING or (worker == "sync" and isinstance(threads, int) and threads > 1)
 
     def timeout(self, settings: Mapping[str, Any]) -> float:
         """Seconds after which a worker that is silent is killed."""
-        return float(settings.get("timeout", SECONDS))
+        return seconds(settings, "timeout", SECONDS)
 
     def idle(self, settings: Mapping[str, Any]) -> float:
         """Seconds a connection is kept."""
-        return float(settings.get("keepalive", IDLE_SECONDS))
+        return seconds(settings, "keepalive", IDLE_SECONDS)
+
+    def workers(self, pid: int) -> list[int]:
+        """All that the master has started."""
+        return killing.children(pid)
 
     def most_workers(self, workers: int, settings: Mapping[str, Any]) -> int:
         """As many as one likes."""
         return MANY_WORKERS
 
-    def check(self, application: Application, release: str, settings: Mapping[str, Any], whole: bool) -> None:
+    def check(self, application: Application, launch: Launch, whole: bool) -> None:
         """Check a release: every setting is known and valid, the file loads, the application can be imported.
 
         Where the live release has the same configuration and environment, all that is left to find out is whether
         the application can be imported, and starting it beside the live one shows that.
 
-        :param settings: what the user gave under ``web.settings``.
         :param whole: look all the same.
         :raises Failed: with gunicorn's or the application's own words.
         """
-        if not whole and releases.same_as_live(application.root, release, list(self.templates)):
+        if not whole and releases.same_as_live(application.root, launch.id, list(self.templates)):
             return
-        place = releases.directory(application.root, release)
-        python = f"{place}/env/bin/python"
-        argv = [python, "-c", CHECK, json.dumps(settings), "--check-config", "-c", f"{place}/config/{CONFIG}"]
-        done = process.run(
-            ["/bin/sh", f"{place}/config/launch", *argv], user=application.user, timeout=CHECK_SECONDS
-        )
+        settings, config = json.dumps(launch.settings), f"{launch.config}/{CONFIG}"
+        argv = ["/bin/sh", launch.launcher, launch.python, "-c", CHECK, settings, "--check-config", "-c", config]
+        done = process.run(argv, user=application.user, timeout=CHECK_SECONDS)
         if done.status == 0:
             return
         if done.lines and done.lines[-1].startswith("web.settings: "):

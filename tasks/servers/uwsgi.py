@@ -6,9 +6,9 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..engine.remote import process, releases
+from ..engine.remote import killing, process, releases
 from ..engine.remote.application import Application
-from ..engine.remote.drivers import PATH, Launch, Server
+from ..engine.remote.drivers import PATH, Launch, Server, seconds
 from ..engine.remote.failure import Failed
 
 CONFIG = "uwsgi.ini"
@@ -52,6 +52,7 @@ class Uwsgi(Server):
     socket = "uwsgi.sock"
     longest_path = 102
     prefix = "option"
+    grace_setting = "worker_reload_mercy"
 
     def requires(self, settings: Mapping[str, Any]) -> Sequence[str]:
         """The wheel, but for Debian's uWSGI."""
@@ -65,38 +66,44 @@ class Uwsgi(Server):
 
     def argv(self, launch: Launch) -> list[str]:
         """The command line."""
-        return _argv(launch.python, launch.config, launch.settings)
+        embedded = [launch.python, "-c", "import pyuwsgi; pyuwsgi.run()"]
+        program = [PROGRAM] if "plugins" in launch.settings else embedded
+        return [*program, "--ini", f"{launch.config}/{CONFIG}"]
 
     def grace(self, settings: Mapping[str, Any]) -> float:
         """Seconds that running requests get."""
-        return float(settings.get("worker_reload_mercy", MERCY_SECONDS))
+        return seconds(settings, self.grace_setting, MERCY_SECONDS)
+
+    def finishes(self, settings: Mapping[str, Any]) -> bool:
+        """What has been accepted, by the hook in the template; what waits in the queue it does not."""
+        return True
 
     def timeout(self, settings: Mapping[str, Any]) -> float:
         """Seconds after which a worker is killed over one request."""
-        return float(settings.get("harakiri", 0))
+        return seconds(settings, "harakiri", 0)
 
     def idle(self, settings: Mapping[str, Any]) -> float:
         """None: uWSGI's protocol has one request a connection."""
         return 0
 
+    def workers(self, pid: int) -> list[int]:
+        """All that the master has started."""
+        return killing.children(pid)
+
     def most_workers(self, workers: int, settings: Mapping[str, Any]) -> int:
         """What its shared memory was made for; where an algorithm of uWSGI's decides, nobody else does."""
         return 0 if "cheaper" in settings else FACTOR * workers
 
-    def check(self, application: Application, release: str, settings: Mapping[str, Any], whole: bool) -> None:
+    def check(self, application: Application, launch: Launch, whole: bool) -> None:
         """Let uWSGI read its file and import the application, without a socket.
 
-        :param settings: what the user gave under ``web.settings``.
         :param whole: look all the same where the live release has the same file and environment.
         :raises Failed: with uWSGI's or the application's own words.
         """
-        if not whole and releases.same_as_live(application.root, release, list(self.templates)):
+        if not whole and releases.same_as_live(application.root, launch.id, list(self.templates)):
             return
-        place = releases.directory(application.root, release)
-        argv = [*_argv(f"{place}/env/bin/python", f"{place}/config", settings), "--no-server"]
-        done = process.run(
-            ["/bin/sh", f"{place}/config/launch", *argv], user=application.user, timeout=CHECK_SECONDS
-        )
+        argv = ["/bin/sh", launch.launcher, *self.argv(launch), "--no-server"]
+        done = process.run(argv, user=application.user, timeout=CHECK_SECONDS)
         if done.status == 0:
             return
         if unknown := UNKNOWN.search(done.text):
@@ -110,11 +117,6 @@ class Uwsgi(Server):
             f"{process.quote(done.lines)}",
             "The last lines say why; mend it, commit, and deploy again.",
         )
-
-
-def _argv(python: str, config: str, settings: Mapping[str, Any]) -> list[str]:
-    program = [PROGRAM] if "plugins" in settings else [python, "-c", "import pyuwsgi; pyuwsgi.run()"]
-    return [*program, "--ini", f"{config}/{CONFIG}"]
 
 
 DRIVER = Uwsgi()

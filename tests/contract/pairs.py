@@ -28,8 +28,13 @@ class Variant:
 VARIANTS = {
     "gunicorn-sync": Variant("gunicorn", web={"workers": 8}),
     "gunicorn-gthread": Variant("gunicorn", web={"settings": {"worker_class": "gthread", "threads": 8}}),
+    "gunicorn-asgi": Variant("gunicorn", "asgisite", web={"settings": {"worker_class": "asgi"}}),
+    "uvicorn": Variant("uvicorn", "asgisite"),
+    "uvicorn-alone": Variant("uvicorn", "asgisite", web={"workers": 1}),
     "uwsgi": Variant("uwsgi", web={"settings": {"threads": 4}}),
-    "gunicorn-gevent": Variant("gunicorn", web={"settings": {"worker_class": "gevent"}}, packages=("gevent>=24",)),
+    "granian": Variant("granian", "asgisite"),
+    "granian-wsgi": Variant("granian", web={"settings": {"interface": "wsgi"}}),
+    "gunicorn-gevent": Variant("gunicorn", web={"settings": {"worker_class": "gevent"}}, packages=("gevent>=24", "packaging")),
 }
 
 

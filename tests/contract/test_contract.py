@@ -14,7 +14,7 @@ import pytest
 
 from fabrelease.tasks.engine.remote import drivers
 from tests.contract.pairs import PAIRS, VARIANTS, Pair
-from tests.integration.support import current, environment_of, revision, settle, sh, wait_for
+from tests.integration.support import ask, current, environment_of, revision, settle, sh, wait_for
 from tests.load.client import Load
 from tests.project import Project
 from tests.target import Target
@@ -97,7 +97,7 @@ def test_values_of_the_environment_arrive_as_they_were_written(live: Live) -> No
 
 def test_what_programs_write_is_in_the_logs(live: Live) -> None:
     mark = secrets.token_hex(8)
-    sh(live.server, f"curl -s -H 'Host: demo.example.net' 'http://127.0.0.1/echo?mark={mark}' -d x || true")
+    ask(live.server, f"/echo?key={mark}", method="POST", body="x")
     assert wait_for(lambda: mark in said(live.project.fab("-H", "prod", "logs", "--lines", "50")))
 
 

@@ -154,6 +154,7 @@ class Campaign:
             if outcome is None:
                 print(f"{scenario_name:9} {fault_name:22} {point}: not reached", flush=True)
                 continue
+            outcome.judge([point for name, point in self.points if name == scenario_name])
             self._keep(outcome)
             if outcome.violations:
                 world.close()

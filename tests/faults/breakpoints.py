@@ -17,6 +17,7 @@ WANTED = "/run/fabrelease-wanted"  # holds the name of the point to stop at
 TRACE = "/run/fabrelease-points"
 REACHED = "/run/fabrelease-reached"
 GO = "/run/fabrelease-go"
+LEFT = "/run/fabrelease-left"  # the agent knows that its deployer is gone
 PATIENCE = 120  # seconds that a stopped agent waits for GO
 VARYING = re.compile(r"\d{8}T\d{6}Z-[A-Za-z0-9.]+|\b[0-9a-f]{16,}\b|\b\d{3,}(\.\d+)*\b")
 
@@ -88,6 +89,7 @@ def _without_stop(end: Any) -> Any:
         global _wanted
         if not os.path.exists(REACHED) and not _is_finishing:
             _wanted = ""
+        _touch(LEFT)
         end()
 
     return watched
@@ -118,8 +120,12 @@ def _pass(point: str) -> None:
     with open(TRACE, "a", encoding="utf-8") as file:
         file.write(f"{point}\n")
     if point == _wanted:
-        with open(REACHED, "w", encoding="ascii"):
-            pass
+        _touch(REACHED)
         end = time.monotonic() + PATIENCE
         while not os.path.exists(GO) and time.monotonic() < end:
             time.sleep(0.01)
+
+
+def _touch(path: str) -> None:
+    with open(path, "w", encoding="ascii"):
+        pass

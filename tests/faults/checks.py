@@ -27,6 +27,26 @@ KNOWN_IN_ROOT = {
 }
 
 
+def allowed(points: list[str], point: str, fault: str, status: int | None) -> set[str]:
+    """Which release may be live after a fault: what docs/cutover.md promises, and otherwise what fab has said.
+
+    :param points: all that the command passes, in order.
+    :param status: fab's exit status.
+    """
+    at = points.index(point)
+    if at >= points.index("after cutover.switch"):
+        return {"new"}
+    is_switching = at > points.index("before cutover.switch")
+    if fault in ("deployer killed", "connection cut"):
+        return {"new"} if is_switching else {"old"}
+    if fault == "connection stalled":  # the host has been asked for start, switch and finish at once
+        is_asked = at >= points.index("before cutover.start")
+        return {"new"} if is_switching else {"old", "new"} if is_asked else {"old"}
+    if fault == "target killed, booted":
+        return {"old", "new"} if is_switching else {"old"}
+    return {0: {"new"}, 1: {"old"}}.get(-1 if status is None else status, {"old", "new"})
+
+
 def site(world: World, allowed: set[str], patience: float) -> tuple[str, list[str]]:
     """The site answers, with one revision in all its parts, and goes on with that one.
 

@@ -34,6 +34,7 @@ class Fault:
 def deployer_killed(world: World, fab: subprocess.Popen[str]) -> Iterator[None]:
     fab.kill()
     fab.wait()
+    world.wait_until_left()
     world.go()
     yield
 
@@ -41,6 +42,7 @@ def deployer_killed(world: World, fab: subprocess.Popen[str]) -> Iterator[None]:
 @contextmanager
 def connection_cut(world: World, fab: subprocess.Popen[str]) -> Iterator[None]:
     world.proxy.cut()
+    world.wait_until_left()
     world.go()
     fab.wait(FAB_SECONDS)
     yield
@@ -48,9 +50,10 @@ def connection_cut(world: World, fab: subprocess.Popen[str]) -> Iterator[None]:
 
 @contextmanager
 def connection_stalled(world: World, fab: subprocess.Popen[str]) -> Iterator[None]:
+    """The deployer lives on, and finds out by itself that it hears nothing any more."""
     world.proxy.stall()
     world.go()
-    fab.kill()  # nothing it could do would reach the server
+    fab.wait(FAB_SECONDS)
     yield
 
 

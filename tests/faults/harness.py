@@ -30,6 +30,7 @@ class Outcome:
     """What came of one fault at one point.
 
     :ivar live: the revision that answered afterwards, told as old or new.
+    :ivar status: fab's exit status.
     """
 
     scenario: str
@@ -38,6 +39,15 @@ class Outcome:
     live: str = ""
     violations: list[str] = field(default_factory=list)
     seconds: float = 0.0
+    status: int | None = None
+
+    def judge(self, points: list[str]) -> None:
+        """Hold what is live against what may be; of a setup, nothing is.
+
+        :param points: all that the command passes, in order.
+        """
+        if self.live and self.live not in checks.allowed(points, self.point, self.fault, self.status):
+            self.violations.append(f"the {self.live} release is live; fab ended with {self.status}")
 
 
 @dataclass(frozen=True)
@@ -145,6 +155,7 @@ def break_and_look(
 
     with Asker(world) as asker, fault.doing(world, fab):
         world.wait_until_idle()
+        outcome.status = fab.poll()
         outcome.live, wrong = checks.site(world, REVISIONS, patience=30 if fault.may_miss else 5)
         outcome.violations += wrong + checks.status(world, is_right=not wrong)
     outcome.violations += [f"mixed: {answer}" for answer in asker.mixed[:3]]

@@ -91,6 +91,14 @@ class World:
         """Let it go on."""
         self.server.exec(["touch", breakpoints.GO], check=False)
 
+    def wait_until_left(self) -> None:
+        """Wait until the host has heard that its deployer is gone: on a slow machine it might go on before.
+
+        Where what was sent waits to be read, it hears that only after it goes on.
+        """
+        with contextlib.suppress(TimeoutError):
+            wait_until(lambda: self.sh(f"ls {breakpoints.LEFT} 2>/dev/null || true"), 10, "the host has heard it")
+
     def wait_until_idle(self, seconds: float = 60) -> None:
         """Wait until nobody has the lock: what a session does alone, once its deployer is gone, is done then."""
         wait_until(self.is_idle, seconds, "the lock is free")
@@ -135,7 +143,7 @@ class World:
 @contextmanager
 def stopped_at(server: Server, project: Project, point: str, *arguments: str) -> Iterator[subprocess.Popen[str]]:
     """fab, which stops on a server when it comes to a point there, until breakpoints.GO is made."""
-    names = " ".join((breakpoints.WANTED, breakpoints.TRACE, breakpoints.REACHED, breakpoints.GO))
+    names = " ".join((breakpoints.WANTED, breakpoints.TRACE, breakpoints.REACHED, breakpoints.GO, breakpoints.LEFT))
     server.exec(["sh", "-c", f"rm -f {names}; cat >{breakpoints.WANTED}"], input=point.encode())
     with subprocess.Popen(
         [sys.executable, "-m", "tests.faults.fab", "-H", "prod", *arguments],

@@ -41,7 +41,7 @@ def ask(
     **headers: str,
 ) -> Answer:
     """Ask a site of the server through nginx; _ in a header's name means -."""
-    connection = http.client.HTTPConnection(server.host, server.http_port, timeout=30)
+    connection = http.client.HTTPConnection(server.host, server.http_port, timeout=120)
     sent = {"Host": host, **{name.replace("_", "-"): value for name, value in headers.items()}}
     try:
         connection.request(method, path, body=None if body is None else body.encode(), headers=sent)
@@ -61,10 +61,14 @@ def sh(server: Target, script: str, *arguments: str) -> str:
     return server.exec(["sh", "-eu", "-c", script, "sh", *arguments]).stdout.decode()
 
 
-def wait_for(what: Callable[[], T], seconds: float = 30) -> T:
-    """Ask again and again until the answer is true; the last answer when the time is up."""
+def wait_for(what: Callable[[], T], seconds: float = 60) -> T:
+    """Ask again and again until the answer is true, and give it.
+
+    Raises AssertionError, with the last answer, when the time is up.
+    """
     end = time.monotonic() + seconds
-    while not (found := what()) and time.monotonic() < end:
+    while not (found := what()):
+        assert time.monotonic() < end, f"waited {seconds:g} seconds; the last answer was {found!r}"
         time.sleep(0.1)
     return found
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
-from tests.integration.support import ask, current, revision, settle, sh
+from tests.integration.support import ask, current, read_json, revision, settle, sh
 from tests.project import Project
 from tests.target import Target
 
@@ -128,17 +129,31 @@ def test_accounts_and_places_that_are_not_the_application_s_alone_are_refused(
         assert sh(shared_server, 'test ! -e "$1" && echo no', root).strip() == "no"
 
 
-def test_nothing_that_a_short_secret_could_be_guessed_from_is_for_everybody(site: Project, shared_server: Target) -> None:
+def test_nothing_that_a_short_secret_could_be_guessed_from_is_told(site: Project, shared_server: Target) -> None:
     (site.path / "prod.env").write_text("PIN=83651907\n")
     site.stage({"web1": shared_server}, secrets="prod.env")
     site.fab("-H", "prod", "deploy", "--force")
     place = f"{ROOT}/releases/{current(shared_server, ROOT)}"
     guessed = sh(shared_server, 'sha256sum "$1/config/secrets" | cut -d" " -f1', place).strip()
-    assert guessed in sh(shared_server, 'cat "$1/release.json"', place)
-    assert as_app(shared_server, 'grep -rl "$2" "$1" 2>/dev/null || true', ROOT, guessed) == ""
+    known = read_json(shared_server, f"{place}/release.json")
+    assert guessed not in known["fingerprints"].values()
+    assert "config/secrets" in known["fingerprints"]
     sh(shared_server, "useradd --system somebody 2>/dev/null || true")
-    found = shared_server.exec(["grep", "-rlE", f"{guessed}|83651907", ROOT], user="somebody", check=False)
+    for user in ("somebody", "tinysite"):
+        found = shared_server.exec(["grep", "-rlE", f"{guessed}|{known['digest']}", ROOT], user=user, check=False)
+        assert found.stdout.decode() == ""
+    found = shared_server.exec(["grep", "-rl", "83651907", ROOT], user="somebody", check=False)
     assert found.stdout.decode() == ""
+    for verb in ("status", "releases"):
+        assert re.search("[0-9a-f]{64}", site.fab("-H", "prod", verb, "--json").stdout) is None
+    # Both are of use all the same: nothing changed, and a change by hand is seen. Under another key they are others.
+    assert "nothing to do" in site.fab("-H", "prod", "deploy").stderr
+    sh(shared_server, 'echo "PIN=1" >>"$1/config/secrets"', place)
+    assert "config/secrets was changed by hand since the deploy" in site.status()["problems"]
+    sh(shared_server, 'rm "$1/.digest-key"', ROOT)
+    site.fab("-H", "prod", "deploy")
+    again = read_json(shared_server, f"{ROOT}/current/release.json")
+    assert (again["commit"], again["digest"] == known["digest"]) == (known["commit"], False)
 
 
 def test_a_damaged_release_json_of_the_live_release_is_a_problem(site: Project, shared_server: Target) -> None:

@@ -203,9 +203,9 @@ def site_refuses(site: Project, server: Target, ref: str, stage: str = "prod") -
 
 
 def test_an_application_that_answers_500_is_said_with_answer_and_log(site: Project, shared_server: Target) -> None:
-    site.also({"web1": shared_server}, "hurried", health={"timeout": 3})
+    site.also({"web1": shared_server}, "hurried", health={"timeout": 15})
     said = site_refuses(site, shared_server, "broken-500", "hurried")
-    assert "did not become healthy within 3 seconds; nothing was switched" in said
+    assert "did not become healthy within 15 seconds; nothing was switched" in said
     assert "GET / answered 500, not 200" in said
     assert re.search(r"^ *> .*(html|Server Error)", said, re.MULTILINE | re.IGNORECASE)  # the body's first lines
     assert re.search(r"^ *\| RuntimeError: this revision is broken on purpose$", said, re.MULTILINE)
@@ -219,14 +219,14 @@ def releases(site: Project) -> list[dict[str, Any]]:
 
 
 def test_an_application_that_never_answers_is_said_with_its_log(site: Project, shared_server: Target) -> None:
-    quick = {"timeout": 2}
-    site.also({"web1": shared_server}, "slow", health=quick, env={"SHOW_START_SECONDS": "5"})
+    quick = {"timeout": 10}  # long enough for a loaded machine to start
+    site.also({"web1": shared_server}, "slow", health=quick, env={"SHOW_START_SECONDS": "100"})
     said = site_refuses(site, shared_server, "slow-start", "slow")
-    assert "did not become healthy within 2 seconds; nothing was switched: GET /: no answer" in said
+    assert "did not become healthy within 10 seconds; nothing was switched: GET /: no answer" in said
     assert "Starting gunicorn" in said  # from its log
-    site.also({"web1": shared_server}, "slow", health={**quick, "path": "/slow?seconds=6"})
+    site.also({"web1": shared_server}, "slow", health={**quick, "path": "/slow?seconds=100"})
     said = site_refuses(site, shared_server, "two", "slow")
-    assert "GET /slow?seconds=6: no answer within 2 seconds" in said
+    assert "GET /slow?seconds=100: no answer within 10 seconds" in said
 
 
 # --- the host ---------------------------------------------------------------------------

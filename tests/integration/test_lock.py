@@ -13,12 +13,14 @@ from pathlib import Path
 
 import pytest
 
+from fabrelease.tasks.engine.remote.lock import FINISHING_SECONDS
+from fabrelease.tasks.engine.remote.wire import SILENCE_SECONDS
 from tests.integration.support import through
 from tests.project import FAB, SETTINGS, Project
 from tests.target import Target
 from tests.target.proxy import Proxy
 
-FREE_AFTER = 30  # seconds until the lock of a holder that is gone is free
+FREE_AFTER = 60  # seconds until the lock of a holder that is gone is free
 HOLD = "import fcntl, sys, time; f = open(sys.argv[1], 'a'); fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)"
 LOCK = "/run/fabrelease/locks/tinysite.lock"
 
@@ -39,7 +41,7 @@ def held(project: Project, server: Target) -> Iterator[subprocess.Popen[str]]:
     server.exec(["touch", "/tmp/wait"])
     try:
         with project.fab_running("-H", "prod", "deploy", "--ref", "two", "--force") as process:
-            wait_until(lambda: bool(project.status()["lock"]), 30)
+            wait_until(lambda: bool(project.status()["lock"]), 60)
             wait_until(lambda: b"/tmp/wait" in server.exec(["ps", "-eo", "args"]).stdout, 60)
             yield process
     finally:
@@ -100,7 +102,7 @@ def test_who_comes_second_is_told_within_a_second(site: Project, shared_server: 
             took.append(time.monotonic() - began - reading)
             assert "has the deploy lock since" in done.stderr
     # Both start Python, connect and ask one thing; only waiting for the lock would make the difference.
-    assert min(took) < 1
+    assert min(took) < FINISHING_SECONDS / 3
 
 
 def kill(holder: subprocess.Popen[str], proxy: Proxy) -> None:
@@ -124,9 +126,9 @@ def test_the_lock_is_free_soon_after_its_holder_is_gone(
             assert not is_free(shared_server)
             end(holder, proxy)
             took = wait_until(lambda: is_free(shared_server), FREE_AFTER)
-            wait_until(lambda: b"/tmp/wait" not in shared_server.exec(["ps", "-eo", "args"]).stdout, 5)
+            wait_until(lambda: b"/tmp/wait" not in shared_server.exec(["ps", "-eo", "args"]).stdout, 30)
         if end is kill:
-            assert took < 5
+            assert took < SILENCE_SECONDS
     site.fab("-H", "prod", "deploy", "--ref", "two", "--force")
     assert site.status()["ok"]
 
@@ -184,9 +186,9 @@ def test_who_still_runs_its_last_hooks_is_not_said_to_be_done(site: Project, sha
             wait_until(lambda: b"/tmp/wait" in shared_server.exec(["ps", "-eo", "args"]).stdout, 60)
             began = time.monotonic()
             assert "has the deploy lock since" in site.fab("-H", "prod", "rollback", status=1).stderr
-            assert time.monotonic() - began < 10
+            assert time.monotonic() - began < FINISHING_SECONDS * 2 / 3
             shared_server.exec(["rm", "/tmp/wait"])
-            assert first.wait(30) == 0
+            assert first.wait(60) == 0
     finally:
         shared_server.exec(["rm", "-f", "/tmp/wait"])
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
+from fabrelease.tasks.engine import connecting
 from tests.integration.support import sh
 from tests.integration.terminal import typed
 from tests.project import Project
@@ -109,6 +110,16 @@ def test_a_server_that_allows_one_session_is_enough_but_for_run(site: Project, s
     assert status == 0, shown
 
 
+def test_a_login_that_is_not_answered_is_said(site: Project, shared_server: Target) -> None:
+    """Such as where sshd asks a directory for keys which does not answer."""
+    slow = "/usr/local/bin/keys"
+    sh(shared_server, f"printf '#!/bin/sh\\nexec sleep 300\\n' >{slow}; chmod 755 {slow}; useradd --create-home slow")
+    login(site, shared_server, user="slow")
+    with sshd(shared_server, f"AuthorizedKeysCommand {slow}\nAuthorizedKeysCommandUser nobody"):
+        said = refused(site, "releases")
+    assert f"did not answer to the login within {connecting.LOGIN_SECONDS} seconds" in said
+
+
 def test_a_repository_that_is_damaged_ends_the_push_with_gits_words(site: Project, shared_server: Target) -> None:
     repository = site.repository
     (repository.path / "lost").write_text("content that is lost\n")
@@ -118,7 +129,7 @@ def test_a_repository_that_is_damaged_ends_the_push_with_gits_words(site: Projec
     (repository.path / ".git/objects" / blob[:2] / blob[2:]).unlink()
     try:
         for verb in ("push", "deploy"):
-            done = site.fab("-H", "prod", verb, status=1, timeout=60)
+            done = site.fab("-H", "prod", verb, status=1, timeout=200)
             assert blob in done.stderr
             assert "git fsck" in done.stderr
     finally:

@@ -16,6 +16,7 @@ from tests.target import Target
 
 ROOT = "/srv/flasktodo"
 PROJECT = '[project]\nname = "tiny"\nversion = "1"\nrequires-python = ">=3.10"\ndependencies = ["iniconfig==2.0.0"]\n'
+HASHED = "iniconfig==2.0.0 --hash=sha256:b6a85871a79d2e3b22d2d1b94ac2824226a63c6b741c88f7ae975f18b6778374\n"
 KINDS = ("requirements.txt", "pyproject.toml", "uv.lock", "pylock.toml", "pip", "pip pyproject.toml", "wheelhouse")
 
 
@@ -96,20 +97,74 @@ def test_a_python_that_is_not_there_is_said(shared_server: Target, tmp_path: Pat
     assert "there is no Python 3.99 on the host (there is: python3.11)" in said
 
 
-@pytest.mark.parametrize("verbs", [["push", "venv"], ["deploy"]], ids=" ".join)
-def test_an_environment_is_compiled_and_what_was_left_of_that_is_made_up_for(
-    verbs: list[str], shared_server: Target, tmp_path: Path
+@pytest.mark.parametrize("installer", ["uv", "pip"])
+def test_an_environment_is_compiled_by_the_account_for_builds_and_sealed(
+    installer: str, shared_server: Target, tmp_path: Path
 ) -> None:
     project = Project(tmp_path / "project", "tinysite")
-    # A package of its own each time: an environment that another test made is compiled already.
-    packages = [f"iniconfig=={'2.1.0' if 'deploy' in verbs else '1.1.1'}"]
-    project.stage({"web1": shared_server}, python={"packages": packages})
-    project.fab("-H", "prod", *verbs)
+    project.stage({"web1": shared_server}, python={"packages": ["iniconfig==2.1.0"], "installer": installer})
+    project.fab("-H", "prod", "push", "venv")
+    env = sh(shared_server, "readlink -f /srv/tinysite/next/env").strip()
+    assert sh(shared_server, "find \"$1/lib\" -path '*/iniconfig/__pycache__/*.pyc'", env) != ""
+    loose = sh(shared_server, 'find "$1" ! -user root -o ! -group root -o ! -type l -perm /7022', env)
+    assert loose == ""
+    assert sh(shared_server, 'stat -c %a "$1"', env).strip() == "755"
+    assert sh(shared_server, "ps -o args= -u tinysite-build || true") == ""
+
+
+def test_a_fresh_environment_stands_beside_the_live_one_and_is_the_one_from_then_on(
+    shared_server: Target, tmp_path: Path
+) -> None:
+    project = Project(tmp_path / "project", "tinysite")
+    project.stage({"web1": shared_server})
+    project.fab("-H", "prod", "deploy", "--ref", "one")
+    before = sh(shared_server, "readlink -f /srv/tinysite/env").strip()
+    inode = sh(shared_server, 'stat -c %i "$1"', before)
+    sh(shared_server, "touch /srv/tinysite/build/planted && chown tinysite-build /srv/tinysite/build/planted")
+    said = project.fab("-H", "prod", "deploy", "--ref", "one", "--fresh").stderr
+    assert "made with uv" in said
     settle(shared_server)
-    env = sh(shared_server, "readlink -f /srv/tinysite/next/env || readlink -f /srv/tinysite/env").split()[0]
-    compiled = f"find {env}/lib -user root -path '*/iniconfig/__pycache__/*.pyc' | wc -l"
-    assert int(sh(shared_server, compiled)) >= 1
-    sh(shared_server, f"find {env} -name '*.pyc' -delete; rm {env}/.compiled")
-    project.fab("-H", "prod", "push", "--ref", "one", "venv")
-    assert int(sh(shared_server, compiled)) >= 1
-    assert sh(shared_server, f"ls {env}/.compiled").strip()
+    after = sh(shared_server, "readlink -f /srv/tinysite/env").strip()
+    assert after.startswith(before.split("-")[0])
+    assert after != before
+    assert sh(shared_server, "ls /srv/tinysite/build") == ""
+    assert sh(shared_server, 'stat -c %i "$1"', before) == inode  # the release before can be gone back to
+    assert "reused" in project.fab("-H", "prod", "push", "--ref", "two", "venv").stderr
+    assert sh(shared_server, "readlink -f /srv/tinysite/next/env").strip() == after
+    project.fab("-H", "prod", "rollback")
+    assert sh(shared_server, "readlink -f /srv/tinysite/env").strip() == before
+
+
+def pinned(kind: str) -> str:
+    """A file of requirements that names a server: with its hashes, without them, or too old a one."""
+    if kind != "hashed":
+        return {"old": "gunicorn<20\n", "own": "gunicorn==23.0.0\n", "bare": HASHED}[kind]
+    uv = [sys.executable, "-m", "uv", "--quiet", "pip", "compile", "--generate-hashes", "--python-version", "3.10", "-"]
+    return subprocess.run(uv, input="iniconfig==2.0.0\ngunicorn==23.0.0\n", capture_output=True, text=True, check=True).stdout
+
+
+@pytest.mark.parametrize("installer", ["uv", "pip"])
+@pytest.mark.parametrize(
+    ("kind", "outcome"),
+    [
+        ("old", "gunicorn<20"),
+        ("bare", "requirements.txt pins by hashes, and what is needed beside it is not all in it: gunicorn>=23"),
+        ("own", "23.0.0"),
+        ("hashed", "23.0.0"),
+    ],
+)
+def test_what_the_project_pins_is_neither_overridden_nor_added_to_without_a_hash(
+    kind: str, outcome: str, installer: str, shared_server: Target, tmp_path: Path
+) -> None:
+    project = Project(tmp_path / "project", "tinysite")
+    (project.repository.path / "requirements.txt").write_text(pinned(kind))
+    project.repository.commit("pinned")
+    project.stage({"web1": shared_server}, python={"installer": installer})
+    done = project.fab("-H", "prod", "push", "venv", status=0 if kind in ("own", "hashed") else 1)
+    if done.returncode:
+        assert outcome in done.stderr
+        assert "gunicorn>=23" in done.stderr
+    else:
+        code = "import importlib.metadata as m; print(m.version('gunicorn'))"
+        python = "/srv/tinysite/next/env/bin/python"
+        assert sh(shared_server, '"$1" -I -c "$2"', python, code).strip() == outcome

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
-from tests.integration.support import running, sh, tree, wait_for
+from tests.integration.support import revision, running, sh, tree, wait_for
 from tests.project import Project
 from tests.target import Target
 
@@ -48,11 +49,23 @@ def test_a_bare_server_is_prepared_once_and_apt_is_waited_for(project: Project, 
         ]
     assert sh(bare_server, "getent passwd djangosite").strip().endswith("/usr/sbin/nologin")
     owners = sh(
-        bare_server, 'cd "$1"; stat -c "%n %U %a" releases envs shared logs home', "/srv/djangosite"
+        bare_server, 'cd "$1"; stat -c "%n %U %a" releases envs shared logs home build', "/srv/djangosite"
     ).splitlines()
-    assert owners == ["releases root 755", "envs root 755", "shared root 755", "logs root 750", "home djangosite 750"]
+    roots = ["releases root 755", "envs root 755", "shared root 755", "logs root 750"]
+    assert owners == [*roots, "home djangosite 750", "build djangosite-build 700"]
+    assert sh(bare_server, "id -Gn djangosite-build").split() == ["djangosite-build", "djangosite"]
     places = ("/etc", "/srv", "/opt")
     before = tree(bare_server, *places)
     said = project.fab("-H", "prod", "setup").stderr
     assert "nothing to do: the server is ready" in said
     assert tree(bare_server, *places) == before
+
+
+def test_a_user_who_has_no_group_of_its_own_name_will_do(tmp_path: Path, server: Target) -> None:
+    project = Project(tmp_path / "project", "tinysite")
+    project.stage({"web1": server})
+    project.fab("-H", "prod", "setup")
+    sh(server, "usermod --gid users tinysite; ! getent group tinysite || groupdel tinysite")
+    project.fab("-H", "prod", "setup", "deploy")
+    assert revision(server) == "two"
+    assert project.status()["problems"] == []

@@ -18,24 +18,40 @@ EXECUTED = "/srv/tinysite/shared/data/executed"
 
 @dataclasses.dataclass(frozen=True)
 class Kind:
-    """How the application is served."""
+    """How the application is served.
 
-    worker_class: str
+    :ivar served_by: a name in SERVERS.
+    """
+
+    served_by: str
     upstream_keepalive: int
 
     def __str__(self) -> str:
-        return f"{self.worker_class}, upstream keepalive {'on' if self.upstream_keepalive else 'off'}"
+        return f"{self.served_by}, upstream keepalive {'on' if self.upstream_keepalive else 'off'}"
+
+    @property
+    def source(self) -> str:
+        """Which of the sample applications."""
+        return "asgisite" if self.served_by in ASGI else "tinysite"
 
     def settings(self) -> dict[str, Any]:
-        """What a stage file says for it."""
-        workers, threads = (2, {"threads": 8}) if self.worker_class == "gthread" else (8, {})
+        """What a stage file says for it: whatever is served, it is one application, in one place."""
         return {
-            "web": {"workers": workers, "settings": {"worker_class": self.worker_class, **threads}},
+            "app": "tinysite",
+            "web": SERVERS[self.served_by],
             "site": {"upstream_keepalive": self.upstream_keepalive},
         }
 
 
-KINDS = [Kind(worker, keepalive) for worker in ("sync", "gthread") for keepalive in (0, 16)]
+SERVERS: dict[str, dict[str, Any]] = {
+    "sync": {"workers": 8, "settings": {"worker_class": "sync"}},
+    "gthread": {"workers": 2, "settings": {"worker_class": "gthread", "threads": 8}},
+    "asgi": {"workers": 2, "server": "gunicorn", "settings": {"worker_class": "asgi"}},
+    "uvicorn": {"workers": 2, "server": "uvicorn"},
+    "granian": {"workers": 2, "server": "granian"},
+}
+ASGI = ("asgi", "granian", "uvicorn")
+KINDS = [Kind(server, keepalive) for server in SERVERS for keepalive in (0, 16)]
 
 
 @dataclasses.dataclass
@@ -65,7 +81,7 @@ def run(server: Server, directory: Path, kind: Kind, requests: int, cutovers: in
     :param directory: where the project is made.
     :param deadline: by time.monotonic(), when to give up.
     """
-    project = Project(directory, "tinysite")
+    project = Project(directory, kind.source)
     project.stage({"web1": server}, **kind.settings())
     project.fab("-H", "prod", "deploy", "--ref", "one")
     took: list[float] = []

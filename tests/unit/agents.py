@@ -50,7 +50,7 @@ class Agent:
 @contextmanager
 def agent(directory: Path, silence: float = 15) -> Iterator[Agent]:
     """An agent that can call the functions of ``calls.py`` in a directory, too."""
-    argv = [sys.executable, "-I", "-c", START, str(directory), str(silence)]
+    argv = [sys.executable, "-c", START, str(directory), str(silence)]
     with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         try:
             yield Agent(process)

@@ -66,5 +66,6 @@ def example(
         "host": host,
         "static": [(f"{below}/static/", f"{settings.root}/current/public/static")],
         "media": [(f"{below}/media/", f"{settings.root}/shared/media")],
+        "paths": [(below + prefix, path) for prefix, path in settings.site.paths.items()],
         "variables": {"FLASKTODO_CONFIG": f"{settings.root}/shared/config.py", "GREETING": "it's 100% é\n"},
     }

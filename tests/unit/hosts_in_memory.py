@@ -18,9 +18,11 @@ from fabrelease.tasks.engine.remote import cutover, recovery, releases
 from fabrelease.tasks.engine.remote.application import Application, Unit
 from fabrelease.tasks.engine.remote.cutover import Cutover
 from fabrelease.tasks.engine.remote.drivers import Manager, Program
+from fabrelease.tasks.engine.remote.failure import Failed
 from fabrelease.tasks.engine.remote.logs import Log, Tail
 from fabrelease.tasks.engine.remote.machine import Machine
 from fabrelease.tasks.engine.remote.probe import Answer, Endpoint
+from fabrelease.tasks.engine.remote.sockets import Connections
 
 SITE = Endpoint("127.0.0.1:80", "example.net", "/", 200, 5)
 WRITERS = ("replace_link", "unlink", "write_atomically", "discard", "remember")  # how releases.py changes the disk
@@ -82,6 +84,12 @@ class Host(Manager):
     :param root: of the application.
     :ivar sick: ids of releases that answer 500.
     :ivar dead: ids of releases whose program dies at its start.
+    :ivar refused: names of programs that the manager cannot start.
+    :ivar done: what was started, stopped and reloaded, and while which release was live.
+    :ivar open: connections to the old release, of which one ends whenever somebody looks.
+    :ivar queued: the same of those that wait.
+    :ivar linger: of the units that are made from now on.
+    :ivar killed: the programs that were not stopped gracefully.
     :ivar dies_at: the effect, counted from 1, in front of which it dies; None for never.
     :ivar effects: how many there were.
     :ivar served: what the site answered after each effect, as (status, release).
@@ -95,9 +103,14 @@ class Host(Manager):
         self.application = Application("site", str(root), "nobody", 2)
         self.sick: set[str] = set()
         self.dead: set[str] = set()
+        self.refused: set[str] = set()
+        self.done: list[str] = []
         self.running: dict[str, str] = {}
         self.read_by_proxy: str | None = None
-        self.connections = 0
+        self.open = 0
+        self.queued = 0
+        self.linger: float | None = None
+        self.killed: list[str] = []
         self.dies_at: int | None = None
         self.effects = 0
         self.served: list[tuple[int | None, str | None]] = []
@@ -131,7 +144,8 @@ class Host(Manager):
         )
 
     def _unit(self, name: str, role: str) -> Unit:
-        return Unit(name, role, ["run"], "nobody", "/", f"{self.root}/{role}.log", 1, address=f"unix:{name}")
+        log, address = f"{self.root}/{role}.log", f"unix:{name}"
+        return Unit(name, role, ["run"], "nobody", "/", log, 1, address=address, linger=self.linger)
 
     def loses_power(self) -> None:
         """All that ran is gone; what is current is started when the machine starts, as install() sees to."""
@@ -161,14 +175,22 @@ class Host(Manager):
             forget_old_sources=lambda root: None,
         )
 
+    def note(self, what: str) -> None:
+        self.done.append(f"{what} while {releases.linked(str(self.root), 'current')}")
+
     # --- the manager
 
     def start(self, application: Application, release: str, names: Sequence[str]) -> None:
         for name in names:
+            self.note(f"start {name}")
+            if name in self.refused:
+                raise Failed(f"{name} does not start")
             self.effect(lambda name=name: self.running.update({name: "down" if release in self.dead else "up"}))
 
     def stop(self, application: Application, units: Sequence[Unit], at_once: bool) -> None:
+        self.killed += [unit.name for unit in units if at_once]
         for unit in units:
+            self.note(f"stop {unit.name}")
             self.effect(lambda unit=unit: self.running.pop(unit.name, None))
 
     def forget_next(self, application: Application) -> None:
@@ -198,6 +220,7 @@ class Host(Manager):
     # --- the proxy, and the kernel
 
     def reload(self) -> None:
+        self.note("reload")
         self.effect(lambda: None)
 
     def ask(self, endpoint: Endpoint) -> Answer:
@@ -214,9 +237,9 @@ class Host(Manager):
     def clear(self, address: str) -> None:
         pass
 
-    def waiting(self, address: str) -> int:
-        self.connections = max(0, self.connections - 1)
-        return self.connections
+    def connections(self, address: str) -> Connections:
+        self.open, self.queued = max(0, self.open - 1), max(0, self.queued - 1)
+        return Connections(self.queued, self.open)
 
 
 class Orphans:

@@ -129,7 +129,7 @@ def test_a_long_line_is_cut_and_said_to_be_cut(far: Agent) -> None:
     far.call(("calls:say", 1_000_000), ("calls:echo", 1))
     kind, said = far.frame()
     assert kind == wire.OUTPUT
-    assert said["line"] == "x" * wire.LINE_CHARACTERS + " … (cut: 996000 more characters)"
+    assert said["line"] == "x" * wire.LINE_CHARACTERS + " … (cut: 990000 more characters)"
 
 
 def test_an_answer_that_is_too_large_is_a_failure(far: Agent) -> None:

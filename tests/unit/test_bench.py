@@ -6,10 +6,11 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from bench import latency, report
+from bench import latency, programs, report
 from bench.application import Application
 
 
@@ -95,3 +96,13 @@ def test_a_change_is_one_line_of_one_file(tmp_path_factory: pytest.TempPathFacto
     answer = application.change()
     assert answer == "1"
     assert application.git("diff", "--numstat", "HEAD~1") == "1\t1\tshop/revision.py\n"
+
+
+def test_peers_that_are_missing_are_named_with_the_command_that_installs_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))  # where nothing is, apt neither
+    missing = programs.missing(["fabrelease", "script", "pyinfra", "capistrano"])
+    assert missing == ["openssh-client", "capistrano"]
+    with pytest.raises(SystemExit, match="sudo apt-get install openssh-client capistrano"):
+        programs.install(missing)

@@ -24,7 +24,7 @@ class Standing:
 
     def step(self) -> None:
         self.begun.set()
-        self.closed.wait(30)
+        self.closed.wait(300)
         raise HostError(self.name, "the connection was lost")
 
     def close(self) -> None:
@@ -76,5 +76,5 @@ def test_ctrl_c_ends_every_session_and_waits_for_none() -> None:
     began = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
         hosts.each(cast(list[Host], two), lambda host: cast(Standing, host).step())
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 30
     assert all(host.closed.is_set() for host in two)

@@ -50,12 +50,11 @@ def test_only_its_owner_may_open_it(place: Path) -> None:
 
 
 def test_who_comes_second_is_told_who_has_it_and_what_for(place: Path) -> None:
-    with holder(place) as first:
-        pid = first.process.pid
+    with holder(place):
         with pytest.raises(Failed, match=r"^alice@laptop has the deploy lock since 20\S+Z, for: deploy of 1234567$"):
             lock.take("site", str(place), "bob@desk", "deploy")
         held = lock.state("site", str(place))["lock"]
-        assert (held["who"], held["pid"]) == ("alice@laptop", pid)
+        assert (held["who"], set(held)) == ("alice@laptop", {"who", "what", "since", "finishing"})  # docs/json.md
     assert lock.state("site", str(place))["lock"] is None
     lock.take("site", str(place), "bob@desk", "deploy")
 
@@ -72,7 +71,7 @@ def test_a_dead_holder_is_not_blamed_for_what_another_has_taken(place: Path) -> 
         began = time.monotonic()
         with pytest.raises(Failed, match=r"^somebody has the deploy lock"):
             lock.take("site", str(place), "bob@desk", "deploy")
-        assert time.monotonic() - began < 1
+        assert time.monotonic() - began < lock.FINISHING_SECONDS / 2
 
 
 def test_who_only_finishes_is_waited_for(place: Path) -> None:
@@ -93,7 +92,7 @@ def test_who_goes_on_after_finishing_is_not_waited_for(place: Path) -> None:
         began = time.monotonic()
         with pytest.raises(Failed, match=r"^alice@laptop has the deploy lock"):
             lock.take("site", str(place), "bob@desk", "deploy")
-        assert time.monotonic() - began < 1
+        assert time.monotonic() - began < lock.FINISHING_SECONDS / 2
 
 
 def test_the_next_verb_of_one_program_says_what_it_has_the_lock_for(place: Path) -> None:

@@ -23,9 +23,10 @@ def files_are_the_users(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.fsync", lambda handle: None)
 
 
-def host_with_old(path: Path) -> Host:
+def host_with_old(path: Path, linger: float | None = None) -> Host:
     """A host on which a release is live, with a background process."""
     host = Host(path)
+    host.linger = linger
     host.release(OLD, "worker")
     deploy(host, OLD)
     host.effects, host.served = 0, []
@@ -149,10 +150,69 @@ def test_requests_that_go_on_are_waited_for_and_counted_where_they_are_cut(tmp_p
         to = cutover_to(host, NEW)
         cutover.start(to, host.machine)
         cutover.switch(to, False, host.machine)
-        host.connections = connections
+        host.open = connections
         finished = cutover.finish(to, {}, host.machine)
         assert bool(finished["cut"]) == bool(cut)
         assert finished["drained"] <= 3.1
+        host.session.answered()
+        assert bool(host.killed) == bool(cut)
+
+
+@pytest.mark.parametrize(
+    ("open_ones", "queued", "kept", "least", "most"),
+    [(20, 0, False, 0, 0.5), (10_000, 0, True, 1, 1.1), (10_000, 75, True, 1.4, 1.6), (10_000, 10_000, True, 3, 3.1)],
+    ids=["all end", "one does not", "the queue is waited for", "the queue does not end"],
+)
+def test_a_server_that_finishes_what_it_has_is_not_waited_for_that_long_and_not_killed(
+    tmp_path: Path, open_ones: int, queued: int, kept: bool, least: float, most: float
+) -> None:
+    host = host_with_old(tmp_path, linger=1.0)
+    host.release(NEW, "worker")
+    to = cutover_to(host, NEW)
+    cutover.start(to, host.machine)
+    cutover.switch(to, False, host.machine)
+    host.open, host.queued = open_ones, queued
+    finished = cutover.finish(to, {}, host.machine)
+    assert (bool(finished["kept"]), finished["cut"]) == (kept, 0)
+    assert least <= finished["drained"] <= most
+    host.session.answered()
+    assert host.killed == []
+    assert is_clean(host, NEW)
+
+
+@pytest.mark.parametrize("site", ["site\n", "another\n"])
+def test_old_workers_stop_before_the_rename_and_new_ones_start_after_it_and_nginx_reads_what_is_new(
+    tmp_path: Path, site: str
+) -> None:
+    host = host_with_old(tmp_path)
+    host.release(NEW, "worker")
+    (tmp_path / "releases" / NEW / "config" / "nginx.conf").write_text(site)
+    cutover.start(cutover_to(host, NEW), host.machine)
+    host.done = []
+    cutover.switch(cutover_to(host, NEW), False, host.machine)
+    workers = [f"stop site-{OLD}-worker while {OLD}", f"start site-{NEW}-worker while {NEW}"]
+    assert host.done == [*workers, *([] if site == "site\n" else [f"reload while {NEW}"])]
+
+
+def test_what_cannot_be_undone_is_told_with_what_to_type_and_the_rest_is_undone(tmp_path: Path) -> None:
+    host = host_with_old(tmp_path)
+    host.release(NEW, "worker")
+    cutover.start(cutover_to(host, NEW), host.machine)
+    host.sick.add(NEW)
+    host.refused.add(f"site-{OLD}-worker")
+    with pytest.raises(Failed, match=rf"Not all could be switched back to {OLD}: site-{OLD}-worker does") as failed:
+        cutover.switch(cutover_to(host, NEW), False, host.machine)
+    assert failed.value.needs_person
+    assert f"start site-{OLD} site-{OLD}-worker" in failed.value.hint
+    assert (host.visit(), host.running) == ((200, OLD), {f"site-{OLD}": "up"})
+
+
+def test_releases_that_follow_each_other_use_different_pools_of_connections(tmp_path: Path) -> None:
+    host = host_with_old(tmp_path)
+    for name, others in ((NEW, True), (LATER, False)):
+        host.release(name, "worker")
+        deploy(host, name)
+        assert (tmp_path / "releases" / name / "pool-b").exists() is others
 
 
 # --- the deployer dies, and its hosts decide by themselves

@@ -1,53 +1,72 @@
-"""Two releases that speak otherwise, each to be reached by the name of the other's socket."""
+"""What a cutover knows of a host without a manager: who is connected, and what was written."""
 
 from __future__ import annotations
 
-import os
+import contextlib
+import socket
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from fabrelease.tasks.engine.remote import sockets
+from fabrelease.tasks.engine.remote import logs, sockets
 
 
-@pytest.fixture
-def places(tmp_path: Path) -> tuple[Path, Path]:
-    for name in ("one", "two"):
-        (tmp_path / name / "run").mkdir(parents=True)
-    return tmp_path / "one", tmp_path / "two"
+@contextlib.contextmanager
+def listening(family: socket.AddressFamily, address: object) -> Iterator[socket.socket]:
+    with socket.socket(family) as server:
+        server.bind(address)  # type: ignore[arg-type]
+        server.listen(10)
+        yield server
 
 
-def address(place: Path, name: str) -> str:
-    return f"unix:{place}/run/{name}"
+def connect(server: socket.socket, stack: contextlib.ExitStack) -> socket.socket:
+    client = stack.enter_context(socket.socket(server.family))
+    client.connect(server.getsockname())
+    return client
 
 
-def test_what_is_asked_by_the_other_name_leads_to_the_other_release(places: tuple[Path, Path]) -> None:
-    one, two = places
-    for _ in range(2):  # as a second cutover between the two would
-        sockets.bridge(str(one), address(one, "web.sock"), str(two), address(two, "uwsgi.sock"))
-        assert os.readlink(two / "run/web.sock") == f"{one}/run/web.sock"
-        assert os.readlink(one / "run/uwsgi.sock") == f"{two}/run/uwsgi.sock"
+@pytest.mark.parametrize("kind", ["unix", "tcp"])
+def test_requests_in_the_queue_and_open_ones_are_counted_and_those_of_others_are_not(
+    tmp_path: Path, kind: str
+) -> None:
+    families = {"unix": socket.AF_UNIX, "tcp": socket.AF_INET}
+    places = {"unix": [str(tmp_path / "a.sock"), str(tmp_path / "a.sock2")], "tcp": [("127.0.0.1", 0)] * 2}
+    with contextlib.ExitStack() as stack:
+        server, other = (stack.enter_context(listening(families[kind], place)) for place in places[kind])
+        name = server.getsockname()
+        address = f"unix:{name}" if kind == "unix" else f"127.0.0.1:{name[1]}"
+        assert sockets.connections(address).all == 0
+        connect(other, stack)
+        first, *_ = (connect(server, stack) for _ in range(3))
+        # Of a connection that nobody has accepted yet, TCP knows twice: in the queue, and as open.
+        assert sockets.connections(address) == (3, 0 if kind == "unix" else 3)
+        accepted = [stack.enter_context(server.accept()[0]) for _ in range(3)]
+        assert sockets.connections(address) == (0, 3)
+        first.close()
+        accepted[0].close()
+        assert sockets.connections(address) == (0, 2)
 
 
-def test_sockets_of_one_name_and_ports_need_nothing(places: tuple[Path, Path]) -> None:
-    one, two = places
-    sockets.bridge(str(one), address(one, "web.sock"), str(two), address(two, "web.sock"))
-    sockets.bridge(str(one), "127.0.0.1:8004", str(two), "127.0.0.1:8005")
-    assert [*os.listdir(one / "run"), *os.listdir(two / "run")] == []
+def test_where_there_is_no_address_nothing_waits() -> None:
+    assert sockets.connections("") == (0, 0)
 
 
-def test_from_a_socket_to_a_port_the_old_name_leads_to_the_old_release(places: tuple[Path, Path]) -> None:
-    one, two = places
-    sockets.bridge(str(one), address(one, "web.sock"), str(two), "127.0.0.1:8004")
-    assert os.readlink(two / "run/web.sock") == f"{one}/run/web.sock"
-    assert os.listdir(one / "run") == []
+def test_of_a_log_the_lines_after_a_position_are_shown(tmp_path: Path) -> None:
+    path = tmp_path / "web.log"
+    path.write_text("before\n")
+    offset = path.stat().st_size
+    with path.open("a") as file:
+        file.writelines(f"line {number}\n" for number in range(4))
+    assert logs.Tail(str(path), offset).lines() == [f"line {number}" for number in range(4)]
+    assert logs.Tail(str(path), offset).lines(2) == ["line 2", "line 3"]
+    path.write_text("new\n")  # shorter than it was: another file by now
+    assert logs.Tail(str(path), offset).lines() == ["new"]
+    assert logs.Tail(str(tmp_path / "none.log"), 0).lines() == []
 
 
-def test_a_directory_that_the_user_swapped_for_a_link_is_not_followed(places: tuple[Path, Path], tmp_path: Path) -> None:
-    one, two = places
-    (tmp_path / "etc").mkdir()
-    (two / "run").rmdir()
-    (two / "run").symlink_to(tmp_path / "etc")
-    with pytest.raises(OSError, match="Not a directory"):
-        sockets.bridge(str(one), address(one, "web.sock"), str(two), address(two, "uwsgi.sock"))
-    assert os.listdir(tmp_path / "etc") == []
+def test_no_more_of_a_log_is_read_than_its_end(tmp_path: Path) -> None:
+    path = tmp_path / "web.log"
+    path.write_text("x" * 100_000 + "\nlast\n")
+    assert sum(map(len, logs.Tail(str(path), 0).lines())) <= logs.BYTES
+    assert logs.Tail(str(path), 0).lines()[-1] == "last"

@@ -23,6 +23,7 @@ from jsonschema import Draft202012Validator
 from fabrelease.tasks.engine import schema, stages
 from fabrelease.tasks.engine.errors import SettingsError, UsageError
 from fabrelease.tasks.engine.mistakes import model_in
+from fabrelease.tasks.engine.remote import drivers
 from fabrelease.tasks.engine.settings import HOST_KEYS, LOADER_FIELDS, Hook, Settings
 from fabrelease.tasks.engine.yamltree import from_plain, merge
 
@@ -154,6 +155,7 @@ def test_merging_with_origins_is_merging(base: Any, over: Any) -> None:
 
 # --- mistakes -----------------------------------------------------------------------------
 
+SERVERS = " or ".join(f'"{name}"' for name in drivers.names("servers"))
 MISTAKES = [
     (
         "web: {app: 'a:b', worker: 2}",
@@ -204,7 +206,7 @@ MISTAKES = [
     ("manager:\n  name: supervisor\n  activation: sockets", 'hosts/prod.yml:7: manager.activation: expected "socket", found "sockets"; did you mean "socket"?'),
     (
         "web: {app: 'a:b', server: gunicron, worker: 1}",
-        'hosts/prod.yml:5: web.server: expected "gunicorn" or "uwsgi", found "gunicron"; did you mean "gunicorn"?',
+        f'hosts/prod.yml:5: web.server: expected {SERVERS}, found "gunicron"; did you mean "gunicorn"?',
     ),
     (
         "web: {app: 'a:b', wsgi: x, settings: {chdir: /}}",

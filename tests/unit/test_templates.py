@@ -91,6 +91,17 @@ def test_what_is_rendered_for_uwsgi_below_a_path_reads_as_in_its_golden_file() -
     check_golden("uwsgi.nginx.site.conf", render("nginx/site.conf.j2", given))
 
 
+def test_a_site_with_websockets_and_streams_of_a_server_that_wants_its_path_taken_off_reads_as_in_its_golden_file() -> None:
+    settings = example_settings(
+        web={"server": "uvicorn"},
+        site={
+            "path": "/to.do",
+            "paths": {"/ws/": {"websocket": True, "timeouts": {"read": 300}}, "/events/": {"stream": True}},
+        },
+    )
+    check_golden("sockets.nginx.site.conf", render("nginx/site.conf.j2", example(settings)))
+
+
 @pytest.mark.parametrize("name", RENDERED)
 def test_the_first_lines_say_who_wrote_the_file_and_where_to_change_it(name: str) -> None:
     head = "\n".join(render(name).splitlines()[:2])

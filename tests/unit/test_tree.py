@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 import stat
 from pathlib import Path
@@ -61,7 +62,14 @@ def test_links_that_lead_out_are_found(tmp_path: Path) -> None:
     (tmp_path / "lib/sub/up").symlink_to("../../lib")
     (tmp_path / "lib/sub/out").symlink_to("../../../etc")
     (tmp_path / "python").symlink_to("/usr/bin/python3")
-    assert sorted(tree.links_out(str(tmp_path))) == ["lib/sub/out", "python"]
+    # Read as text it stays inside; the link on its way goes up to the top first, and from there out.
+    (tmp_path / "lib/sub/top").symlink_to("../..")
+    (tmp_path / "sly").symlink_to("lib/sub/top/../etc")
+    assert tree.links_out(str(tmp_path)) == {
+        "lib/sub/out": "../../../etc",
+        "python": "/usr/bin/python3",
+        "sly": "lib/sub/top/../etc",
+    }
 
 
 @as_root
@@ -101,6 +109,35 @@ def test_a_file_with_another_name_elsewhere_becomes_one_of_its_own(tmp_path: Pat
     assert (top / "same").read_text() == "content"
     assert ((top / "same").stat().st_uid, stat.S_IMODE((top / "same").stat().st_mode)) == (0, 0o644)
     assert (outside.stat().st_uid, outside.stat().st_nlink) == (SOMEBODY, 1)
+
+
+@as_root
+@pytest.mark.parametrize("is_mapped", [False, True])
+def test_who_holds_a_file_open_for_writing_writes_into_another_one_once_it_is_sealed(
+    tmp_path: Path, is_mapped: bool
+) -> None:
+    path = tmp_path / "env/code.py"
+    path.parent.mkdir()
+    path.write_text("good")
+    os.chown(path, SOMEBODY, SOMEBODY)
+    with path.open("r+b") as file:
+        memory = mmap.mmap(file.fileno(), 4)
+        held = os.dup(file.fileno()) if not is_mapped else None
+    if held is not None:
+        memory.close()
+    untouched = tmp_path / "env/other.py"
+    untouched.write_text("other")
+    before = untouched.stat().st_ino
+    tree.seal(str(path.parent))
+    if held is not None:
+        os.pwrite(held, b"evil", 0)
+        os.close(held)
+    else:
+        memory[:] = b"evil"
+        memory.close()
+    assert path.read_text() == "good"
+    assert (path.stat().st_uid, path.stat().st_gid) == (0, 0)
+    assert untouched.stat().st_ino == before  # what nobody holds is not copied
 
 
 def test_a_tree_that_is_too_deep_is_not_sealed(tmp_path: Path) -> None:

@@ -10,13 +10,13 @@ import itertools
 import json
 import os
 
-from . import files, probe, process, releases, source
+from . import probe, process, releases, source
 from .application import Application
 from .failure import Failed
 from .machine import units_of
 
 VARIABLES = ("environment", "secrets")  # a port in there is the application's affair
-UNSAID = ("files", "came_after", "served", "made", "who")  # what the copy does not take over
+UNSAID = ("fingerprints", "came_after", "served", "made", "who")  # what the copy does not take over
 
 
 def prepare(application: Application, stamp: str, who: str) -> releases.Release:
@@ -42,14 +42,14 @@ def prepare(application: Application, stamp: str, who: str) -> releases.Release:
     for file in sorted(os.listdir(f"{old}/config")):
         own = changes[:1] if file in VARIABLES else changes
         _copy(f"{old}/config/{file}", f"{new}/config/{file}", own)
-    written: dict[str, str] = known.get("files", {})
+    written: dict[str, str] = known.get("fingerprints", {})
     return releases.update(
         root,
         name,
         state="built",
         units=json.loads(_changed(json.dumps(known.get("units", [])), changes)),
         # What was changed by hand is changed in the copy, and goes on being said.
-        files={path: _digest(old, new, path, digest) for path, digest in written.items()},
+        fingerprints={path: _fingerprint(root, old, new, path, before) for path, before in written.items()},
     )
 
 
@@ -81,5 +81,6 @@ def _changed(text: str, changes: Changes) -> str:
     return text
 
 
-def _digest(old: str, new: str, path: str, digest: str) -> str:
-    return files.digest(f"{new}/{path}") if files.digest(f"{old}/{path}") == digest else digest
+def _fingerprint(root: str, old: str, new: str, path: str, before: str) -> str:
+    is_as_written = releases.fingerprint(root, f"{old}/{path}") == before
+    return releases.fingerprint(root, f"{new}/{path}") if is_as_written else before

@@ -34,6 +34,8 @@ class Unit:
     :ivar address: what it listens on, ``unix:PATH`` or ``HOST:PORT``; empty where it does not.
     :ivar activated: the manager opens that address and hands it over.
     :ivar speaks: ``http`` or ``uwsgi``, at that address.
+    :ivar linger: seconds that connections get to end by themselves before it is told to stop, where it goes on with
+        them then until its own grace is over; None where it would cut them.
     :ivar notifies: it tells systemd when it is ready (sd_notify).
     :ivar log: the file for all that it writes.
     :ivar workers: that it starts with; 0 where it has none.
@@ -52,6 +54,7 @@ class Unit:
     address: str = ""
     speaks: str = "http"
     activated: bool = False
+    linger: float | None = None
     notifies: bool = False
     workers: int = 0
     most_workers: int = 0

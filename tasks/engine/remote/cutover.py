@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypedDict
 
-from . import agent, environment, logs, probe, process, releases, scaling, sockets
+from . import agent, logs, probe, process, releases, scaling, sockets
 from .application import Application, Unit
 from .failure import Failed, describe
 from .machine import HOST, Machine, Programs, managers_of, units_of
@@ -53,10 +53,12 @@ class Switched(TypedDict):
 
 
 class Finished(TypedDict):
-    """``drained`` is in seconds; ``cut`` is how many requests were still open when the time was up."""
+    """``drained`` is in seconds; of the connections that were open then, ``kept`` go on while the old release stops,
+    and ``cut`` do not."""
 
     old: str | None
     drained: float
+    kept: int
     cut: int
 
 
@@ -191,7 +193,7 @@ def undo(cutover: Cutover, reason: str, machine: Machine = HOST) -> None:
         steps.append(lambda: releases.link(root, "current", old) if old else releases.unlink(f"{root}/current"))
         if old is None or not _same_site(cutover, old):
             steps.append(machine.proxy.reload)
-        steps.append(lambda: _drain(programs.address, cutover.drain, machine))
+        steps.append(lambda: _let_end(programs, cutover.drain, machine))
     before = Programs(machine, application, old) if old else None
     if before:
         steps.append(before.start_down)
@@ -230,10 +232,13 @@ def finish(cutover: Cutover, facts: dict[str, Any], machine: Machine = HOST) -> 
     if releases.linked(root, "next") == cutover.release:
         releases.unlink(f"{root}/next")
     began, old = machine.clock.monotonic(), release.get("came_after")
-    cut = _drain(Programs(machine, application, old).address, cutover.drain, machine) if old else 0
+    before = Programs(machine, application, old) if old else None
+    left = _drain(before, cutover.drain, machine) if before else 0
+    finishes = before is not None and before.finishes
     machine.finishing(application.name)
-    machine.session.afterwards(lambda: _retire_others(cutover, bool(cut), machine))
-    return {"old": old, "drained": machine.clock.monotonic() - began, "cut": cut}
+    machine.session.afterwards(lambda: _retire_others(cutover, bool(left) and not finishes, machine))
+    drained = machine.clock.monotonic() - began
+    return {"old": old, "drained": drained, "kept": left if finishes else 0, "cut": 0 if finishes else left}
 
 
 def _retire_others(cutover: Cutover, cut: bool, machine: Machine) -> None:
@@ -245,7 +250,6 @@ def _retire_others(cutover: Cutover, cut: bool, machine: Machine) -> None:
     stop_others(application, cutover.release, machine, at_once=cut)
     forget_next(application, machine)
     end_orphans(application, cutover.release, machine)
-    environment.compiled()
     releases.prune(application.root, application.keep_releases)
     machine.forget_old_sources(application.root)
 
@@ -336,15 +340,29 @@ def ask_site(application: Application, endpoint: Endpoint, machine: Machine) -> 
     )
 
 
-def _drain(address: str, patience: float, machine: Machine) -> int:
-    """Wait until nothing waits at a listening socket and nobody is connected to it any more.
+def _drain(programs: Programs, patience: float, machine: Machine) -> int:
+    """Wait until nothing waits at the socket of a release and nobody is connected to it any more.
 
-    :returns: how many requests were left when the time was up.
+    Where its server goes on with connections once it is told to stop, the open ones are not waited for that long: one
+    may never end, and its client is told to come back by the server, not by us. The queue is waited for all the same:
+    nobody would answer what stands in it.
+
+    :param patience: seconds.
+    :returns: how many connections were left.
     """
-    end = machine.clock.monotonic() + patience
-    while (left := machine.sockets.waiting(address)) and machine.clock.monotonic() < end:
+    began = machine.clock.monotonic()
+    while (left := machine.sockets.connections(programs.address)).all:
+        waited = machine.clock.monotonic() - began
+        if waited >= patience or (programs.finishes and not left.queued and waited >= programs.linger):
+            break
         machine.clock.sleep(PAUSE)
-    return left
+    return left.all
+
+
+def _let_end(programs: Programs, patience: float, machine: Machine) -> None:
+    """Let a release that is not asked any more answer what it has taken."""
+    if _drain(programs, patience, machine) and programs.finishes:
+        programs.stop([programs.web])
 
 
 def _went_back(old: str | None) -> str:

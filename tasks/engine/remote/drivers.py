@@ -30,7 +30,7 @@ MANY_WORKERS = 1000  # where the server has no limit of its own
 class Launch:
     """What a server is to run.
 
-    :ivar release: the release's directory.
+    :ivar release: the release's directory, which is named by its id.
     :ivar app: the WSGI or ASGI callable, as ``module:name``.
     :ivar address: ``unix:PATH`` or ``HOST:PORT``.
     :ivar descriptor: the number of the open socket that the manager hands over, instead of the address; or a text
@@ -48,9 +48,19 @@ class Launch:
     settings: Mapping[str, Any]
 
     @property
+    def id(self) -> str:
+        """The release's id."""
+        return self.release.rpartition("/")[2]
+
+    @property
     def python(self) -> str:
         """The virtualenv's interpreter. Its scripts are not used: a script's first line pins another path."""
         return f"{self.release}/env/bin/python"
+
+    @property
+    def launcher(self) -> str:
+        """The file that every process of the release is started by."""
+        return f"{self.config}/launch"
 
     @property
     def config(self) -> str:
@@ -70,6 +80,7 @@ class Server(Protocol):
     :ivar speaks: ``http`` or ``uwsgi``, which nginx passes requests on by.
     :ivar socket: the name of its unix socket in a release; one for each thing that is spoken, see sockets.bridge.
     :ivar longest_path: of a unix socket, in bytes.
+    :ivar grace_setting: the setting that grace() reads.
     :ivar prefix: how it is told the path the application lives below: ``header`` (SCRIPT_NAME), ``option`` (it is
         told at its start, and gets the whole path), ``stripped`` (the same, and gets the rest of the path), or
         ``none``.
@@ -85,6 +96,7 @@ class Server(Protocol):
     socket: str = "web.sock"
     longest_path: int
     prefix: str
+    grace_setting: str
 
     def requires(self, settings: Mapping[str, Any]) -> Sequence[str]:
         """What the virtualenv needs with these settings."""
@@ -100,20 +112,29 @@ class Server(Protocol):
     def grace(self, settings: Mapping[str, Any]) -> float:
         """Seconds that running requests get after TERM, before the server itself ends them."""
 
+    def finishes(self, settings: Mapping[str, Any]) -> bool:
+        """Whether, after TERM, it goes on with each connection that it has accepted, as long as its grace lasts."""
+
     def timeout(self, settings: Mapping[str, Any]) -> float:
         """Seconds after which the server ends a request by itself; 0 where it does not."""
 
     def idle(self, settings: Mapping[str, Any]) -> float:
         """Seconds it keeps a connection open that nothing is asked on; 0 where it keeps none."""
 
+    def workers(self, pid: int) -> list[int]:
+        """The processes that answer requests.
+
+        :param pid: of the process that the manager has started.
+        """
+
     def most_workers(self, workers: int, settings: Mapping[str, Any]) -> int:
         """How many workers it can have while it runs, where it takes one more at TTIN and one less at TTOU.
 
-        Its workers are the processes that its main process has started. 0: it cannot.
+        0: it cannot.
         """
         return 0
 
-    def check(self, application: Application, release: str, settings: Mapping[str, Any], whole: bool) -> None:
+    def check(self, application: Application, launch: Launch, whole: bool) -> None:
         """Check a release's configuration with the server itself, from the release's virtualenv.
 
         :param whole: import the application, too, though starting it beside the live one would show as much.
@@ -229,6 +250,12 @@ class Proxy(Protocol):
 
     def ask(self, endpoint: Endpoint) -> Answer:
         """Ask the site as a visitor does."""
+
+
+def seconds(settings: Mapping[str, Any], name: str, default: float) -> float:
+    """A setting in seconds; the default where it is no number, which the server itself refuses."""
+    given = settings.get(name, default)
+    return float(given) if isinstance(given, (int, float)) and not isinstance(given, bool) else default
 
 
 def server(name: str) -> Server:

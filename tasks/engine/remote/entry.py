@@ -25,11 +25,12 @@ class Facts(TypedDict):
 class Entry(TypedDict):
     """What a session starts with.
 
-    ``ids`` are the releases that are there, ``addresses`` what the other releases' servers bind, ``cleared`` says
-    what an earlier deploy had left.
+    ``key`` is what this host's digests of settings are keyed with, ``ids`` are the releases that are there,
+    ``addresses`` what the other releases' servers bind, ``cleared`` says what an earlier deploy had left.
     """
 
     facts: Facts
+    key: str
     known: list[str]
     current: releases.Release | None
     next: releases.Release | None
@@ -70,6 +71,7 @@ def begin(application: Application, site: Endpoint, owner: prepare.Owner, what: 
     others = [releases.read(root, name) for name in ids if name != following]
     return {
         "facts": facts(),
+        "key": releases.key(root),
         "known": source.known(root),
         "current": releases.read(root, current) if current else None,
         "next": releases.read(root, following) if following else None,

@@ -9,30 +9,21 @@ import json
 import os
 import re
 import shutil
-import threading
-from typing import Any, TypedDict
+import time
+from typing import Any
 
-from . import agent, process, releases
+from . import agent, builder, process, releases, tree
 from .failure import Failed
+from .installing import Installation, Place, Spec
+from .unix import pwd
 
 UV_PLACES = ("/usr/local/bin/uv", "/usr/bin/uv", "/opt/fabrelease/uv/bin/uv")
+PYTHONS = {"UV_PYTHON_INSTALL_DIR": "/opt/fabrelease/python"}
 DETECTED = ("uv.lock", "pylock.toml", "requirements.txt", "pyproject.toml")
-MARK = ".fabrelease.json"  # written last: an environment without it is unfinished and made anew
-COMPILED = ".compiled"  # written once all of it is compiled
+MARK = ".fabrelease.json"  # written last, by root: an environment without it is unfinished and made anew
+EDITION = 2  # of how environments are made; another one makes each of them anew
 INCLUDE = re.compile(r"(?:-r|--requirement|-c|--constraint)[ =]?\s*(\S+)")
 LOCAL = re.compile(r"(?:(?:-e|--editable)\b|\.{0,2}/|\.$|\.\[|file:)")
-
-
-class Spec(TypedDict):
-    """What goes into an environment; ``wheels`` names directories of wheels on the host by their digest."""
-
-    python: str | None
-    requirements: str
-    installer: str
-    wheelhouse: str | None
-    package: str | None
-    wheel: str | None
-    packages: list[str]
 
 
 def find_python(version: str | None) -> str:
@@ -50,10 +41,7 @@ def find_python(version: str | None) -> str:
             return real
     uv = find_uv()
     if version and uv:
-        done = process.run(
-            [uv, "python", "find", "--no-project", version],
-            env={"UV_PYTHON_INSTALL_DIR": "/opt/fabrelease/python"},
-        )
+        done = process.run([uv, "python", "find", "--no-project", version], env=PYTHONS)
         if done.status == 0 and os.access(done.lines[-1], os.X_OK):
             return done.lines[-1]
     there = sorted(
@@ -61,7 +49,7 @@ def find_python(version: str | None) -> str:
     )
     raise Failed(
         f"there is no Python {version or 3} on the host (there is: {', '.join(there) or 'none'})",
-        "Change python.version in the settings, install it, or run: fab setup",
+        "Change python.version in the settings, or have it installed: fab setup",
     )
 
 
@@ -97,19 +85,15 @@ def receive_wheels(root: str, digest: str) -> None:
     os.rename(temporary, path)
 
 
-def ensure(root: str, user: str, name: str, spec: Spec) -> dict[str, Any]:
+def ensure(root: str, user: str, name: str, spec: Spec, fresh: bool) -> dict[str, Any]:
     """Link a release's ``env`` to an environment that holds what *spec* and the release's files ask for.
 
-    Its compilation to byte code goes on when this returns: see compiled().
-
+    :param fresh: make it anew, from empty caches, even where there is one.
     :returns: ``name``, ``reused``, ``packages`` (a number), ``installer``, ``source`` (the file that was read).
     :raises Failed: nothing to build with, or the requirements cannot be installed.
     """
     release = releases.directory(root, name)
-    made = _ensure(root, user, spec, f"{release}/public", name)
-    path = f"{root}/envs/{made['name']}"
-    if not os.path.exists(f"{path}/{COMPILED}"):
-        _start_compiling(path, find_python(spec["python"]))
+    made = _ensure(root, user, spec, f"{release}/public", name, fresh)
     link, target = f"{release}/env", f"../../envs/{made['name']}"
     if not os.path.islink(link) or os.readlink(link) != target:
         releases.replace_link(link, target)
@@ -118,68 +102,82 @@ def ensure(root: str, user: str, name: str, spec: Spec) -> dict[str, Any]:
     return made
 
 
-_compiling: threading.Thread | None = None
-
-
-def _start_compiling(path: str, python: str) -> None:
-    """Compile an environment beside what follows.
-
-    The interpreter is not the environment's own: that would run code of packages, as root.
-    """
-    global _compiling
-
-    def work() -> None:
-        with contextlib.suppress(OSError):  # no room: the next deploy goes on with it
-            done = process.run(["nice", python, "-I", "-S", "-m", "compileall", "-q", "-j", "0", f"{path}/lib"])
-            if done.status in (0, 1):  # 1: a package ships files that no Python 3 can compile
-                releases.write_atomically(f"{path}/{COMPILED}", b"")
-
-    _compiling = threading.Thread(target=work, daemon=True)
-    _compiling.start()
-
-
-def compiled() -> None:
-    """Wait until the environment is compiled: without that each process would compile what it imports."""
-    if _compiling is not None:
-        _compiling.join()
-
-
 def give_up(root: str, name: str, reason: str, keep: int) -> None:
     """Leave an unfinished release alone; see releases.give_up."""
     process.kill_all()
-    compiled()
     releases.give_up(root, name, reason, keep)
 
 
-def _ensure(root: str, user: str, spec: Spec, public: str, name: str) -> dict[str, Any]:
+def _ensure(root: str, user: str, spec: Spec, public: str, name: str, fresh: bool) -> dict[str, Any]:
     python = find_python(spec["python"])
     source = _source(public, spec)
     installer = _installer(spec, source)
-    digest = _digest(public, spec, source, installer, python, name)
-    path = f"{root}/envs/{digest}"
-    with contextlib.suppress(OSError, ValueError), open(f"{path}/{MARK}", encoding="utf-8") as file:
-        return {**json.load(file), "reused": True}
-    shutil.rmtree(path, ignore_errors=True)
-    os.makedirs(path)
-    shutil.chown(path, user, user)
-    build = _Build(root, user, spec, public, path, python, source)
-    try:
-        build.with_uv(find_uv() or "uv") if installer == "uv" else build.with_pip()
-        _seal(path)
-    except BaseException:
-        shutil.rmtree(path, ignore_errors=True)
-        raise
-    count = len(glob.glob(f"{glob.escape(path)}/lib/python*/site-packages/*.dist-info"))
-    made = {
-        "name": digest,
-        "packages": count,
-        "installer": installer,
-        "source": source,
-        "made": releases.now(),
-    }
-    releases.flush_all(path)
-    releases.write_atomically(f"{path}/{MARK}", json.dumps(made).encode())
+    files = _files(public, source)
+    digest = _digest(public, spec, source, files, installer, python, name)
+    known = _newest(f"{root}/envs", digest)
+    if known and not fresh:
+        return {**known, "reused": True}
+    builder.check(root, user)
+    if fresh:
+        builder.empty_home(root, user)
+    # The one of this hash that is there may be live: a fresh one stands beside it, and is the newest from now on.
+    own = f"{digest}-{time.time_ns():x}" if known else digest
+    place = Place(root, user, public, source, files, f"{root}/envs/{own}", python)
+    _make(place, spec, installer)
+    count = len(glob.glob(f"{glob.escape(place.path)}/lib/python*/site-packages/*.dist-info"))
+    made = {"name": own, "packages": count, "installer": installer, "source": source, "made": releases.now()}
+    releases.flush_all(place.path)
+    releases.write_atomically(f"{place.path}/{MARK}", json.dumps(made).encode())
     return {**made, "reused": False}
+
+
+def _newest(envs: str, digest: str) -> dict[str, Any] | None:
+    """What is known about the newest finished environment of a hash."""
+    names = [name for name in os.listdir(envs) if name == digest or name.startswith(f"{digest}-")]
+    for name in sorted(names, reverse=True):
+        with contextlib.suppress(OSError, ValueError), open(f"{envs}/{name}/{MARK}", encoding="utf-8") as file:
+            # A build that was cut off may have left a mark of its own.
+            if os.stat(f"{envs}/{name}").st_uid == os.fstat(file.fileno()).st_uid == 0:
+                return dict(json.load(file))
+    return None
+
+
+def _make(place: Place, spec: Spec, installer: str) -> None:
+    """Fill an environment as the account for builds, and give it to root once nothing of the build is left."""
+    account = pwd.getpwnam(builder.name(place.user))
+    builder.end(place.user)  # what a build before has left, where the session had died
+    releases.discard(place.path)
+    os.mkdir(place.path, 0o700)
+    os.chown(place.path, account.pw_uid, account.pw_gid)
+    installation = Installation(place, spec)
+    try:
+        installation.with_uv(find_uv() or "uv") if installer == "uv" else installation.with_pip()
+        installation.compile()
+        builder.end(place.user)
+        _seal(place)
+    except BaseException:
+        builder.end(place.user)
+        releases.discard(place.path)
+        raise
+
+
+def _seal(place: Place) -> None:
+    """Give a finished environment to root: neither the application nor a later build can change it.
+
+    :raises Failed: a link in it leads elsewhere, where somebody could change what it leads to.
+    """
+    os.chown(place.path, 0, 0)
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(f"{place.path}/{MARK}")  # written by the build; ours says that all of it is sealed
+    tree.seal(place.path)
+    own = {place.python, os.path.realpath(place.python)}
+    out = [path for path, target in tree.links_out(place.path).items() if target not in own]
+    if out:
+        raise Failed(
+            f"a package has put a link into the environment that leads out of it: {', '.join(out[:5])}",
+            "What is there could change under a running release. Find the package that makes it, and do without.",
+        )
+    os.chmod(place.path, 0o755)
 
 
 def _source(public: str, spec: Spec) -> str | None:
@@ -206,12 +204,14 @@ def _installer(spec: Spec, source: str | None) -> str:
     return "pip"
 
 
-def _digest(public: str, spec: Spec, source: str | None, installer: str, python: str, name: str) -> str:
+def _digest(
+    public: str, spec: Spec, source: str | None, files: list[str], installer: str, python: str, name: str
+) -> str:
     """The hash of everything that decides what the environment holds."""
     binary = os.stat(python)  # another version of the interpreter is another file
-    parts: list[object] = [sorted(spec.items(), key=str), source, installer, os.uname().machine]
+    parts: list[object] = [EDITION, sorted(spec.items(), key=str), source, installer, os.uname().machine]
     parts.append([python, binary.st_size, binary.st_mtime_ns])
-    for path in _files(public, source):
+    for path in files:
         with open(path, "rb") as file:
             text = file.read()
         parts.append([os.path.relpath(path, public), hashlib.sha256(text).hexdigest()])
@@ -246,120 +246,3 @@ def _files(public: str, source: str | None) -> list[str]:
                 included = INCLUDE.findall(file.read())
             waiting += [os.path.normpath(f"{os.path.dirname(path)}/{other}") for other in included]
     return sorted(found)
-
-
-class _Build:
-    """Filling one environment, as the application's user: package builds run code of strangers."""
-
-    def __init__(
-        self, root: str, user: str, spec: Spec, public: str, path: str, python: str, source: str | None
-    ) -> None:
-        self.root, self.user, self.spec, self.public = root, user, spec, public
-        self.path, self.python, self.source = path, python, source
-
-    def with_uv(self, uv: str) -> None:
-        """Fill it with uv."""
-        self._run([uv, "venv", "--quiet", "--no-project", "--python", self.python, "--allow-existing", self.path])
-        if self.source and os.path.basename(self.source) == "uv.lock":
-            project = os.path.dirname(f"{self.public}/{self.source}")
-            sync = [
-                uv,
-                "sync",
-                "--frozen",
-                "--no-dev",
-                "--no-install-project",
-                "--no-editable",
-                "--project",
-                project,
-            ]
-            self._run([*sync, *self._wheels()])
-        elif self.source and os.path.basename(self.source) == "pylock.toml":
-            self._run(
-                [
-                    uv,
-                    "pip",
-                    "sync",
-                    "--python",
-                    self._interpreter,
-                    *self._wheels(),
-                    f"{self.public}/{self.source}",
-                ]
-            )
-        elif self.source:
-            self._run([uv, "pip", "install", "--python", self._interpreter, *self._wheels(), "-r", self.source])
-        if wanted := self._more():
-            self._run([uv, "pip", "install", "--python", self._interpreter, *self._wheels(), *wanted])
-
-    def with_pip(self) -> None:
-        """Fill it with pip."""
-        self._run([self.python, "-m", "venv", self.path], "Run: fab setup")
-        pip = [
-            self._interpreter,
-            "-m",
-            "pip",
-            "--disable-pip-version-check",
-            "--no-input",
-            "install",
-            "--quiet",
-            "--no-compile",
-        ]
-        if self.source and self.source.endswith(".toml"):
-            if dependencies := self._dependencies():
-                self._run([*pip, *self._wheels(), *dependencies])
-        elif self.source:
-            self._run([*pip, *self._wheels(), "-r", self.source])
-        if wanted := self._more():
-            self._run([*pip, *self._wheels(), *wanted])
-
-    @property
-    def _interpreter(self) -> str:
-        return f"{self.path}/bin/python"
-
-    def _more(self) -> list[str]:
-        """What is installed whether or not the project names it; the server is among it."""
-        return [*filter(None, [self._package()]), *self.spec["packages"]]
-
-    def _package(self) -> str | None:
-        if not self.spec["wheel"]:
-            return self.spec["package"]
-        return next(iter(glob.glob(f"{glob.escape(self.root)}/wheels/{self.spec['wheel']}/*.whl")))
-
-    def _wheels(self) -> list[str]:
-        house = self.spec["wheelhouse"]
-        return ["--no-index", "--find-links", f"{self.root}/wheels/{house}"] if house else []
-
-    def _dependencies(self) -> list[str]:
-        code = (
-            "import json, sys, tomllib; project = tomllib.load(open(sys.argv[1], 'rb'))['project']\n"
-            "print(json.dumps(project.get('dependencies', [])))"
-        )
-        done = process.run([self.python, "-c", code, f"{self.public}/{self.source}"], user=self.user)
-        if done.status != 0:
-            raise Failed(
-                f"pip cannot read the dependencies in {self.source} here{process.quote(done.lines[-3:])}",
-                "Run fab setup, which installs uv; or use a requirements.txt.",
-            )
-        return list(json.loads(done.lines[-1]))
-
-    def _run(self, argv: list[str], hint: str = "") -> None:
-        env = {
-            "UV_PROJECT_ENVIRONMENT": self.path,
-            "UV_PYTHON_DOWNLOADS": "never",
-            "UV_NO_PROGRESS": "1",
-            "VIRTUAL_ENV": self.path,
-        }
-        process.check(
-            argv,
-            "the environment could not be made",
-            hint or "Look at the lines above; what is live was not touched.",
-            user=self.user,
-            cwd=self.public,
-            env=env,
-            timeout=1800,
-            on_line=agent.output,
-        )
-
-
-def _seal(path: str) -> None:
-    """Give a finished tree to root: the application cannot write its own code."""
-    process.check(["chown", "-hR", "root:root", path], "the environment could not be sealed")

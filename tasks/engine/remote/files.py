@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 import os
-import pwd
 from typing import TypedDict
 
 from . import releases
+from .unix import pwd
 
 
 class File(TypedDict):
@@ -40,13 +39,13 @@ def install(files: list[File], durable: bool = True) -> list[str]:
 
 
 def install_in(root: str, name: str, files: list[File]) -> list[str]:
-    """Write files of a release, and note their digests in its release.json, so that a change by hand is seen."""
+    """Write files of a release, and note their fingerprints in its release.json, so that a change by hand is seen."""
     changed = install(files, durable=False)
     place = releases.directory(root, name)
-    digests = {os.path.relpath(file["path"], place): digest(file["path"]) for file in files}
-    known = releases.read(root, name).get("files", {})
-    if {**known, **digests} != known:
-        releases.update(root, name, files={**known, **digests})
+    found = {os.path.relpath(file["path"], place): releases.fingerprint(root, file["path"]) for file in files}
+    known = releases.read(root, name).get("fingerprints", {})
+    if {**known, **found} != known:
+        releases.update(root, name, fingerprints={**known, **found})
     return changed
 
 
@@ -65,12 +64,3 @@ def _install(file: File, durable: bool) -> bool:
         os.makedirs(os.path.dirname(file["path"]), exist_ok=True)
     releases.write_atomically(file["path"], content, file["mode"], (0, group), durable)
     return True
-
-
-def digest(path: str) -> str:
-    """The SHA-256 of a file's content, or an empty text where it is not there."""
-    try:
-        with open(path, "rb") as file:
-            return hashlib.sha256(file.read()).hexdigest()
-    except OSError:
-        return ""

@@ -1,27 +1,37 @@
-"""Commands of the user's, run in a release as the application's user with its environment."""
+"""Commands of the user's, run in a release with its environment: those of the build as the account for builds."""
 
 from __future__ import annotations
 
+import functools
 import json
 import os
+from collections.abc import Callable
 
-from . import agent, process, releases
+from . import agent, builder, process, releases, tree
 from .failure import Failed
+from .unix import pwd
 
 
 def run(root: str, name: str, user: str, kind: str, commands: list[dict[str, object]]) -> None:
-    """Run the commands of a hook one after another; what they write is shown while they run.
+    """Run the commands of a hook as the application's user, one after another.
 
     :param kind: the hook's name, for messages.
     :param commands: each a ``run`` and a ``timeout`` in seconds.
     :raises Failed: one failed; the rest was not run.
     """
+    _run(root, name, kind, commands, functools.partial(process.run, user=user))
+
+
+def _run(
+    root: str, name: str, kind: str, commands: list[dict[str, object]], start: Callable[..., process.Completed]
+) -> None:
+    """Run commands by a function like process.run; what they write is shown while they run."""
     release = releases.directory(root, name)
     for command in commands:
         agent.output(f"$ {command['run']}")
         timeout = float(str(command["timeout"]))
         argv = ["/bin/sh", f"{release}/config/launch", "/bin/sh", "-c", str(command["run"])]
-        done = process.run(argv, user=user, timeout=timeout, on_line=agent.output)
+        done = start(argv, timeout=timeout, on_line=agent.output)
         if done.status != 0:
             how = process.ending(done, "it", timeout)
             raise Failed(
@@ -31,7 +41,7 @@ def run(root: str, name: str, user: str, kind: str, commands: list[dict[str, obj
 
 
 def build(root: str, name: str, user: str, commands: list[dict[str, object]]) -> releases.Release:
-    """Run the build hook, which may write into the release's public/; afterwards only root may.
+    """Run the build hook, which may write into the release's public/; afterwards nobody may.
 
     A release that these commands were run in already, with the environment it has, is left as it is.
     """
@@ -41,11 +51,13 @@ def build(root: str, name: str, user: str, commands: list[dict[str, object]]) ->
         return known
     public = f"{releases.directory(root, name)}/public"
     if commands:
-        process.check(["chown", "-hR", user, public], "the source could not be given to the build")
+        account = pwd.getpwnam(builder.check(root, user))
+        tree.give(public, account.pw_uid, account.pw_gid)
         try:
-            run(root, name, user, "build", commands)
+            _run(root, name, "build", commands, functools.partial(builder.run, root, user))
         finally:
-            process.check(["chown", "-hR", "root", public], "the source could not be taken back from the build")
+            builder.end(user)
+            tree.seal(public)
     return releases.update(root, name, state="built", built=built)
 
 

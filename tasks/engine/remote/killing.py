@@ -68,6 +68,11 @@ def belongs_to(pid: int, uid: int) -> bool:
     return False
 
 
+def of_user(uid: int) -> list[int]:
+    """The processes that are wholly a user's and have not ended."""
+    return [pid for pid, _ in _stats() if belongs_to(pid, uid)]
+
+
 def parents() -> dict[int, int]:
     """Each process and its parent."""
     return {pid: int(fields[1]) for pid, fields in _stats()}
@@ -76,6 +81,21 @@ def parents() -> dict[int, int]:
 def in_session(leader: int) -> list[int]:
     """The processes of a session. None can come in from outside; one that calls setsid leaves."""
     return [pid for pid, fields in _stats() if int(fields[3]) == leader]
+
+
+def children(pid: int) -> list[int]:
+    """The processes that a process has started, and that have not ended."""
+    return sorted(child for child, parent in parents().items() if parent == pid)
+
+
+def ignores_term(pid: int) -> bool:
+    """Whether TERM does nothing to a process, as to the one of Python's that watches over its semaphores."""
+    try:
+        lines = read(pid, "status").splitlines()
+    except OSError:
+        return True
+    masks = [int(line.partition(":")[2], 16) for line in lines if line.startswith("SigIgn:")]
+    return any(mask & 1 << (signal.SIGTERM - 1) for mask in masks)
 
 
 def with_descendants(pids: Iterable[int]) -> set[int]:

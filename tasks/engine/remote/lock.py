@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import time
@@ -11,6 +10,7 @@ from typing import Any
 
 from . import agent, releases
 from .failure import Failed
+from .unix import fcntl
 
 FOLDER = "/run/fabrelease/locks"  # root's alone: whoever may read a file may lock it
 FINISHING_SECONDS = 60
@@ -37,7 +37,7 @@ def take(app: str, root: str, who: str, what: str) -> None:
         )
     if app not in _held:
         _held[app] = _wait_for(app)
-    _write(app, {"who": who, "what": what, "since": releases.now(), "finishing": False, "pid": os.getpid()})
+    _write(app, {"who": who, "what": what, "since": releases.now(), "finishing": False})
 
 
 def _wait_for(app: str) -> int:
@@ -74,7 +74,7 @@ def _is_free(handle: int) -> bool:
 
 
 def _write(app: str, holder: dict[str, Any]) -> None:
-    content = json.dumps(holder, ensure_ascii=False).encode()
+    content = json.dumps({**holder, "pid": os.getpid()}, ensure_ascii=False).encode()
     os.pwrite(_held[app], content + b" " * max(0, 400 - len(content)), 0)
     os.ftruncate(_held[app], max(400, len(content)))
 
@@ -102,7 +102,7 @@ def _holder(app: str) -> dict[str, Any]:
     """Who has the lock, as far as it is known: what a dead process has written down is of no use any more."""
     with contextlib.suppress(OSError, ValueError), open(_path(app), encoding="utf-8") as file:
         holder = dict(json.load(file))
-        if os.path.exists(f"/proc/{holder['pid']}"):
+        if os.path.exists(f"/proc/{holder.pop('pid')}"):
             return holder
     return SOMEBODY
 

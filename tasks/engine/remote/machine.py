@@ -12,6 +12,7 @@ from .application import Application, Unit
 from .drivers import Manager, Program, Proxy
 from .logs import Log, Tail
 from .probe import Answer, Endpoint
+from .sockets import Connections
 
 
 class Sockets(Protocol):
@@ -19,7 +20,7 @@ class Sockets(Protocol):
 
     def is_there(self, address: str) -> bool: ...
     def clear(self, address: str) -> None: ...
-    def waiting(self, address: str) -> int: ...
+    def connections(self, address: str) -> Connections: ...
 
 
 class Orphans(Protocol):
@@ -94,6 +95,16 @@ class Programs:
     def background(self) -> list[Unit]:
         """All others."""
         return self.units[1:]
+
+    @property
+    def finishes(self) -> bool:
+        """Whether the serving one goes on with its connections once it is told to stop."""
+        return bool(self.units) and self.web.linger is not None
+
+    @property
+    def linger(self) -> float:
+        """Seconds until it may be told so though there are connections."""
+        return self.web.linger or 0.0 if self.units else 0.0
 
     def state(self) -> Program | None:
         """How the serving one is; None where its manager does not know it."""

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import os
-import pwd
 import signal
 import time
 from collections.abc import Callable, Collection, Iterable
 
 from . import cgroup, killing
 from .application import Application
+from .unix import pwd
 
 SECONDS = 5
 PAUSE = 0.02

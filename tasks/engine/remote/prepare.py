@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import grp
 import json
 import os
-import pwd
 import re
 import shutil
 import struct
 import time
 from typing import TypedDict
 
-from . import agent, files, process, releases
+from . import agent, builder, files, process, releases
 from .failure import Failed
+from .unix import fcntl, grp, pwd
 
 APT_LOCKS = ("/var/lib/dpkg/lock-frontend", "/var/lib/apt/lists/lock", "/var/lib/dpkg/lock")
 MARK = ".fabrelease"
+UV = "uv>=0.8"  # what it is told here, it knows from then on
 ELSEWHERE = "Choose another root in the settings."
 
 
@@ -84,9 +83,9 @@ def uv(wanted: bool, index: bool) -> list[str]:
     shutil.rmtree(place, ignore_errors=True)
     made = process.run(["python3", "-m", "venv", place])
     if made.status == 0:
-        made = process.run(
-            [f"{place}/bin/python", "-m", "pip", "--no-input", "install", "--quiet", "uv"], timeout=300
-        )
+        # As root, for root runs it. From a wheel, no code of which runs now, and from no cache that somebody filled.
+        pip = [f"{place}/bin/python", "-m", "pip", "--isolated", "--no-input", "install", "--quiet", "--no-cache-dir"]
+        made = process.run([*pip, "--only-binary", ":all:", UV], timeout=300)
     if made.status != 0:
         shutil.rmtree(place, ignore_errors=True)
         agent.output("uv cannot be had here, pip will do its work: " + (made.lines or ["no answer"])[-1])
@@ -94,40 +93,67 @@ def uv(wanted: bool, index: bool) -> list[str]:
     return ["uv"]
 
 
-def python(version: str | None, patience: float) -> list[str]:
-    """Make sure the wanted Python is there: from Debian's packages, or from uv where it can fetch one."""
+def python(version: str | None, mirror: str | None, patience: float) -> list[str]:
+    """Make sure the wanted Python is there: from Debian's packages, or from uv where it can fetch one.
+
+    :param mirror: an address or a directory on the host, which uv fetches it from.
+    :raises Failed: it is to be had from neither.
+    """
     from . import environment
 
     try:
         environment.find_python(version)
-    except Failed:
+    except Failed as missing:
         name = f"python{version}"
         policy = process.run(["apt-cache", "policy", name]).text
         if "Candidate: " in policy and "Candidate: (none)" not in policy:
             return packages([name, f"{name}-venv"], patience)
-        if found := environment.find_uv():
-            place = {"UV_PYTHON_INSTALL_DIR": "/opt/fabrelease/python"}
-            process.run([found, "python", "install", "--no-progress", str(version)], env=place, timeout=600)
+        _fetch_python(str(version), mirror, missing)
         environment.find_python(version)
         return [f"Python {version}"]
     return []
 
 
-def account(app: str, user: str, root: str) -> list[str]:
-    """Make the application's user, without a login."""
+def _fetch_python(version: str, mirror: str | None, missing: Failed) -> None:
+    from . import environment, indexes
+
+    hint = (
+        "Choose one of these, and run setup again: a python.version that is there; python.mirror, an address or a"
+        " directory on the host that holds the files of python-build-standalone, which uv installs; or install Python"
+        f" {version} by hand, as /usr/local/bin/python{version}."
+    )
+    uv_there = environment.find_uv()
+    if uv_there is None:
+        raise Failed(f"{missing.message}; Debian has none, and uv, which could fetch it, is not there", hint)
+    env = {**environment.PYTHONS, **indexes.CERTIFICATES, "UV_PYTHON_INSTALL_BIN": "0"}
+    if mirror:
+        env["UV_PYTHON_INSTALL_MIRROR"] = f"file://{mirror}" if mirror.startswith("/") else mirror
+    agent.output(f"fetching Python {version} with uv" + (f" from {mirror}" if mirror else ""))
+    argv = [uv_there, "python", "install", "--no-progress", version]
+    place = f"uv could not fetch it from {mirror or 'its usual address'}"
+    done = process.run(argv, env=env, timeout=600)
+    if done.status != 0:
+        raise Failed(f"{missing.message}; Debian has none, and {place}{process.quote(done.lines[-5:])}", hint)
+
+
+def accounts(app: str, user: str, root: str) -> list[str]:
+    """Make the application's user, and the account that builds run as; neither can log in."""
+    changed = _account(app, user, f"{root}/home")
+    account = builder.name(user)
+    changed += _account(app, account, builder.home(root))
+    if account not in grp.getgrgid(pwd.getpwnam(user).pw_gid).gr_mem:  # the environment's files are that group's
+        group = grp.getgrgid(pwd.getpwnam(user).pw_gid).gr_name
+        process.check(["usermod", "--append", "--groups", group, account], f"{account} could not join {group}")
+        changed.append(f"{account} in group {group}")
+    return changed
+
+
+def _account(app: str, user: str, home: str) -> list[str]:
     with contextlib.suppress(KeyError):
         pwd.getpwnam(user)
         check_account(app, user)
         return []
-    options = [
-        "--system",
-        "--user-group",
-        "--no-create-home",
-        "--home-dir",
-        f"{root}/home",
-        "--shell",
-        "/usr/sbin/nologin",
-    ]
+    options = ["--system", "--user-group", "--no-create-home", "--home-dir", home, "--shell", "/usr/sbin/nologin"]
     process.check(["useradd", *options, user], f"the user {user} could not be made")
     return [f"user {user}"]
 
@@ -295,7 +321,8 @@ def directories(root: str, user: str, group: str) -> list[str]:
         (f"{root}/wheels", "root", "root", 0o755),
         (f"{root}/shared", "root", group, 0o755),
         (f"{root}/logs", "root", group, 0o750),  # nginx's workers open their logs anew after a rotation
-        (f"{root}/home", user, user, 0o750),
+        (f"{root}/home", user, None, 0o750),  # its own group, which may have any name
+        (builder.home(root), builder.name(user), None, 0o700),
     ):
         changed += [f"directory {path}"] if _directory(path, owner, owning, mode) else []
     for name in ("config", "env", "public"):
@@ -305,9 +332,10 @@ def directories(root: str, user: str, group: str) -> list[str]:
     return changed
 
 
-def _directory(path: str, owner: str, group: str, mode: int) -> bool:
+def _directory(path: str, owner: str, group: str | None, mode: int) -> bool:
     os.makedirs(path, exist_ok=True)
-    wanted = (pwd.getpwnam(owner).pw_uid, grp.getgrnam(group).gr_gid, mode)
+    account = pwd.getpwnam(owner)
+    wanted = (account.pw_uid, grp.getgrnam(group).gr_gid if group else account.pw_gid, mode)
     info = os.stat(path)
     if (info.st_uid, info.st_gid, info.st_mode & 0o7777) == wanted:
         return False

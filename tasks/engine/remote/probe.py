@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import grp
 import os
-import pwd
 import re
 import socket
 import struct
@@ -16,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, TypedDict
 
 from . import agent, process
+from .unix import grp, pwd
 
 if TYPE_CHECKING:
     import http.client
@@ -59,12 +58,19 @@ class Answer(TypedDict):
     seconds: float
 
 
-def ask(endpoint: Endpoint, user: str | None, timeout: float, program: int | None = None) -> Answer:
+def ask(
+    endpoint: Endpoint,
+    user: str | None,
+    timeout: float,
+    program: int | None = None,
+    to_the_end: bool = False,
+) -> Answer:
     """Ask once. Who answers may be hostile: all of it has one time-out, and only so many bytes are read.
 
     :param user: connect with this user's rights.
     :param timeout: seconds for all of it.
     :param program: the pid of the program that has to be the one that listens there; where None, any may be.
+    :param to_the_end: the answer is wanted when the deployer is gone, too.
     """
     import http.client  # not needed, and slow to import, on the control machine
 
@@ -74,7 +80,8 @@ def ask(endpoint: Endpoint, user: str | None, timeout: float, program: int | Non
     try:
         with _connect(endpoint.address, user, timeout) as sock:
             connection = http.client.HTTPConnection("localhost")
-            connection.sock = unix_http.Bounded(sock, began + timeout, ANSWER_BYTES, agent.is_ending)
+            is_unwanted = (lambda: False) if to_the_end else agent.is_ending
+            connection.sock = unix_http.Bounded(sock, began + timeout, ANSWER_BYTES, is_unwanted)
             response = SENDERS[endpoint.speaks](connection, endpoint)
             body = response.read(BODY_BYTES).decode(errors="replace").splitlines()[:BODY_LINES]
             if program is not None and not _listens(sock, endpoint.address, program):

@@ -8,7 +8,6 @@ from __future__ import annotations
 import collections
 import contextlib
 import os
-import pwd
 import re
 import select
 import signal
@@ -20,6 +19,7 @@ from typing import Any
 
 from . import cgroup, killing
 from .failure import Failed
+from .unix import pwd
 
 SECONDS = 600.0  # that a program gets unless somebody says otherwise
 KILL_SECONDS = 5
@@ -56,6 +56,7 @@ def run(
     argv: Sequence[str],
     *,
     user: str | None = None,
+    confined: bool = False,
     cwd: str = "/",
     env: Mapping[str, str] | None = None,
     stdin: Iterable[bytes] | None = None,
@@ -71,12 +72,13 @@ def run(
     :param user: run as this user, and end what the program leaves running; as root by default.
     :param env: variables beside PATH, LANG and HOME, which are always set.
     :param stdin: what the program reads; nothing by default.
+    :param confined: as that user, it gains no other rights by set-user-ID programs.
     :param timeout: seconds, after which it is ended with all it has started; None for as long as the session.
     :param on_line: called with each line while it runs.
     :param keep: how many of the last lines are kept; None for all of them.
     """
     lines = _Lines(keep, on_line)
-    with _Running(argv, user, cwd, {**environment(user), **(env or {})}, stdin) as running:
+    with _Running(argv, user, confined, cwd, {**environment(user), **(env or {})}, stdin) as running:
         expired = running.read(lines, None if timeout is None else time.monotonic() + timeout)
     return Completed(None if expired else running.process.returncode, lines.finish())
 
@@ -88,15 +90,22 @@ class _Running:
     """
 
     def __init__(
-        self, argv: Sequence[str], user: str | None, cwd: str, env: Mapping[str, str], stdin: Iterable[bytes] | None
+        self,
+        argv: Sequence[str],
+        user: str | None,
+        confined: bool,
+        cwd: str,
+        env: Mapping[str, str],
+        stdin: Iterable[bytes] | None,
     ) -> None:
         other = pwd.getpwnam(user) if user else None
         self.is_contained = other is not None and other.pw_uid != os.geteuid()
         self.group = cgroup.make() if self.is_contained else None
         into = cgroup.entering(self.group) if self.group else []
+        becoming = _becoming(other, confined) if other and self.is_contained else []
         try:
             self.process = subprocess.Popen(
-                [*into, *(_becoming(other) if other and self.is_contained else []), *argv],
+                [*into, *becoming, *argv],
                 cwd=cwd,
                 env=env,
                 stdin=subprocess.DEVNULL if stdin is None else subprocess.PIPE,
@@ -211,10 +220,11 @@ class _Lines:
             self.on_line(line)
 
 
-def _becoming(entry: pwd.struct_passwd) -> list[str]:
+def _becoming(entry: pwd.struct_passwd, confined: bool) -> list[str]:
     """The beginning of a command line that gives the rest of it a user's rights and groups and nobody else's."""
     groups = ",".join(map(str, os.getgrouplist(entry.pw_name, entry.pw_gid)))
-    return ["setpriv", f"--reuid={entry.pw_uid}", f"--regid={entry.pw_gid}", f"--groups={groups}", "--"]
+    for_ever = ["--no-new-privs"] if confined else []
+    return ["setpriv", f"--reuid={entry.pw_uid}", f"--regid={entry.pw_gid}", f"--groups={groups}", *for_ever, "--"]
 
 
 def check(argv: Sequence[str], what: str, hint: str = "", **options: Any) -> str:

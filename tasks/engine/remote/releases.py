@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import glob
+import hashlib
+import hmac
 import json
 import os
 import re
@@ -196,8 +198,27 @@ def update(root: str, name: str, **changes: Any) -> Release:
 def _write(root: str, name: str, release: Release) -> None:
     content = json.dumps(release, indent=2, ensure_ascii=False, sort_keys=True).encode() + b"\n"
     durable = release["state"] in ("good", "bad")
-    # For root alone: the digests of secrets are in it, and short secrets can be guessed from theirs.
+    # For root alone, though the digests of secrets in it are keyed: short secrets can be guessed from theirs.
     write_atomically(f"{directory(root, name)}/release.json", content, 0o600, durable=durable)
+
+
+def key(root: str) -> str:
+    """What the digests of settings and files on this host are keyed with; made when it is first asked for."""
+    path = f"{root}/.digest-key"
+    with contextlib.suppress(FileNotFoundError), open(path, encoding="ascii") as file:
+        return file.read()
+    made = os.urandom(32).hex()
+    write_atomically(path, made.encode(), 0o600)
+    return made
+
+
+def fingerprint(root: str, path: str) -> str:
+    """The keyed digest of a file's content, or an empty text where it is not there."""
+    try:
+        with open(path, "rb") as file:
+            return hmac.new(key(root).encode(), file.read(), hashlib.sha256).hexdigest()
+    except OSError:
+        return ""
 
 
 def ids(root: str) -> list[str]:
@@ -363,11 +384,17 @@ def choose_rollback(root: str, to: str | None) -> Release:
 
 
 def same_as_live(root: str, name: str, files: list[str]) -> bool:
-    """Whether the live release has the same environment and the same files of configuration as another."""
+    """Whether the live release has the same environment, files of configuration and command line as another."""
     live = linked(root, "current")
     if live is None or not same_files(root, live, name, files):
         return False
-    return bool(read(root, live).get("environment") == read(root, name).get("environment"))
+    one, other = read(root, live), read(root, name)
+    return one.get("environment") == other.get("environment") and _serves(one) == _serves(other)
+
+
+def _serves(release: Release) -> list[str]:
+    """The command line of its server, but for its own id in it; empty before that is known."""
+    return [word.replace(release["id"], "") for unit in release.get("units", [])[:1] for word in unit["argv"]]
 
 
 def same_files(root: str, one: str, other: str, names: list[str]) -> bool:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import os
-import pwd
 import time
 from typing import Any
 
-from . import files, lock, nginx, probe, releases, scaling
+from . import drivers, killing, lock, nginx, probe, releases, scaling
 from .application import Application
 from .drivers import Program
 from .failure import Failed
 from .machine import HOST, managers_of, units_of
 from .probe import Endpoint
+from .unix import pwd
 
 
 def status(application: Application, site: Endpoint) -> dict[str, Any]:
@@ -116,8 +116,17 @@ def _program(application: Application, program: Program) -> dict[str, Any]:
         "role": program.name[len(f"{application.name}-{release}-") :] or "web",
         "uptime": time.time() - program.since if is_running else None,
         "user": _user_of(program.pid) if is_running else None,
-        "workers": scaling.workers_of(program.pid) if is_running else 0,
+        "workers": len(_workers(application, program)) if is_running else 0,
     }
+
+
+def _workers(application: Application, program: Program) -> list[int]:
+    """The processes that do the work of a program: a server knows its own, and any other has started them."""
+    release = releases.of_program(program.name)
+    known = releases.read(application.root, release) if release else {}
+    if program.name in [unit.name for unit in units_of(known)[:1]]:
+        return drivers.server(known["server"]).workers(program.pid)
+    return killing.children(program.pid)
 
 
 def _user_of(pid: int) -> str | None:
@@ -146,9 +155,9 @@ def _scale(scale: scaling.Scale, current: releases.Release, programs: list[dict[
 def _drift(root: str, current: releases.Release) -> list[str]:
     """Files under our care that were changed by hand since they were written."""
     place = releases.directory(root, current["id"])
-    written: dict[str, str] = current.get("files", {})
+    written: dict[str, str] = current.get("fingerprints", {})
     return [
         f"{name} was changed by hand since the deploy"
-        for name, digest in written.items()
-        if files.digest(f"{place}/{name}") != digest
+        for name, fingerprint in written.items()
+        if releases.fingerprint(root, f"{place}/{name}") != fingerprint
     ]

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from typing import TypedDict
 
-from . import agent, killing, releases
+from . import agent, drivers, killing, releases
 from .application import Application, Unit
 from .failure import Failed
 from .machine import HOST, Programs
@@ -78,16 +78,14 @@ def keep(programs: Programs) -> None:
         return
     program = programs.state()
     pid = program.pid if program else 0
-    _wait(lambda: workers_of(pid) >= web.workers, SECONDS)  # as many as it starts with
-    _change(programs.application, web, pid, found["workers"])
+    _wait(lambda: _count(programs, pid) >= web.workers, SECONDS)  # as many as it starts with
+    _change(programs, pid, found["workers"])
     agent.output(f"{found['workers']} workers, as fab scale asked (web.workers: {web.workers})")
 
 
-def workers_of(pid: int) -> int:
-    """How many processes a program has started that still run."""
-    with contextlib.suppress(OSError):
-        return len(killing.read(pid, f"task/{pid}/children").split())
-    return 0
+def _count(programs: Programs, pid: int) -> int:
+    known = releases.read(programs.application.root, programs.release)
+    return len(drivers.server(known["server"]).workers(pid))
 
 
 def _to(application: Application, workers: int) -> int:
@@ -100,8 +98,8 @@ def _to(application: Application, workers: int) -> int:
         )
     if program is None or not program.pid:
         raise Failed("the live release does not run, so nothing was touched", "Look: fab status; fab logs")
-    before = workers_of(program.pid)
-    _change(application, web, program.pid, workers)
+    before = _count(programs, program.pid)
+    _change(programs, program.pid, workers)
     return before
 
 
@@ -118,18 +116,18 @@ def _live(application: Application) -> Programs:
     return Programs(HOST, application, live)
 
 
-def _change(application: Application, web: Unit, pid: int, workers: int) -> None:
-    uid = pwd.getpwnam(application.user).pw_uid
-    before = workers_of(pid)
+def _change(programs: Programs, pid: int, workers: int) -> None:
+    uid, web = pwd.getpwnam(programs.application.user).pw_uid, programs.web
+    before = _count(programs, pid)
     for _ in range(abs(workers - before)):
         number = signal.SIGTTIN if workers > before else signal.SIGTTOU
         if not killing.send(pid, lambda pid: killing.belongs_to(pid, uid), number):
             break
         time.sleep(PAUSE)
     seconds = SECONDS + web.stop_seconds
-    if not _wait(lambda: workers_of(pid) == workers, seconds):
+    if not _wait(lambda: _count(programs, pid) == workers, seconds):
         raise Failed(
-            f"{workers_of(pid)} workers run, and not {workers}, {seconds:.0f} seconds after the server was told so",
+            f"{_count(programs, pid)} workers run, and not {workers}, {seconds:.0f} seconds after it was told so",
             "Look at it: fab status; fab logs --which app",
         )
 

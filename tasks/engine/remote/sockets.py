@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from typing import NamedTuple
 
 from . import process
 from .failure import Failed
@@ -59,20 +60,32 @@ def _link(folder: str, name: str, target: str) -> None:
         os.close(handle)
 
 
-def waiting(address: str) -> int:
-    """How many connections wait in the accept queue of a socket, or are open to it."""
+class Connections(NamedTuple):
+    """How many wait in the accept queue of a socket, and how many are open to it."""
+
+    queued: int
+    open: int
+
+    @property
+    def all(self) -> int:
+        """How many there are."""
+        return self.queued + self.open
+
+
+def connections(address: str) -> Connections:
+    """The connections to an address that is listened on."""
     if not address:
-        return 0
-    if address.startswith("unix:"):
-        return _of_unix(address[len("unix:") :])
-    lines = process.run(["ss", "-Hta", "sport", "=", f":{address.rpartition(':')[2]}"], keep=None).lines
-    return sum(_count(fields[0], fields[1]) for fields in map(str.split, lines))
+        return Connections(0, 0)
+    found = _of_unix(address[len("unix:") :]) if address.startswith("unix:") else _of_port(address.rpartition(":")[2])
+    queued = sum(int(queue) for state, queue in found if state == "LISTEN")
+    return Connections(queued, sum(state == "ESTAB" for state, _ in found))
 
 
-def _of_unix(path: str) -> int:
+def _of_unix(path: str) -> list[tuple[str, str]]:
     lines = process.run(["ss", "-Hxa", "src", path], keep=None).lines
-    return sum(_count(fields[1], fields[2]) for fields in map(str.split, lines) if path in fields)
+    return [(fields[1], fields[2]) for fields in map(str.split, lines) if path in fields]
 
 
-def _count(state: str, queued: str) -> int:
-    return int(queued) if state == "LISTEN" else int(state == "ESTAB")
+def _of_port(port: str) -> list[tuple[str, str]]:
+    lines = process.run(["ss", "-Hta", "sport", "=", f":{port}"], keep=None).lines
+    return [(fields[0], fields[1]) for fields in map(str.split, lines)]

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import grp
 import os
-import pwd
 import stat
 from typing import TypedDict
 
 from . import agent, files, process, releases, tree
 from .failure import Failed
+from .unix import grp, pwd
 
 # The tree is checked out byte for byte: no attribute of the project's may convert or filter it.
 KEPT = 10  # commits whose objects stay on the host, to send only differences to

@@ -15,9 +15,10 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from .failure import Failed
+from .unix import O_CLOEXEC, O_DIRECTORY, O_NOFOLLOW, O_NONBLOCK, fcntl
 
-DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+DIRECTORY = os.O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC
+FILE = os.O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC
 DEEPEST = 200  # directories within each other; each costs a descriptor while it is walked
 REMOVE_SECONDS = 120
 LOOSE = 0o7022  # what nobody may keep on sealed code: setuid, setgid, sticky, writing for group and others
@@ -116,8 +117,8 @@ def give(path: str, uid: int, gid: int) -> None:
 def seal(path: str) -> None:
     """Give a tree to root: nobody else may write in it any more, and nothing in it runs with another's rights.
 
-    No process may be left that has a file of it open for writing; end those before. A file that has another
-    name elsewhere becomes one of its own, so that what stands under the other name keeps its owner and mode.
+    A file that somebody still has open for writing, wherever that descriptor went to, becomes another one with the
+    content of now; so does one that has another name elsewhere, so that what stands there keeps its owner and mode.
 
     :raises Failed: it is deeper than DEEPEST.
     """
@@ -140,18 +141,30 @@ def _seal(handle: int) -> None:
 
 def _seal_file(entry: Entry) -> None:
     with opened(entry.folder, entry.name, FILE) as handle:
-        if os.fstat(handle).st_nlink > 1:
-            _copy_over(handle, entry)
-        else:
-            _seal(handle)
+        if os.fstat(handle).st_nlink == 1:
+            _seal(handle)  # from here on nobody can open it for writing any more
+            if not _is_being_written(handle):
+                return
+        _copy_over(handle, entry)
+
+
+def _is_being_written(handle: int) -> bool:
+    """Whether any process has a file open, or mapped, for writing: the kernel gives no read lease on it then."""
+    try:
+        fcntl.fcntl(handle, fcntl.F_SETLEASE, fcntl.F_RDLCK)
+        fcntl.fcntl(handle, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+    except OSError:  # or this file system knows no leases: take it for so
+        return True
+    return False
 
 
 def _copy_over(handle: int, entry: Entry) -> None:
     """Put a copy of its own in the place of a name that a file shares with others."""
-    info = os.fstat(handle)
+    info, left = os.fstat(handle), os.fstat(handle).st_size
     made = f".{time.monotonic_ns()}"
     with opened(entry.folder, made, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600) as copy:
-        while piece := os.read(handle, PIECE):
+        while piece := os.read(handle, min(left, PIECE)):
+            left -= len(piece)  # it may be growing as fast as it is read
             while piece:
                 piece = piece[os.write(copy, piece) :]
         os.fchmod(copy, stat.S_IMODE(info.st_mode) & ~LOOSE)
@@ -159,17 +172,26 @@ def _copy_over(handle: int, entry: Entry) -> None:
     os.rename(made, entry.name, src_dir_fd=entry.folder, dst_dir_fd=entry.folder)
 
 
-def links_out(path: str) -> list[str]:
-    """The links of a tree that lead out of it, relative to its top."""
-    found = []
+def links_out(path: str) -> dict[str, str]:
+    """The links of a tree that may lead out of it, relative to its top, and their targets."""
+    found = {}
     with _top(path) as top:
         for entry in walk(top):
             if stat.S_ISLNK(entry.info.st_mode):
                 target = os.readlink(entry.name, dir_fd=entry.folder)
-                place = os.path.normpath(os.path.join(os.path.dirname(entry.path), target))
-                if os.path.isabs(place) or place.split("/")[0] == "..":
-                    found.append(entry.path)
+                if _leads_out(entry.path, target):
+                    found[entry.path] = target
     return found
+
+
+def _leads_out(path: str, target: str) -> bool:
+    """Whether a link's target is absolute, or goes up beyond the top, or up again once it has gone down.
+
+    What it goes down through may be links, which are looked at themselves; to go up from there leads anywhere.
+    """
+    parts = [part for part in target.split("/") if part not in ("", ".")]
+    up = next((number for number, part in enumerate(parts) if part != ".."), len(parts))
+    return target.startswith("/") or ".." in parts[up:] or up > path.count("/")
 
 
 def walk(top: int, enter: Callable[[int], object] | None = None) -> Iterator[Entry]:

@@ -22,7 +22,7 @@ HEADER = struct.Struct(">cI")
 HEARTBEAT_SECONDS = 3.0
 SILENCE_SECONDS = 15.0  # a host that hears nothing for so long gives up: the deployer died, or its network
 FRAME_BYTES = 64 << 20
-LINE_CHARACTERS = 4000  # of a program's output, as it is shown
+LINE_CHARACTERS = 10_000  # of a line that is shown: one that process.py has cut, and what it says of that, fits in
 TEXT_CHARACTERS = 100_000  # of a failure's message
 CLASS = "__class__"  # the key that tells an object of one of our classes from a mapping
 
