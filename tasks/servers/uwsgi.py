@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..engine.remote import killing, process, releases
+from ..engine.remote import killing, process
 from ..engine.remote.application import Application
 from ..engine.remote.drivers import PATH, Launch, Server, seconds
 from ..engine.remote.failure import Failed
@@ -97,11 +97,11 @@ class Uwsgi(Server):
     def check(self, application: Application, launch: Launch, whole: bool) -> None:
         """Let uWSGI read its file and import the application, without a socket.
 
-        :param whole: look all the same where the live release has the same file and environment.
+        Always: of one that cannot be imported, the end of the log would show but how it is started again and again.
+
+        :param whole: makes no difference.
         :raises Failed: with uWSGI's or the application's own words.
         """
-        if not whole and releases.same_as_live(application.root, launch.id, list(self.templates)):
-            return
         argv = ["/bin/sh", launch.launcher, *self.argv(launch), "--no-server"]
         done = process.run(argv, user=application.user, timeout=CHECK_SECONDS)
         if done.status == 0:
