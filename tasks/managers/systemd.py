@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import pwd
 import tempfile
 import time
 from collections.abc import Sequence
@@ -22,6 +21,7 @@ from ..engine.remote.drivers import DESCRIPTOR, PATH, Manager, Program
 from ..engine.remote.failure import Failed
 from ..engine.remote.logs import LINES, Log
 from ..engine.remote.probe import INIT
+from ..engine.remote.unix import pwd
 
 FOLDER, INSTALLED = "/run/systemd/system", "/etc/systemd/system"
 CHECKED = "/run/fabrelease"  # root's alone

@@ -31,6 +31,7 @@ VARIANTS = {
     "gunicorn-asgi": Variant("gunicorn", "asgisite", web={"settings": {"worker_class": "asgi"}}),
     "uvicorn": Variant("uvicorn", "asgisite"),
     "uvicorn-alone": Variant("uvicorn", "asgisite", web={"workers": 1}),
+    "uwsgi": Variant("uwsgi", web={"settings": {"threads": 4}}),
     "granian": Variant("granian", "asgisite"),
     "granian-wsgi": Variant("granian", web={"settings": {"interface": "wsgi"}}),
     "uwsgi": Variant("uwsgi", web={"settings": {"threads": 4}}),
