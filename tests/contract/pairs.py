@@ -34,7 +34,6 @@ VARIANTS = {
     "uwsgi": Variant("uwsgi", web={"settings": {"threads": 4}}),
     "granian": Variant("granian", "asgisite"),
     "granian-wsgi": Variant("granian", web={"settings": {"interface": "wsgi"}}),
-    "uwsgi": Variant("uwsgi", web={"settings": {"threads": 4}}),
     "gunicorn-gevent": Variant("gunicorn", web={"settings": {"worker_class": "gevent"}}, packages=("gevent>=24", "packaging")),
 }
 
