@@ -755,6 +755,13 @@ class Settings(Model):
                 "leave it out",
                 at=("site", "upstream_keepalive"),
             )
+        for prefix, path in self.site.paths.items():
+            if path.websocket and server.speaks != "http":
+                raise Refused(
+                    f"nginx passes no WebSocket on in {server.speaks}'s protocol, which {name} speaks",
+                    "leave it out, or take a server that speaks HTTP",
+                    at=("site", "paths", prefix, "websocket"),
+                )
         return self
 
     @model_validator(mode="after")

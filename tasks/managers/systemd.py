@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import pwd
 import tempfile
 import time
 from collections.abc import Sequence
@@ -24,6 +23,7 @@ from ..engine.remote.logs import LINES, Log
 from ..engine.remote.probe import INIT
 from ..engine.remote.resources import Resource
 from ..engine.remote.resources import Unit as BootUnit
+from ..engine.remote.unix import pwd
 
 FOLDER, INSTALLED = "/run/systemd/system", "/etc/systemd/system"
 CHECKED = "/run/fabrelease"  # root's alone
@@ -99,8 +99,7 @@ class Systemd(Manager):
         """Let systemd read the units of a release; it says what it does not understand, and goes on."""
         root, config = application.root, _config(application, release)
         names = _files(_units(application, release))
-        for file in set(_only(os.listdir(config), SERVICE, SOCKET)) - set(names.values()):
-            os.unlink(f"{config}/{file}")  # from before the settings changed
+        _drop(root, release, set(_only(os.listdir(config), SERVICE, SOCKET)) - set(names.values()))
         live = releases.linked(root, "current")
         if live and releases.same_files(root, live, release, sorted(names.values())):
             return
@@ -251,6 +250,16 @@ def _config(application: Application, release: str) -> str:
 
 def _units(application: Application, release: str) -> list[Unit]:
     return [Unit(**unit) for unit in releases.read(application.root, release)["units"]]
+
+
+def _drop(root: str, release: str, stale: set[str]) -> None:
+    """Remove files of a release's that are from before the settings changed."""
+    written = dict(releases.read(root, release).get("files", {}))
+    for file in stale:
+        os.unlink(f"{releases.directory(root, release)}/config/{file}")
+        written.pop(f"config/{file}", None)
+    if stale:
+        releases.update(root, release, files=written)
 
 
 def _files(units: Sequence[Unit]) -> dict[str, str]:

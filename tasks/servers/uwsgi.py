@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..engine.remote import killing, process, releases
+from ..engine.remote import killing, process
 from ..engine.remote.application import Application
 from ..engine.remote.drivers import PATH, Launch, Server, seconds
 from ..engine.remote.failure import Failed
@@ -66,13 +66,17 @@ class Uwsgi(Server):
 
     def argv(self, launch: Launch) -> list[str]:
         """The command line."""
-        wheel = [launch.python, "-c", "import pyuwsgi; pyuwsgi.run()"]
-        program = [PROGRAM] if "plugins" in launch.settings else wheel
+        embedded = [launch.python, "-c", "import pyuwsgi; pyuwsgi.run()"]
+        program = [PROGRAM] if "plugins" in launch.settings else embedded
         return [*program, "--ini", f"{launch.config}/{CONFIG}"]
 
     def grace(self, settings: Mapping[str, Any]) -> float:
         """Seconds that running requests get."""
         return seconds(settings, self.grace_setting, MERCY_SECONDS)
+
+    def finishes(self, settings: Mapping[str, Any]) -> bool:
+        """What has been accepted, by the hook in the template; what waits in the queue it does not."""
+        return True
 
     def timeout(self, settings: Mapping[str, Any]) -> float:
         """Seconds after which a worker is killed over one request."""
@@ -82,27 +86,23 @@ class Uwsgi(Server):
         """None: uWSGI's protocol has one request a connection."""
         return 0
 
-    def most_workers(self, workers: int, settings: Mapping[str, Any]) -> int:
-        """What its shared memory was made for; where an algorithm of uWSGI's decides, nobody else does."""
-        return 0 if "cheaper" in settings else FACTOR * workers
-
-    def finishes(self, settings: Mapping[str, Any]) -> bool:
-        """Always: its file has it end gracefully on TERM."""
-        return True
-
     def workers(self, pid: int) -> list[int]:
         """All that the master has started."""
         return killing.children(pid)
 
+    def most_workers(self, workers: int, settings: Mapping[str, Any]) -> int:
+        """What its shared memory was made for; where an algorithm of uWSGI's decides, nobody else does."""
+        return 0 if "cheaper" in settings else FACTOR * workers
+
     def check(self, application: Application, launch: Launch, whole: bool) -> None:
         """Let uWSGI read its file and import the application, without a socket.
 
-        :param whole: look all the same where the live release has the same file and environment.
+        Always: of one that cannot be imported, the end of the log would show but how it is started again and again.
+
+        :param whole: makes no difference.
         :raises Failed: with uWSGI's or the application's own words.
         """
-        if not whole and releases.same_as_live(application.root, launch.id, list(self.templates)):
-            return
-        argv = ["/bin/sh", f"{launch.config}/launch", *self.argv(launch), "--no-server"]
+        argv = ["/bin/sh", launch.launcher, *self.argv(launch), "--no-server"]
         done = process.run(argv, user=application.user, timeout=CHECK_SECONDS)
         if done.status == 0:
             return

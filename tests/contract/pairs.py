@@ -31,9 +31,9 @@ VARIANTS = {
     "gunicorn-asgi": Variant("gunicorn", "asgisite", web={"settings": {"worker_class": "asgi"}}),
     "uvicorn": Variant("uvicorn", "asgisite"),
     "uvicorn-alone": Variant("uvicorn", "asgisite", web={"workers": 1}),
+    "uwsgi": Variant("uwsgi", web={"settings": {"threads": 4}}),
     "granian": Variant("granian", "asgisite"),
     "granian-wsgi": Variant("granian", web={"settings": {"interface": "wsgi"}}),
-    "uwsgi": Variant("uwsgi", web={"settings": {"threads": 4}}),
     "gunicorn-gevent": Variant("gunicorn", web={"settings": {"worker_class": "gevent"}}, packages=("gevent>=24", "packaging")),
 }
 

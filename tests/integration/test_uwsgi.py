@@ -119,6 +119,7 @@ def test_below_a_path_the_application_is_told_it(site: Project, shared_server: T
     site.fab("-H", "prod", "deploy", "--ref", "tells")
     told = ask(shared_server, "/sub/env").json
     assert (told["SCRIPT_NAME"], told["PATH_INFO"]) == ("/sub", "/env")
+    site.stage({"web1": shared_server}, web={"app": "tells:application", "server": "uwsgi"})
     site.fab("-H", "prod", "rollback")
 
 

@@ -80,7 +80,7 @@ def test_settings_cannot_be_changed() -> None:
 
 
 def test_a_manager_is_a_name_or_a_section() -> None:
-    given = {"name": "supervisor", "activation": "socket", "settings": {"MemoryMax": "512M", "priority": 3}}
+    given = {"name": "systemd", "activation": "socket", "settings": {"MemoryMax": "512M", "TasksMax": 30}}
     assert load("manager", given).manager == Manager.model_validate(given)
     assert load("manager", "supervisor").manager == load("manager", {"name": "supervisor"}).manager
 

@@ -344,14 +344,14 @@ def test_command_line_options_are_checked_like_files(project: Project) -> None:
 
 def test_a_manager_is_a_name_or_a_section_and_the_stage_s_replaces_or_adds(project: Project) -> None:
     path = project(
-        all="manager: {name: supervisor, settings: {priority: 1}}\n",
-        name=PROD + "manager: supervisor\n",
-        section=PROD + "manager: {settings: {startsecs: 5}}\n",
+        all="manager: {name: systemd, settings: {Nice: 1}}\n",
+        name=PROD + "manager: systemd\n",
+        section=PROD + "manager: {settings: {TasksMax: 5}}\n",
     )
     managers = {name: stage.hosts["web1"].manager for name, stage in stages.load_stages(path).items()}
     assert managers["name"].settings == {}
-    assert managers["section"].settings == {"priority": 1, "startsecs": 5}
-    assert {manager.name for manager in managers.values()} == {"supervisor"}
+    assert managers["section"].settings == {"Nice": 1, "TasksMax": 5}
+    assert {manager.name for manager in managers.values()} == {"systemd"}
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from .failure import Failed
 from .machine import units_of
 
 VARIABLES = ("environment", "secrets")  # a port in there is the application's affair
-UNSAID = ("files", "came_after", "served", "made", "who")  # what the copy does not take over
+UNSAID = ("fingerprints", "came_after", "served", "made", "who")  # what the copy does not take over
 
 
 def prepare(application: Application, stamp: str, who: str) -> releases.Release:
@@ -49,7 +49,7 @@ def prepare(application: Application, stamp: str, who: str) -> releases.Release:
         state="built",
         units=json.loads(_changed(json.dumps(known.get("units", [])), changes)),
         # What was changed by hand is changed in the copy, and goes on being said.
-        fingerprints={path: _fingerprint(root, old, new, path, known) for path, known in written.items()},
+        fingerprints={path: _fingerprint(root, old, new, path, before) for path, before in written.items()},
     )
 
 
@@ -81,6 +81,6 @@ def _changed(text: str, changes: Changes) -> str:
     return text
 
 
-def _fingerprint(root: str, old: str, new: str, path: str, written: str) -> str:
-    is_as_written = releases.fingerprint(root, f"{old}/{path}") == written
-    return releases.fingerprint(root, f"{new}/{path}") if is_as_written else written
+def _fingerprint(root: str, old: str, new: str, path: str, before: str) -> str:
+    is_as_written = releases.fingerprint(root, f"{old}/{path}") == before
+    return releases.fingerprint(root, f"{new}/{path}") if is_as_written else before
