@@ -22,6 +22,7 @@ from .local import read_secrets
 from .planning import application, manager_of, server_of
 from .remote import configure, files, hooks, nginx, releases
 from .remote.application import Unit
+from .remote.drivers import Launch
 from .remote.wire import Call
 from .session import Step, reference
 
@@ -75,6 +76,11 @@ class Building:
         host, _, first = self.settings.web.bind.rpartition(":")
         taken = self.host.addresses
         return next(f"{host}:{port}" for port in itertools.count(int(first)) if f"{host}:{port}" not in taken)
+
+    @property
+    def launch(self) -> Launch:
+        """What the release's server is to run."""
+        return units.launch(self.settings, self.path, self.address)
 
     @cached_property
     def units(self) -> list[Unit]:
@@ -181,7 +187,7 @@ def server_part(building: Building) -> Part:
         web.server,
         f"{web.app}, {web.workers} workers",
         building.rendered(server.templates) + building.environment_files(),
-        reference(configure.check_server, web.server, application(settings), building.id, web.settings, before),
+        reference(configure.check_server, web.server, application(settings), building.launch, before),
         {},
     )
 

@@ -15,11 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
 
+from . import pairs
 from .checking import Check, Model, describe, names, refuse, setting, show
+from .remote import drivers
 
 # What exists. A new manager or server is added here and nowhere else in the settings.
-Manager: TypeAlias = Literal["supervisor", "systemd"]
-Server: TypeAlias = Literal["gunicorn"]
+Manager: TypeAlias = Literal["supervisor", "systemd", "circus"]
+Server: TypeAlias = Literal["gunicorn", "chaussette"]
 
 # A unix socket's path may have 107 bytes (sun_path is 108 with its closing NUL).
 SOCKET_PATH_MAX = 107
@@ -641,6 +643,26 @@ class Settings(Model):
                 f"(web.settings.timeout), found {read}",
                 "else nginx gives up on requests that are still being worked on",
                 at=("site", "timeouts", "read"),
+            )
+
+        self._check_drivers()
+
+    def _check_drivers(self) -> None:
+        """Refuse a server together with what it cannot do."""
+        name, server = self.web.server, drivers.server(self.web.server)
+        if problem := pairs.problem(name, self.manager):
+            raise refuse(*problem, at=("web", "server"))
+        if server.is_one_process and self.web.workers > 1 and not drivers.manager(self.manager).copies:
+            raise refuse(
+                f"{name} is one process, and {self.manager} runs one of it",
+                "set web.workers to 1",
+                at=("web", "workers"),
+            )
+        if server.prefix == "none" and self.site.path != "/":
+            raise refuse(
+                f"{name} cannot be told that the application lives below a path",
+                "give it a domain of its own, or take another server: gunicorn",
+                at=("site", "path"),
             )
 
     def local(self, path: str) -> Path:

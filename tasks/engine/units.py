@@ -29,22 +29,13 @@ def all_of(settings: Settings, release: str, address: str, processes: Mapping[st
 
 def web(settings: Settings, release: str, address: str) -> Unit:
     """The program that serves."""
-    server, manager = planning.server_of(settings), planning.manager_of(settings)
-    activated = PATH not in server.takes & manager.gives
-    launch = Launch(
-        release=release,
-        app=settings.web.app,
-        workers=settings.web.workers,
-        address=address,
-        descriptor=manager.descriptor if activated and DESCRIPTOR in server.takes else "",
-        path=settings.site.path.rstrip("/"),
-        settings=settings.web.settings,
-    )
+    server = planning.server_of(settings)
+    activated = _is_activated(settings)
     listens = [] if activated or not address.startswith("unix:") else ["--listen", address[len("unix:") :]]
     return Unit(
         name=_name(settings, release),
         role="web",
-        argv=["/bin/sh", f"{release}/config/launch", *listens, *server.argv(launch)],
+        argv=["/bin/sh", f"{release}/config/launch", *listens, *server.argv(launch(settings, release, address))],
         user=settings.user,
         directory=f"{release}/public",
         log=f"{settings.root}/logs/web.log",
@@ -52,8 +43,28 @@ def web(settings: Settings, release: str, address: str) -> Unit:
         address=address,
         activated=activated,
         notifies=server.notifies,
+        copies=settings.web.workers if server.is_one_process and planning.manager_of(settings).copies else 1,
         environment=_environment(settings),
     )
+
+
+def launch(settings: Settings, release: str, address: str) -> Launch:
+    """What the server is to run; see web()."""
+    server, manager = planning.server_of(settings), planning.manager_of(settings)
+    is_handed = _is_activated(settings) and DESCRIPTOR in server.takes
+    return Launch(
+        release=release,
+        app=settings.web.app,
+        workers=settings.web.workers,
+        address=address,
+        descriptor=manager.descriptor.format(name=_name(settings, release)) if is_handed else "",
+        path=settings.site.path.rstrip("/"),
+        settings=settings.web.settings,
+    )
+
+
+def _is_activated(settings: Settings) -> bool:
+    return PATH not in planning.server_of(settings).takes & planning.manager_of(settings).gives
 
 
 def _process(settings: Settings, release: str, name: str, line: str) -> Unit:

@@ -48,6 +48,7 @@ class Systemd(Manager):
     templates = {"{role}.service": "systemd/unit.service.j2", "boot": "systemd/boot.sh"}
     gives = frozenset({PATH})
     descriptor = ""
+    copies = False
     own_logs = ()
     reopen_logs = ""
 
@@ -127,7 +128,7 @@ class Systemd(Manager):
         found = [_program(block) for block in done.text.split("\n\n") if block.strip()]
         return [program for program in found if ours.fullmatch(program.name)]
 
-    def ensure_running(self) -> list[str]:
+    def ensure_running(self, application: Application) -> list[str]:
         """Nothing: without it, nobody could ask."""
         return []
 

@@ -60,6 +60,7 @@ class Gunicorn(Server):
     takes = frozenset({PATH, DESCRIPTOR})
     speaks = "http"
     longest_path = 107
+    is_one_process = False
     prefix = "header"
 
     def argv(self, launch: Launch) -> list[str]:
@@ -78,24 +79,20 @@ class Gunicorn(Server):
         """Seconds a connection is kept."""
         return float(settings.get("keepalive", IDLE_SECONDS))
 
-    def check(self, application: Application, release: str, settings: Mapping[str, Any], whole: bool) -> None:
+    def check(self, application: Application, launch: Launch, whole: bool) -> None:
         """Check a release: every setting is known and valid, the file loads, the application can be imported.
 
         Where the live release has the same configuration and environment, all that is left to find out is whether
         the application can be imported, and starting it beside the live one shows that.
 
-        :param settings: what the user gave under ``web.settings``.
         :param whole: look all the same.
         :raises Failed: with gunicorn's or the application's own words.
         """
-        if not whole and releases.same_as_live(application.root, release, list(self.templates)):
+        if not whole and releases.same_as_live(application.root, launch.id, list(self.templates)):
             return
-        place = releases.directory(application.root, release)
-        python = f"{place}/env/bin/python"
-        argv = [python, "-c", CHECK, json.dumps(settings), "--check-config", "-c", f"{place}/config/{CONFIG}"]
-        done = process.run(
-            ["/bin/sh", f"{place}/config/launch", *argv], user=application.user, timeout=CHECK_SECONDS
-        )
+        settings, config = json.dumps(launch.settings), f"{launch.config}/{CONFIG}"
+        argv = ["/bin/sh", launch.launcher, launch.python, "-c", CHECK, settings, "--check-config", "-c", config]
+        done = process.run(argv, user=application.user, timeout=CHECK_SECONDS)
         if done.status == 0:
             return
         if done.lines and done.lines[-1].startswith("web.settings: "):

@@ -35,6 +35,7 @@ class Unit:
     :ivar activated: the manager opens that address and hands it over.
     :ivar notifies: it tells systemd when it is ready (sd_notify).
     :ivar log: the file for all that it writes.
+    :ivar copies: how many of it run, side by side on one socket.
     :ivar environment: variables beside those that the launcher sets.
     """
 
@@ -49,4 +50,5 @@ class Unit:
     address: str = ""
     activated: bool = False
     notifies: bool = False
+    copies: int = 1
     environment: dict[str, str] = field(default_factory=dict)

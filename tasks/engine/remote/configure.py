@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypedDict
 
@@ -35,9 +34,9 @@ def apply(
     return {"changed": changed, "release": releases.read(root, name)}
 
 
-def check_server(name: str, application: Application, release: str, settings: Mapping[str, Any], whole: bool) -> None:
+def check_server(name: str, application: Application, launch: drivers.Launch, whole: bool) -> None:
     """Have a server check a release; see Server.check."""
-    drivers.server(name).check(application, release, settings, whole)
+    drivers.server(name).check(application, launch, whole)
 
 
 def check_manager(name: str, application: Application, release: str) -> None:

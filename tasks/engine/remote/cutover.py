@@ -17,6 +17,7 @@ from typing import Any, TypedDict
 
 from . import agent, environment, logs, probe, process, releases, source
 from .application import Application, Unit
+from .drivers import Program
 from .failure import Failed, describe
 from .machine import HOST, Machine, Programs, managers_of
 from .probe import Answer, Endpoint
@@ -291,8 +292,7 @@ def _wait_until_right(cutover: Cutover, programs: Programs, log: logs.Log, machi
     endpoint, clock = cutover.app.at(programs.address), machine.clock
     end = clock.monotonic() + endpoint.timeout
     while True:
-        program = programs.state()
-        answer = machine.ask(endpoint, max(end - clock.monotonic(), 0.1), program.pid if program else 0)
+        program, answer = _ask(programs, endpoint, max(end - clock.monotonic(), 0.1), machine)
         if answer["status"] == endpoint.status:
             return
         if program is None or program.is_broken:
@@ -309,6 +309,28 @@ def _wait_until_right(cutover: Cutover, programs: Programs, log: logs.Log, machi
         f"{what}; nothing was switched: {probe.describe(endpoint, answer)}{process.quote(log.lines())}",
         "The lines above are the answer and the end of its log; mend it, commit, and deploy again.",
     )
+
+
+def _ask(
+    programs: Programs, endpoint: Endpoint, timeout: float, machine: Machine
+) -> tuple[Program | None, Answer]:
+    """Ask a release; how its program is, and its answer.
+
+    A socket that the manager holds goes on taking questions while what should answer them dies: then it is closed.
+    """
+    program = programs.state()
+    pid = (program.listener or program.pid) if program else 0
+    if not programs.web.activated:
+        return program, machine.ask(endpoint, timeout, pid)
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(machine.ask, endpoint, timeout, pid)
+        while not asked.done():
+            program = programs.state()
+            if program is None or program.is_broken:
+                programs.stop([programs.web], at_once=True)
+                break
+            machine.clock.sleep(PAUSE)
+        return program, asked.result()
 
 
 def ask_site(application: Application, endpoint: Endpoint, machine: Machine) -> Answer:

@@ -26,7 +26,7 @@ PATH, DESCRIPTOR = "path", "descriptor"  # how a server comes to its listening s
 class Launch:
     """What a server is to run.
 
-    :ivar release: the release's directory.
+    :ivar release: the release's directory, which is named by its id.
     :ivar app: the WSGI or ASGI callable, as ``module:name``.
     :ivar address: ``unix:PATH`` or ``HOST:PORT``.
     :ivar descriptor: the number of the open socket that the manager hands over, instead of the address; or a text
@@ -44,9 +44,19 @@ class Launch:
     settings: Mapping[str, Any]
 
     @property
+    def id(self) -> str:
+        """The release's id."""
+        return self.release.rpartition("/")[2]
+
+    @property
     def python(self) -> str:
         """The virtualenv's interpreter. Its scripts are not used: a script's first line pins another path."""
         return f"{self.release}/env/bin/python"
+
+    @property
+    def launcher(self) -> str:
+        """The file that every process of the release is started by."""
+        return f"{self.config}/launch"
 
     @property
     def config(self) -> str:
@@ -64,6 +74,7 @@ class Server(Protocol):
     :ivar takes: PATH, DESCRIPTOR or both.
     :ivar speaks: ``http`` or ``uwsgi``, which nginx passes requests on by.
     :ivar longest_path: of a unix socket, in bytes.
+    :ivar is_one_process: it has no workers of its own; a manager runs as many of it, where it can.
     :ivar prefix: how it is told the path the application lives below: ``header`` (SCRIPT_NAME), ``option`` (it is
         told at its start, and gets the whole path), ``stripped`` (the same, and gets the rest of the path), or
         ``none``.
@@ -76,6 +87,7 @@ class Server(Protocol):
     takes: frozenset[str]
     speaks: str
     longest_path: int
+    is_one_process: bool
     prefix: str
 
     def argv(self, launch: Launch) -> list[str]:
@@ -90,7 +102,7 @@ class Server(Protocol):
     def idle(self, settings: Mapping[str, Any]) -> float:
         """Seconds it keeps a connection open that nothing is asked on; 0 where it keeps none."""
 
-    def check(self, application: Application, release: str, settings: Mapping[str, Any], whole: bool) -> None:
+    def check(self, application: Application, launch: Launch, whole: bool) -> None:
         """Check a release's configuration with the server itself, from the release's virtualenv.
 
         :param whole: import the application, too, though starting it beside the live one would show as much.
@@ -108,6 +120,9 @@ class Program:
     :ivar detail: the manager's own words about it.
     :ivar is_up: it runs, or is about to.
     :ivar is_broken: it died and is not coming up.
+    :ivar listener: the pid of the process that has called listen(2) for it, where it is handed an open socket; 0
+        where it listens itself.
+    :ivar copies: how many of it run; ``pid`` and ``since`` are the first one's.
     """
 
     name: str
@@ -117,6 +132,8 @@ class Program:
     detail: str
     is_up: bool
     is_broken: bool
+    listener: int = 0
+    copies: int = 1
 
 
 class Manager(Protocol):
@@ -128,7 +145,8 @@ class Manager(Protocol):
     :ivar templates: as a server's; a file with ``{role}`` in its name is one for each program, and its template is
         given the program as ``unit``.
     :ivar gives: PATH where a server opens its socket itself, DESCRIPTOR where it can be handed one.
-    :ivar descriptor: what stands for the socket that is handed over; see Launch.
+    :ivar descriptor: what stands for the socket that is handed over; see Launch. ``{name}`` is the unit's name.
+    :ivar copies: it can run several of one program, on one socket that it opens.
     :ivar own_logs: patterns of the paths of what it writes about itself.
     :ivar reopen_logs: shell commands that make it open its programs' log files anew.
     """
@@ -139,6 +157,7 @@ class Manager(Protocol):
     templates: Mapping[str, str]
     gives: frozenset[str]
     descriptor: str
+    copies: bool
     own_logs: Sequence[str]
     reopen_logs: str
 
@@ -173,8 +192,8 @@ class Manager(Protocol):
         :raises Failed: the manager does not answer.
         """
 
-    def ensure_running(self) -> list[str]:
-        """Start the manager where it is down; what was done, in words."""
+    def ensure_running(self, application: Application) -> list[str]:
+        """Start the manager of an application where it is down; what was done, in words."""
 
     def temporary(self, application: Application) -> list[str]:
         """The beginnings of the paths of files that it writes for an application outside its root."""

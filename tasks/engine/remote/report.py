@@ -113,7 +113,7 @@ def _program(application: Application, program: Program) -> dict[str, Any]:
         "role": program.name[len(f"{application.name}-{release}-") :] or "web",
         "uptime": time.time() - program.since if is_running else None,
         "user": _user_of(program.pid) if is_running else None,
-        "workers": len(_children(program.pid)) if is_running else 0,
+        "workers": _workers(program) if is_running else 0,
     }
 
 
@@ -121,6 +121,11 @@ def _user_of(pid: int) -> str | None:
     with contextlib.suppress(OSError, KeyError):
         return pwd.getpwuid(os.stat(f"/proc/{pid}").st_uid).pw_name
     return None
+
+
+def _workers(program: Program) -> int:
+    """How many processes answer requests: its children, or the copies of one that has none."""
+    return len(_children(program.pid)) or program.copies
 
 
 def _children(pid: int) -> list[str]:
