@@ -20,7 +20,7 @@ from .checking import Check, Model, describe, names, refuse, setting, show
 from .remote import drivers
 
 # What exists. A new manager or server is added here and nowhere else in the settings.
-Manager: TypeAlias = Literal["supervisor", "systemd", "circus"]
+Manager: TypeAlias = Literal["supervisor", "systemd", "circus", "runit"]
 Server: TypeAlias = Literal["gunicorn", "chaussette"]
 
 # A unix socket's path may have 107 bytes (sun_path is 108 with its closing NUL).
