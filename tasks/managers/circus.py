@@ -25,7 +25,10 @@ from ..engine.remote.logs import Log, Tail
 PLACE = "/opt/fabrelease/circus"
 PYTHON = f"{PLACE}/bin/python"
 REQUIREMENT = "circus>=0.19,<1"
-IS_INSTALLED = "import sys, circus; sys.exit(circus.version_info < (0, 19))"
+IS_INSTALLED = (
+    "import sys; from importlib.metadata import version\n"
+    "sys.exit(tuple(map(int, version('circus').split('.')[:2])) < (0, 19))"
+)
 CONFIG = """\
 ; written by fabrelease: the circusd of {name}
 [circus]

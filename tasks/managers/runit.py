@@ -49,24 +49,28 @@ TimeoutStopSec=610
 [Install]
 WantedBy=multi-user.target
 """
-SLOT = """\
+# A slot has links to these: where it is, in /run, nothing may be executed on some machines.
+SCRIPTS = "/etc/fabrelease/runit"
+SCRIPT = {
+    "run": """\
 #!/bin/sh
 # written by fabrelease: runs the program that is in this slot
 exec /bin/sh ./unit
-"""
-FINISH = """\
+""",
+    "finish": """\
 #!/bin/sh
 # written by fabrelease: writes down how the program in this slot has ended
 printf 'exit status %s, signal %s' "$1" "$2" >ended
-"""
-LOG = """\
+""",
+    "log/run": """\
 #!/bin/sh
 # written by fabrelease: writes down what the program in this slot says
 if [ -e ../unit ]; then
     exec /bin/sh ../unit log
 fi
 exec cat >/dev/null
-"""
+""",
+}
 SPARE = 4  # slots beside those in use: the server and some processes of a new release
 SECONDS = 30.0  # for runsvdir to see a new slot
 KILL_SECONDS = 10.0  # that a program has at most to be gone once it was killed
@@ -156,12 +160,13 @@ class Runit(Manager):
         text = SERVICE.format(
             name=application.name, root=application.root.replace("%", "%%"), folder=_folder(application)
         )
-        written = files.install([files.entry(service, text)])
-        if written:
+        scripts = [files.entry(f"{SCRIPTS}/{name}", script, 0o755) for name, script in SCRIPT.items()]
+        written = files.install([files.entry(service, text), *scripts])
+        if service in written:
             _systemctl("daemon-reload")
         if process.run(["systemctl", "--quiet", "is-enabled", _service(application)]).status != 0:
             _systemctl("enable", _service(application))
-        return [f"unit {path}" for path in written] + self.ensure_running(application)
+        return [f"file {path}" for path in written] + self.ensure_running(application)
 
     def check(self, application: Application, release: str) -> None:
         """Let the shell read the files of a release.
@@ -325,9 +330,9 @@ def _make_slots(application: Application, wanted: int) -> None:
     for _ in range(wanted - sum(not slot.unit for slot in slots)):
         made = f"{_folder(application)}/.{time.monotonic_ns()}"  # runsvdir leaves out what begins with a dot
         os.makedirs(f"{made}/log")
-        scripts = {"run": SLOT, "finish": FINISH, "log/run": LOG}
-        entries = [files.entry(f"{made}/{name}", text, 0o755) for name, text in scripts.items()]
-        files.install([*entries, files.entry(f"{made}/down", "")], durable=False)
+        for name in SCRIPT:
+            os.symlink(f"{SCRIPTS}/{name}", f"{made}/{name}")
+        releases.write_atomically(f"{made}/down", b"", durable=False)
         os.rename(made, f"{_folder(application)}/slot-{time.monotonic_ns()}")
 
 

@@ -20,8 +20,7 @@ for file in "$root/current/config"/*.run; do
     mkdir -p "$slot/log"
     ln -s "$root/$release/config/$role.run" "$slot/unit"
     printf '%s' "$name" >"$slot/name"
-    printf '#!/bin/sh\nexec /bin/sh ./unit\n' >"$slot/run"
-    printf '#!/bin/sh\n[ ! -e ../unit ] || exec /bin/sh ../unit log\nexec cat >/dev/null\n' >"$slot/log/run"
-    printf '#!/bin/sh\nprintf "exit status %%s, signal %%s" "$1" "$2" >ended\n' >"$slot/finish"
-    chmod 755 "$slot/run" "$slot/finish" "$slot/log/run"
+    for script in run finish log/run; do
+        ln -s "/etc/fabrelease/runit/$script" "$slot/$script"
+    done
 done
