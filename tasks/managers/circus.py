@@ -160,7 +160,7 @@ class Circus(Manager):
         states = _call(application, "status")["statuses"]
         names = [unit.name for unit in units if unit.name in states]
         if names:
-            pids = [pid for name in names for pid in _pids(application).get(name, {})]
+            pids = [pid for name in names for pid in _processes(application, name)]
             _call(application, "stop", name=_any_of(names), match="regex")
             if at_once:
                 orphans.kill(pids, application.user)
@@ -177,12 +177,12 @@ class Circus(Manager):
 
     def programs(self, application: Application) -> list[Program]:
         """The programs of an application, of whatever release."""
-        states, pids = _call(application, "status")["statuses"], _pids(application)
+        states = _call(application, "status")["statuses"]
         ours = releases.programs_of(application.name)
         circusd, sockets = _circusd(application), _call(application, "listsockets")["sockets"]
         listening = {str(socket["name"]) for socket in sockets}
         return [
-            _program(name, state, pids.get(name, {}), circusd if name.lower() in listening else 0)
+            _program(name, state, _processes(application, name), circusd if name.lower() in listening else 0)
             for name, state in states.items()
             if ours.fullmatch(name)
         ]
@@ -293,17 +293,15 @@ def _program(name: str, state: str, pids: dict[int, float], listener: int) -> Pr
     )
 
 
-def _pids(application: Application) -> dict[str, dict[int, float]]:
-    """The processes of each program that have not ended, and when they were started."""
-    infos, there = _call(application, "stats")["infos"], killing.parents()
-    return {
-        name: {
-            int(pid): float(info["started"])
-            for pid, info in found.items()
-            if isinstance(info, dict) and int(pid) in there
-        }
-        for name, found in infos.items()
-    }
+def _processes(application: Application, name: str) -> dict[int, float]:
+    """The processes of a program that have not ended, and when they were started.
+
+    Not circusd's own figures: it reads the memory of a process for them, which can make it wait without an end.
+    """
+    found: list[int] = []
+    with contextlib.suppress(Failed):  # it is removed at this moment, for circusd has just named it
+        found = _call(application, "list", name=name)["pids"]
+    return {pid: since for pid in found if (since := killing.started(pid))}
 
 
 def _wait_stopped(application: Application, names: Sequence[str], timeout: float) -> None:

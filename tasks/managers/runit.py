@@ -45,6 +45,7 @@ ExecStop=-/bin/sh -c 'exec sv -w 600 force-stop "$$0"/*' {folder}
 KillMode=mixed
 KillSignal=SIGHUP
 TimeoutStopSec=610
+SuccessExitStatus=111
 
 [Install]
 WantedBy=multi-user.target

@@ -44,7 +44,7 @@ def programs(project: Project) -> dict[str, dict[str, Any]]:
 
 def test_setup_changes_nothing_the_second_time_and_status_and_logs_show_the_programs(site: tuple[Project, Target]) -> None:
     project, server = site
-    assert "nothing to do" in project.fab("-H", "prod", "setup").stdout
+    assert "nothing to do" in project.fab("-H", "prod", "setup").stderr
     found = programs(project)
     assert {role: (p["state"], p["user"]) for role, p in found.items()} == {
         "web": ("active", "tinysite"),
