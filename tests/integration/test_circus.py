@@ -52,7 +52,7 @@ def test_setup_changes_nothing_the_second_time_and_status_and_logs_show_the_prog
     }
     assert found["web"]["workers"] == 2
     assert project.status()["problems"] == []
-    assert "Booting worker" in project.fab("-H", "prod", "logs", "--lines", "50").stdout
+    assert "Booting worker" in project.fab("-H", "prod", "logs", "--lines", "50").stderr
     assert revision(server) == "one"
 
 
@@ -127,17 +127,16 @@ def test_another_user_reaches_no_socket_of_circus_and_writes_nothing_that_root_r
     assert sh(server, "find /opt/fabrelease/circus /etc/fabrelease ! -user root") == ""
 
 
-def test_what_the_user_puts_where_its_socket_is_to_be_does_no_harm_outside(site: tuple[Project, Target]) -> None:
+def test_the_user_puts_nothing_where_circus_opens_its_socket(site: tuple[Project, Target]) -> None:
     project, server = site
-    victim = "/etc/victim"
-    sh(server, f"touch {victim}")
-    live = "/srv/tinysite/current/run"
-    sh(server, f"runuser -u tinysite -- sh -c 'rm {live}/web.sock; ln -s {victim} {live}/web.sock'")
+    stage(project, server, web=CHAUSSETTE)
+    deploy(project, server, "two")
+    run = "/srv/tinysite/current/run"
+    for attack in (f"rm {run}/web.sock", f"touch {run}/x", f"ls {run}"):
+        assert server.exec(["runuser", "-u", "tinysite", "--", "sh", "-c", attack], check=False).returncode
+    assert sh(server, f"stat -c '%U %G %a' {run}/").split() == ["root", "www-data", "2750"]
     sh(server, "systemctl restart fabrelease-circus@tinysite")
     assert wait_for(lambda: revision(server) == "two")
-    assert sh(server, f"stat -c '%F %s %U %a' {victim}").strip() == "regular empty file 0 root 644"
-    deploy(project, server, "one")
-    assert revision(server) == "one"
 
 
 def test_words_and_values_reach_the_program_as_they_are(site: tuple[Project, Target]) -> None:
@@ -183,3 +182,14 @@ def test_a_log_is_opened_anew_when_it_was_rotated(site: tuple[Project, Target], 
     sh(server, "logrotate --force /etc/logrotate.d/fabrelease-tinysite; rm -f /srv/tinysite/logs/web.log")
     assert revision(server)
     assert wait_for(lambda: "GET / " in sh(server, "cat /srv/tinysite/logs/web.log || true"))
+
+
+def test_what_left_its_session_goes_with_its_release(site: tuple[Project, Target]) -> None:
+    project, server = site
+    stage(project, server, processes={"hostile": "setsid -f sleep 4242; sleep 1000"})
+    deploy(project, server, "two")
+    assert wait_for(lambda: sh(server, "pgrep -f 'sleep 4242' -u tinysite || true"))
+    stage(project, server)
+    deploy(project, server, "one")
+    assert sh(server, "pgrep -f 'sleep 4242' -u tinysite || true") == ""
+    assert project.status()["problems"] == []

@@ -54,7 +54,7 @@ def test_setup_changes_nothing_the_second_time_and_status_and_logs_show_the_prog
     assert found["web"]["workers"] == 2
     assert 0 <= found["web"]["uptime"] < 300
     assert project.status()["problems"] == []
-    assert "Booting worker" in project.fab("-H", "prod", "logs", "--lines", "50").stdout
+    assert "Booting worker" in project.fab("-H", "prod", "logs", "--lines", "50").stderr
     assert revision(server) == "one"
 
 
@@ -108,7 +108,7 @@ def test_another_user_reaches_no_pipe_of_runit_and_writes_nothing_that_root_runs
     assert sh(server, f"find {FOLDER} /etc/fabrelease ! -user root") == ""
     place = "/etc/fabrelease /etc/systemd/system /srv/tinysite/current/config"
     assert sh(server, f"runuser -u tinysite -- find {place} -writable ! -type l 2>/dev/null || true") == ""
-    assert sh(server, "pgrep -u root -f runsvdir | wc -l").strip() == "1"  # nothing of the system's is run by it
+    assert sh(server, "pgrep -c -x runsvdir").strip() == "1"  # nothing of the system's is run by it
 
 
 def test_words_and_values_reach_the_program_as_they_are(site: tuple[Project, Target]) -> None:
@@ -154,3 +154,18 @@ def test_a_log_is_opened_anew_when_it_was_rotated(site: tuple[Project, Target]) 
     sh(server, "logrotate --force /etc/logrotate.d/fabrelease-tinysite")
     assert revision(server)
     assert wait_for(lambda: "GET / " in sh(server, "cat /srv/tinysite/logs/web.log 2>/dev/null || true"))
+
+
+def test_what_left_its_session_and_what_does_not_end_by_itself_go_with_their_release(
+    site: tuple[Project, Target],
+) -> None:
+    project, server = site
+    hostile = "trap '' TERM HUP; setsid -f sleep 4242; while :; do sleep 1; done"
+    stage(project, server, processes={"hostile": hostile}, env={"TRY": "1"})
+    deploy(project, server, "two")
+    assert wait_for(lambda: sh(server, "pgrep -f 'sleep 4242' -u tinysite || true"))
+    sh(server, "sed -i 's/\"stop_seconds\": 60/\"stop_seconds\": 2/' /srv/tinysite/current/release.json")
+    stage(project, server)
+    deploy(project, server, "one")
+    assert sh(server, "pgrep -f 'sleep 4242|trap' -u tinysite || true") == ""
+    assert project.status()["problems"] == []

@@ -5,7 +5,7 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypedDict
 
-from . import agent, drivers, files, releases, wire
+from . import agent, drivers, files, releases, source, wire
 from .application import Application
 
 
@@ -41,6 +41,7 @@ def check_server(name: str, application: Application, launch: drivers.Launch, wh
 
 def check_manager(name: str, application: Application, release: str) -> None:
     """Have a manager check a release; see Manager.check."""
+    source.give_run(application, release)
     drivers.manager(name).check(application, release)
 
 

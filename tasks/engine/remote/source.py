@@ -8,7 +8,8 @@ import pwd
 import stat
 from typing import TypedDict
 
-from . import agent, files, process, releases, tree
+from . import agent, files, probe, process, releases, tree
+from .application import Application
 from .failure import Failed
 
 # The tree is checked out byte for byte: no attribute of the project's may convert or filter it.
@@ -89,7 +90,24 @@ def prepare(root: str, release: releases.Release, owner: str, group: str, shared
 
 def _begin(root: str, release: releases.Release, owner: str, group: str) -> None:
     releases.begin(root, release)
-    run = f"{releases.directory(root, release['id'])}/run"
+    _give(f"{releases.directory(root, release['id'])}/run", owner, group)
+
+
+def give_run(application: Application, release: str) -> None:
+    """Give the directory of a release's sockets to root where the manager opens them, else to the application's user.
+
+    Root makes and chowns such a socket by its path: in a directory that was never anybody else's.
+    """
+    run = f"{releases.directory(application.root, release)}/run"
+    units = releases.read(application.root, release).get("units", [])
+    owner = "root" if any(unit["activated"] for unit in units) else application.user
+    if os.lstat(run).st_uid != pwd.getpwnam(owner).pw_uid:
+        releases.discard(run)
+        os.mkdir(run)
+        _give(run, owner, probe.web_group())
+
+
+def _give(run: str, owner: str, group: str) -> None:
     os.chown(run, pwd.getpwnam(owner).pw_uid, grp.getgrnam(group).gr_gid)
     os.chmod(run, 0o2750)  # sockets made here belong to the web server's group; nobody else gets in
 
