@@ -193,3 +193,20 @@ def test_what_left_its_session_goes_with_its_release(site: tuple[Project, Target
     deploy(project, server, "one")
     assert sh(server, "pgrep -f 'sleep 4242' -u tinysite || true") == ""
     assert project.status()["problems"] == []
+
+
+def test_waitress_is_refused_on_a_unix_socket_and_works_on_a_port(site: tuple[Project, Target]) -> None:
+    project, server = site
+    waitress = {**CHAUSSETTE, "settings": {"backend": "waitress", "log_levl": "info"}}
+    stage(project, server, web=waitress)
+    said = project.fab("-H", "prod", "deploy", "--ref", "two", status=1).stderr
+    assert "chaussette has no setting log_levl; did you mean log_level?" in said
+    assert "waitress does not work on a unix socket; set web.bind to an address and port" in said
+    settings = {"backend": "waitress", "log_level": "info"}
+    stage(project, server, web={**CHAUSSETTE, "settings": settings, "bind": "127.0.0.1:8004"})
+    deploy(project, server, "two")
+    assert revision(server) == "two"
+    assert "waitress" in sh(server, "pgrep -af chaussette.server")
+    stage(project, server)
+    deploy(project, server, "one")
+    assert sh(server, "ss -Hltn sport = :8004") == ""
