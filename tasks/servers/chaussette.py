@@ -1,6 +1,6 @@
 """chaussette: a WSGI server of one process, on a socket that its manager has opened.
 
-It answers one request after another (with the backend waitress, several). Opening a socket itself, it would let no
+It answers one request after another. Opening a socket itself, it would let no
 more than five connections wait, and nginx would get errors instead.
 """
 
@@ -24,16 +24,15 @@ CHECK = """
 import difflib, json, sys
 from chaussette.backend import backends
 from chaussette.util import LOG_LEVELS, import_string
-settings, options, app, address = json.loads(sys.argv[1])
+settings, options, app = json.loads(sys.argv[1])
 problems, backend = [], settings.get("backend", "wsgiref")
 for name in settings:
     if name not in options:
         near = difflib.get_close_matches(name, options, 1)
         problems.append(f"chaussette has no setting {name}" + (f"; did you mean {near[0]}?" if near else ""))
-if backend not in backends():
-    problems.append(f"backend: {backend!r} is not there; there are: " + ", ".join(backends()))
-elif backend == "waitress" and address.startswith("unix:"):
-    problems.append("backend: waitress does not work on a unix socket; set web.bind to an address and port")
+there = [name for name in backends() if name != "waitress"]  # since its version 1.0, it takes no socket any more
+if backend not in there:
+    problems.append(f"backend: {backend!r} does not work here; there are: " + ", ".join(there))
 if str(settings.get("log_level", "info")).lower() not in LOG_LEVELS:
     problems.append("log_level: expected one of " + ", ".join(LOG_LEVELS))
 if problems:
@@ -43,9 +42,9 @@ import_string(app)
 
 
 class Chaussette(Server):
-    """chaussette with one of its backends that still install: wsgiref or waitress."""
+    """chaussette with a backend that still works on a socket that was opened for it."""
 
-    requirements = ("chaussette>=1.3", "waitress>=2.1")
+    requirements = ("chaussette>=1.3",)
     templates = {}
     refused = {
         "address_family": "set web.bind",
@@ -91,7 +90,7 @@ class Chaussette(Server):
 
         :raises Failed: with chaussette's or the application's own words.
         """
-        given = json.dumps([launch.settings, OPTIONS, launch.app, launch.address])
+        given = json.dumps([launch.settings, OPTIONS, launch.app])
         argv = ["/bin/sh", launch.launcher, launch.python, "-c", CHECK, given]
         done = process.run(argv, user=application.user, timeout=CHECK_SECONDS)
         if done.status == 0:

@@ -195,18 +195,16 @@ def test_what_left_its_session_goes_with_its_release(site: tuple[Project, Target
     assert project.status()["problems"] == []
 
 
-def test_waitress_is_refused_on_a_unix_socket_and_works_on_a_port(site: tuple[Project, Target]) -> None:
+def test_settings_of_chaussette_are_checked_and_it_serves_on_a_port(site: tuple[Project, Target]) -> None:
     project, server = site
-    waitress = {**CHAUSSETTE, "settings": {"backend": "waitress", "log_levl": "info"}}
-    stage(project, server, web=waitress)
+    stage(project, server, web={**CHAUSSETTE, "settings": {"backend": "waitress", "log_levl": "info"}})
     said = project.fab("-H", "prod", "deploy", "--ref", "two", status=1).stderr
     assert "chaussette has no setting log_levl; did you mean log_level?" in said
-    assert "waitress does not work on a unix socket; set web.bind to an address and port" in said
-    settings = {"backend": "waitress", "log_level": "info"}
-    stage(project, server, web={**CHAUSSETTE, "settings": settings, "bind": "127.0.0.1:8004"})
+    assert "backend: 'waitress' does not work here; there are: wsgiref" in said
+    stage(project, server, web={**CHAUSSETTE, "settings": {"log_level": "info"}, "bind": "127.0.0.1:8004"})
     deploy(project, server, "two")
     assert revision(server) == "two"
-    assert "waitress" in sh(server, "pgrep -af chaussette.server")
+    assert programs(project)["web"]["workers"] == 3
     stage(project, server)
     deploy(project, server, "one")
     assert sh(server, "ss -Hltn sport = :8004") == ""
