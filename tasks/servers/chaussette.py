@@ -30,7 +30,7 @@ for name in settings:
     if name not in options:
         near = difflib.get_close_matches(name, options, 1)
         problems.append(f"chaussette has no setting {name}" + (f"; did you mean {near[0]}?" if near else ""))
-there = [name for name in backends() if name != "waitress"]  # since its version 1.0, it takes no socket any more
+there = [name for name in backends() if name != "waitress"]  # waitress 3.0 is handed no socket by it
 if backend not in there:
     problems.append(f"backend: {backend!r} does not work here; there are: " + ", ".join(there))
 if str(settings.get("log_level", "info")).lower() not in LOG_LEVELS:
