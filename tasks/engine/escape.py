@@ -25,6 +25,8 @@ SUPERVISOR_NOTHING = "%(program_name).0s"
 SUPERVISOR_COMMENT = re.compile(r"(?<=\s)(?=[;#])")
 
 UWSGI_REPLACED = re.compile(r"[$@%]\(")
+# What circus replaces in a command, and what begins a comment there.
+CIRCUS_MEANS = re.compile(r"(?:(?<=[$(])(?=\(circus\.))|(?:(?<=\$)(?=WID))|(?:(?<=\s)(?=;))", re.IGNORECASE)
 
 SHELL_READONLY = {"BASHOPTS", "BASH_VERSINFO", "EUID", "PPID", "SHELLOPTS", "UID"}
 
@@ -233,6 +235,31 @@ def systemd_setting(value: object) -> str:
     return _systemd_line(str(value) if isinstance(value, float) else value)
 
 
+def circus(value: object) -> str:
+    """Return *value* for the right side of ``key =`` in circus's configuration, where nothing can be quoted.
+
+    :raises Unsafe: what such a value cannot hold: line breaks, blanks at either end, what circus replaces.
+    """
+    text = _text(value, "circus")
+    if text != text.strip() or "\n" in text or "\r" in text or CIRCUS_MEANS.search(text) or text == '""':
+        raise Unsafe(value, "circus", "a value is one line, without blanks at its ends, blank and ; and $(circus.…)")
+    return text
+
+
+def circus_word(value: object, kept: str = "") -> str:
+    """Return *value* as one word of circus's ``cmd``.
+
+    :param kept: what circus is to replace, where it is in the value.
+    :raises Unsafe: a line break.
+    """
+    text = _text(value, "circus")
+    if "\n" in text or "\r" in text:
+        raise Unsafe(value, "circus", "a value is one line")
+    parts = text.split(kept) if kept else [text]
+    # What has a meaning is between single quotes by now: closing and opening them parts it.
+    return kept.join(CIRCUS_MEANS.sub("''", sh(part)) for part in parts)
+
+
 FILTERS: dict[str, Callable[..., str]] = {
     function.__name__: function
     for function in (
@@ -251,6 +278,8 @@ FILTERS: dict[str, Callable[..., str]] = {
         uwsgi_name,
         gaffer,
         systemd_setting,
+        circus,
+        circus_word,
     )
 }
 

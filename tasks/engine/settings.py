@@ -25,6 +25,7 @@ from pydantic import (
     model_validator,
 )
 
+from . import pairs
 from .remote import drivers
 from .wording import Refused, one_of, show
 
@@ -772,6 +773,26 @@ class Settings(Model):
             who = self.web.server if drivers.DESCRIPTOR in gives else self.manager.name
             does = "takes" if drivers.DESCRIPTOR in gives else "hands over"
             raise Refused(f"{who} {does} no open socket", at=("manager", "activation"))
+        return self
+
+    @model_validator(mode="after")
+    def _pair_makes_sense(self) -> "Settings":
+        """A server with its manager, and with what else it has to do."""
+        name, server, manager = self.web.server, drivers.server(self.web.server), self.manager.name
+        if problem := pairs.problem(name, manager):
+            raise Refused(*problem, at=("web", "server"))
+        if server.is_one_process and self.web.workers > 1 and not drivers.manager(manager).copies:
+            raise Refused(
+                f"{name} is one process, and {manager} runs one of it",
+                "set web.workers to 1",
+                at=("web", "workers"),
+            )
+        if server.prefix == "none" and self.site.path != "/":
+            raise Refused(
+                f"{name} cannot be told that the application lives below a path",
+                "give it a domain of its own, or take another server: gunicorn",
+                at=("site", "path"),
+            )
         return self
 
     def local(self, path: str) -> Path:

@@ -49,6 +49,7 @@ def web(settings: Settings, release: str, address: str) -> Unit:
         notifies=server.notifies,
         workers=settings.web.workers,
         most_workers=server.most_workers(settings.web.workers, settings.web.settings),
+        copies=settings.web.workers if server.is_one_process and planning.manager_of(settings).copies else 1,
         environment=_environment(settings),
     )
 
@@ -56,12 +57,13 @@ def web(settings: Settings, release: str, address: str) -> Unit:
 def launch(settings: Settings, release: str, address: str) -> Launch:
     """What the server is to run; see web()."""
     server, manager = planning.server_of(settings), planning.manager_of(settings)
+    is_handed = _is_activated(settings) and DESCRIPTOR in server.takes
     return Launch(
         release=release,
         app=settings.web.app,
         workers=settings.web.workers,
         address=address,
-        descriptor=manager.descriptor if _is_activated(settings) and DESCRIPTOR in server.takes else "",
+        descriptor=manager.descriptor.format(name=_name(settings, release)) if is_handed else "",
         path=settings.site.path.rstrip("/"),
         settings=settings.web.settings,
     )

@@ -41,6 +41,7 @@ class Supervisor(Manager):
     templates = {WEB: "supervisor/web.conf.j2", PROCESSES: "supervisor/processes.conf.j2"}
     gives = frozenset({PATH})
     descriptor = ""
+    copies = False
     own_logs = ("/var/log/supervisor/supervisord.log",)
     reopen_logs = 'if supervisord=$(supervisorctl pid); then kill -USR2 "$supervisord"; fi'
 
@@ -93,7 +94,7 @@ class Supervisor(Manager):
         if releases.unlink(_next(application.name)):
             _reread()
 
-    def ensure_running(self) -> list[str]:
+    def ensure_running(self, application: Application) -> list[str]:
         """Start supervisord where it is down, and wait until it answers; what was done, in words."""
         try:
             _processes()

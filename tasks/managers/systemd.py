@@ -163,7 +163,7 @@ class Systemd(Manager):
         names = sorted({_program_of(name) for name in loaded})
         return [_program(name, loaded.get(name + SERVICE, {}), loaded.get(name + SOCKET)) for name in names]
 
-    def ensure_running(self) -> list[str]:
+    def ensure_running(self, application: Application) -> list[str]:
         """Nothing: without it, nobody could ask."""
         return []
 

@@ -62,6 +62,7 @@ class Gunicorn(Server):
     takes = frozenset({PATH, DESCRIPTOR})
     speaks = "http"
     longest_path = 107
+    is_one_process = False
     prefix = "header"
     grace_setting = "graceful_timeout"
 

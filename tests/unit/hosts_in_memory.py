@@ -202,7 +202,7 @@ class Host(Manager):
             for name, state in self.running.items()
         ]
 
-    def ensure_running(self) -> list[str]:
+    def ensure_running(self, application: Application | None = None) -> list[str]:
         return []
 
     def temporary(self, application: Application) -> list[str]:

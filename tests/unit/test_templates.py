@@ -104,6 +104,14 @@ def test_what_is_rendered_for_uwsgi_below_a_path_reads_as_in_its_golden_file() -
     check_golden("uwsgi.nginx.site.conf", render("nginx/site.conf.j2", given))
 
 
+def test_what_is_rendered_for_runit_reads_as_in_its_golden_files_and_is_a_script() -> None:
+    given = example(example_settings(manager="runit"))
+    for unit in (given["web"], *given["processes"]):
+        text = render("runit/unit.sh.j2", {**given, "unit": unit})
+        check_golden(f"runit.{unit.role}.run", text)
+        subprocess.run(["sh", "-n"], input=text, text=True, check=True)
+
+
 @pytest.mark.parametrize("name", RENDERED)
 def test_the_first_lines_say_who_wrote_the_file_and_where_to_change_it(name: str) -> None:
     head = "\n".join(render(name).splitlines()[:2])

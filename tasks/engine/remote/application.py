@@ -40,6 +40,7 @@ class Unit:
     :ivar log: the file for all that it writes.
     :ivar workers: that it starts with; 0 where it has none.
     :ivar most_workers: that it can have while it runs, one more at TTIN, one less at TTOU; 0 where it cannot.
+    :ivar copies: how many of it run, side by side on one socket.
     :ivar environment: variables beside those that the launcher sets.
     """
 
@@ -58,4 +59,5 @@ class Unit:
     notifies: bool = False
     workers: int = 0
     most_workers: int = 0
+    copies: int = 1
     environment: dict[str, str] = field(default_factory=dict)

@@ -82,6 +82,7 @@ class Server(Protocol):
     :ivar socket: the name of its unix socket in a release; one for each thing that is spoken, see sockets.bridge.
     :ivar longest_path: of a unix socket, in bytes.
     :ivar grace_setting: the setting that grace() reads.
+    :ivar is_one_process: it has no workers of its own; a manager runs as many of it, where it can.
     :ivar prefix: how it is told the path the application lives below: ``header`` (SCRIPT_NAME), ``option`` (it is
         told at its start, and gets the whole path), ``stripped`` (the same, and gets the rest of the path), or
         ``none``.
@@ -96,6 +97,7 @@ class Server(Protocol):
     speaks: str
     socket: str = "web.sock"
     longest_path: int
+    is_one_process: bool = False
     prefix: str
     grace_setting: str
 
@@ -155,6 +157,7 @@ class Program:
     :ivar is_broken: it died and is not coming up.
     :ivar listener: the pid of the process that has called listen(2) for it, where it is handed an open socket; 0
         where it listens itself.
+    :ivar copies: how many of it run; ``pid`` and ``since`` are the first one's.
     """
 
     name: str
@@ -165,6 +168,7 @@ class Program:
     is_up: bool
     is_broken: bool
     listener: int = 0
+    copies: int = 1
 
 
 class Manager(Protocol):
@@ -176,7 +180,8 @@ class Manager(Protocol):
     :ivar templates: as a server's; a file with ``{role}`` in its name is one for each program, one with
         ``{activated}`` for each that is handed an open socket, and its template is given the program as ``unit``.
     :ivar gives: PATH where a server opens its socket itself, DESCRIPTOR where it can be handed one.
-    :ivar descriptor: what stands for the socket that is handed over; see Launch.
+    :ivar descriptor: what stands for the socket that is handed over; see Launch. ``{name}`` is the unit's name.
+    :ivar copies: it can run several of one program, on one socket that it opens.
     :ivar own_logs: patterns of the paths of what it writes about itself.
     :ivar reopen_logs: shell commands that make it open its programs' log files anew.
     """
@@ -187,6 +192,7 @@ class Manager(Protocol):
     templates: Mapping[str, str]
     gives: frozenset[str]
     descriptor: str
+    copies: bool = False
     own_logs: Sequence[str]
     reopen_logs: str
 
@@ -225,8 +231,8 @@ class Manager(Protocol):
         :raises Failed: the manager does not answer.
         """
 
-    def ensure_running(self) -> list[str]:
-        """Start the manager where it is down; what was done, in words."""
+    def ensure_running(self, application: Application) -> list[str]:
+        """Start the manager of an application where it is down; what was done, in words."""
 
     def temporary(self, application: Application) -> list[str]:
         """The beginnings of the paths of files that it writes for an application outside its root."""

@@ -78,6 +78,14 @@ def parents() -> dict[int, int]:
     return {pid: int(fields[1]) for pid, fields in _stats()}
 
 
+def started(pid: int) -> float:
+    """When a process was started, in seconds since 1970; 0 where it has ended."""
+    ticks = next((int(fields[19]) for other, fields in _stats() if other == pid), None)
+    if ticks is None:
+        return 0.0
+    return time.time() - time.clock_gettime(time.CLOCK_BOOTTIME) + ticks / os.sysconf("SC_CLK_TCK")
+
+
 def in_session(leader: int) -> list[int]:
     """The processes of a session. None can come in from outside; one that calls setsid leaves."""
     return [pid for pid, fields in _stats() if int(fields[3]) == leader]

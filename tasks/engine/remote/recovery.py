@@ -24,7 +24,7 @@ def clear(application: Application, site: Endpoint, machine: Machine = HOST) -> 
     root = application.root
     managers = [machine.manager(name) for name in managers_of(application)]
     cleared = machine.proxy.ensure_running()
-    cleared += [line for manager in managers for line in manager.ensure_running()]
+    cleared += [line for manager in managers for line in manager.ensure_running(application)]
     current = releases.linked(root, "current")
     if strangers := cutover.stop_others(application, current, machine):
         cleared.append(f"stopped {', '.join(strangers)}")

@@ -117,17 +117,17 @@ def _program(application: Application, program: Program) -> dict[str, Any]:
         "role": program.name[len(f"{application.name}-{release}-") :] or "web",
         "uptime": time.time() - program.since if is_running else None,
         "user": _user_of(program.pid) if is_running else None,
-        "workers": len(_workers(application, program)) if is_running else 0,
+        "workers": _workers(application, program) if is_running else 0,
     }
 
 
-def _workers(application: Application, program: Program) -> list[int]:
-    """The processes that do the work of a program: a server knows its own, and any other has started them."""
+def _workers(application: Application, program: Program) -> int:
+    """How many processes do the work of a program: a server knows its own, and any other has started them."""
     release = releases.of_program(program.name)
     programs = Programs(HOST, application, release) if release else None
     if programs and program.name in [unit.name for unit in programs.units[:1]]:
-        return programs.workers(program.pid)
-    return killing.children(program.pid)
+        return len(programs.workers(program.pid)) if program.copies == 1 else program.copies
+    return len(killing.children(program.pid))
 
 
 def _user_of(pid: int) -> str | None:
