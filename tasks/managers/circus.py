@@ -16,18 +16,20 @@ import time
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from ..engine.remote import agent, files, killing, orphans, process, releases, zmtp
+from ..engine.remote import killing, orphans, process, releases, zmtp
 from ..engine.remote.application import Application, Unit
 from ..engine.remote.drivers import DESCRIPTOR, PATH, Manager, Program
 from ..engine.remote.failure import Failed
 from ..engine.remote.logs import Log, Tail
+from ..engine.remote.resources import File, Resource, Tool
+from ..engine.remote.resources import Unit as SystemdUnit
 
-PLACE = "/opt/fabrelease/circus"
-PYTHON = f"{PLACE}/bin/python"
-REQUIREMENT = "circus>=0.19,<1"
-IS_INSTALLED = (
-    "import sys; from importlib.metadata import version\n"
-    "sys.exit(tuple(map(int, version('circus').split('.')[:2])) < (0, 19))"
+CIRCUS = Tool(
+    "circus",
+    "circusd",
+    "circus>=0.19,<1",
+    [],
+    without="The host needs a package index (/etc/pip.conf), or another manager, in the settings: manager: supervisor",
 )
 CONFIG = """\
 ; written by fabrelease: the circusd of {name}
@@ -69,7 +71,6 @@ WantedBy=multi-user.target
 SECONDS = 30.0  # for circusd to answer
 KILL_SECONDS = 10.0  # that a program has at most to be gone once circusd has killed it
 PAUSE = 0.02
-INSTALL_SECONDS = 600
 
 
 class Circus(Manager):
@@ -85,30 +86,20 @@ class Circus(Manager):
     own_logs = ()
     reopen_logs = ""  # it looks at each write whether the name is still the file's
 
-    def install(self, application: Application) -> list[str]:
-        """Put circus into a virtualenv of its own, and have systemd run the application's circusd."""
-        changed = _install_circus()
-        name, service = application.name, f"/etc/systemd/system/{_service(application)}"
+    def resources(self, application: Application) -> list[Resource]:
+        """circus, in a virtualenv of its own, and the application's circusd."""
         known = {
-            "name": name,
+            "name": application.name,
             "root": application.root.replace("%", "%%"),
             "folder": _folder(application),
-            "python": PYTHON,
+            "python": CIRCUS.python,
             "config": _config(application),
         }
-        entries = [(_config(application), CONFIG), (service, SERVICE)]
-        written = files.install([files.entry(path, text.format(**known)) for path, text in entries])
-        if written:
-            _systemctl("daemon-reload")
-        if process.run(["systemctl", "--quiet", "is-enabled", _service(application)], timeout=SECONDS).status != 0:
-            _systemctl("enable", _service(application))
-        changed += [f"file {path}" for path in written]
-        return changed + self.ensure_running(application)
-
-    def missing(self, application: Application) -> list[str]:
-        """Its virtualenv, and the application's circusd."""
-        wanted = (PYTHON, _config(application), f"/etc/systemd/system/{_service(application)}")
-        return [path for path in wanted if not os.path.exists(path)]
+        return [
+            CIRCUS,
+            File(_config(application), CONFIG.format(**known), marked=True),
+            SystemdUnit(_service(application), SERVICE.format(**known), running=True),
+        ]
 
     def check(self, application: Application, release: str) -> None:
         """Let circus's own parser read the files of a release.
@@ -128,7 +119,7 @@ class Circus(Manager):
         trial = f"{config}/.check.conf"
         try:
             releases.write_atomically(trial, f"[circus]\ninclude = {' '.join(names)}\n".encode())
-            done = process.run([PYTHON, "-I", "-c", code, trial, str(len(names))], timeout=60)
+            done = process.run([CIRCUS.python, "-I", "-c", code, trial, str(len(names))], timeout=60)
         finally:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(trial)
@@ -223,7 +214,7 @@ class Circus(Manager):
     def start_command(self, names: Sequence[str]) -> str:
         """What a person types on the host to start programs."""
         app = names[0][: releases.ID.search(names[0]).start() - 1]  # type: ignore[union-attr]
-        ctl = f"sudo {PLACE}/bin/circusctl --endpoint ipc:///run/fabrelease-circus/{app}/control"
+        ctl = f"sudo {CIRCUS.place}/bin/circusctl --endpoint ipc:///run/fabrelease-circus/{app}/control"
         return "; ".join(f"{ctl} start {name}" for name in names)
 
 
@@ -244,23 +235,6 @@ def _config(application: Application) -> str:
 
 def _service(application: Application) -> str:
     return f"fabrelease-circus@{application.name}.service"
-
-
-def _install_circus() -> list[str]:
-    """Put circus into a virtualenv that is root's, from wheels alone: nothing of a package's is run as root.
-
-    :raises Failed: it cannot be had.
-    """
-    with contextlib.suppress(FileNotFoundError):
-        if process.run([PYTHON, "-I", "-c", IS_INSTALLED]).status == 0:
-            return []
-    agent.output("installing circus")
-    what = "circus, which runs the programs, could not be installed"
-    hint = "The host needs a package index (/etc/pip.conf), or another manager: in the settings: manager: supervisor"
-    process.check(["python3", "-m", "venv", "--clear", PLACE], what, hint)
-    pip = [PYTHON, "-I", "-m", "pip", "--no-input", "install", "--quiet", "--only-binary=:all:", REQUIREMENT]
-    process.check(pip, what, hint, timeout=INSTALL_SECONDS)
-    return ["circus"]
 
 
 def _systemctl(verb: str, *units: str) -> None:

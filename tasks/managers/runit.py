@@ -13,12 +13,15 @@ import signal
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
-from ..engine.remote import files, killing, orphans, process, releases
+from ..engine.remote import killing, orphans, process, releases
 from ..engine.remote.application import Application, Unit
 from ..engine.remote.drivers import PATH, Manager, Program
 from ..engine.remote.failure import Failed
 from ..engine.remote.logs import Log, Tail
+from ..engine.remote.resources import Common, Resource, Script
+from ..engine.remote.resources import Unit as SystemdUnit
 
 SERVICE = """\
 # written by fabrelease: the runsvdir of {name}
@@ -155,24 +158,16 @@ class Runit(Manager):
     own_logs = ()
     reopen_logs = "for log in /run/fabrelease-runit/*/*/log; do [ ! -d $log ] || sv restart $log >/dev/null; done"
 
-    def install(self, application: Application) -> list[str]:
-        """Have systemd run the application's runsvdir, with slots for what is to come."""
-        service = f"/etc/systemd/system/{_service(application)}"
+    def resources(self, application: Application) -> list[Resource]:
+        """What starts programs, the application's runsvdir, and slots for what is to come."""
         text = SERVICE.format(
             name=application.name, root=application.root.replace("%", "%%"), folder=_folder(application)
         )
-        scripts = [files.entry(f"{SCRIPTS}/{name}", script, 0o755) for name, script in SCRIPT.items()]
-        written = files.install([files.entry(service, text), *scripts])
-        if service in written:
-            _systemctl("daemon-reload")
-        if process.run(["systemctl", "--quiet", "is-enabled", _service(application)]).status != 0:
-            _systemctl("enable", _service(application))
-        return [f"file {path}" for path in written] + self.ensure_running(application)
-
-    def missing(self, application: Application) -> list[str]:
-        """The application's runsvdir, and what it starts programs by."""
-        wanted = (f"/etc/systemd/system/{_service(application)}", *(f"{SCRIPTS}/{name}" for name in SCRIPT))
-        return [path for path in wanted if not os.path.exists(path)]
+        return [
+            *(Script(f"{SCRIPTS}/{name}", script) for name, script in SCRIPT.items()),
+            SystemdUnit(_service(application), text, running=True),
+            Slots(application),
+        ]
 
     def check(self, application: Application, release: str) -> None:
         """Let the shell read the files of a release.
@@ -291,6 +286,24 @@ def _systemctl(verb: str, *units: str) -> None:
         f"Look at it on the host: systemctl status {' '.join(units)}",
         timeout=60,
     )
+
+
+@dataclass(frozen=True)
+class Slots(Common):
+    """Slots that wait for programs, in /run: they go with the machine, or with their runsvdir."""
+
+    application: Application
+    cheap: ClassVar[bool] = False
+
+    def drift(self) -> str:
+        """Whether enough are free."""
+        free = sum(not slot.unit for slot in _slots(self.application))
+        return "" if free >= SPARE else f"only {free} slots of {self.application.name} are free"
+
+    def apply(self) -> list[str]:
+        """Make some; they are no change that anybody has to know of."""
+        _make_slots(self.application, SPARE)
+        return []
 
 
 def _slots(application: Application) -> list[Slot]:

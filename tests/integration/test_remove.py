@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from fabrelease.tasks.engine.remote import drivers
 from tests.integration.support import current, revision, settle, sh, tree
 from tests.project import Project
 from tests.target import Target
@@ -95,6 +96,16 @@ def test_nothing_is_left_but_shared_and_the_other_application_is_untouched(
     assert other.status()["ok"]
     assert revision(shared_server, OTHER) == "two"
     assert "nothing of the application is here" in site.fab("-H", "prod", "remove", "--yes").stderr
+
+
+@pytest.mark.parametrize("manager", sorted(set(drivers.packaged("managers")) - {"supervisor", "systemd"}))
+def test_what_another_manager_needs_goes_with_the_application(site: Project, shared_server: Target, manager: str) -> None:
+    site.stage({"web1": shared_server}, manager=manager, processes={"worker": "python worker.py"})
+    site.fab("-H", "prod", "setup", "deploy", "--ref", "one")
+    assert "nothing to do: the server is ready" in site.fab("-H", "prod", "setup").stderr
+    assert site.status()["problems"] == []
+    site.fab("-H", "prod", "remove", "--yes")
+    assert left(shared_server) == []
 
 
 def test_what_was_shared_is_given_back_and_goes_with_shared(site: Project, shared_server: Target) -> None:

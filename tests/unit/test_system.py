@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from fabrelease.tasks.engine.remote import provision, releases, resources, selinux, system, wire
+from fabrelease.tasks.engine.remote import drivers, provision, releases, resources, selinux, system, wire
 from fabrelease.tasks.engine.remote.application import Application
 from fabrelease.tasks.engine.remote.provision import Wanted
 from fabrelease.tasks.engine.remote.resources import Directory, File, Link, Resource, Unit
@@ -51,7 +51,7 @@ def test_each_family_has_its_names_for_what_is_asked_for_by_debian_s() -> None:
     assert red_hat.supervisor.folder + red_hat.supervisor.ending == "/etc/supervisord.d.ini"
 
 
-@pytest.mark.parametrize("manager", ["supervisor", "systemd"])
+@pytest.mark.parametrize("manager", drivers.packaged("managers"))
 def test_all_that_setup_makes_crosses_the_wire_and_has_a_place_in_the_order(machine: Path, manager: str) -> None:
     application = Application("shop", str(machine / "shop"), "shop", 5)
     needed = provision.resources(Wanted(application, manager, [], "3.12", None, True, "rotation\n", 300))

@@ -189,7 +189,7 @@ def _stop(application: Application, machine: Machine) -> list[str]:
     except Failed as failed:  # somebody else's site is broken: visitors get errors until that is mended
         agent.output(describe(failed))
     for manager in map(machine.manager, managers_of(application)):
-        manager.ensure_running()
+        manager.ensure_running(application)
     stopped = cutover.stop_others(application, None, machine, at_once=False)
     cutover.forget_next(application, machine)
     orphans = cutover.end_orphans(application, None, machine)

@@ -97,6 +97,7 @@ class Tool(Common):
     :ivar requirement: what it is installed by.
     :ivar elsewhere: paths of the command that will do as well.
     :ivar optional: where it cannot be had, that is said, and no failure.
+    :ivar without: what to do where it cannot be had.
     """
 
     name: str
@@ -104,12 +105,18 @@ class Tool(Common):
     requirement: str
     elsewhere: list[str]
     optional: bool = False
+    without: str = "Run setup again."
     cheap: ClassVar[bool] = True
 
     @property
     def place(self) -> str:
         """Its virtualenv."""
         return f"{TOOLS}/{self.name}"
+
+    @property
+    def python(self) -> str:
+        """The virtualenv's interpreter."""
+        return f"{self.place}/bin/python"
 
     def drift(self) -> str:
         """Whether it is there."""
@@ -126,7 +133,7 @@ class Tool(Common):
             return [self.name]
         shutil.rmtree(self.place, ignore_errors=True)
         if not self.optional:
-            raise Failed(f"{self.name} could not be installed{process.quote(made.lines[-5:])}", "Run setup again.")
+            raise Failed(f"{self.name} could not be installed{process.quote(made.lines[-5:])}", self.without)
         agent.output(f"{self.name} cannot be had here, what is there will do: {(made.lines or ['no answer'])[-1]}")
         return []
 
@@ -138,7 +145,7 @@ class Tool(Common):
         if made.status != 0:
             return made
         # As root, for root runs it. From a wheel, no code of which runs now, and from no cache that somebody filled.
-        pip = [f"{self.place}/bin/python", "-m", "pip", "--isolated", "--no-input", "install", "--no-cache-dir"]
+        pip = [self.python, "-m", "pip", "--isolated", "--no-input", "install", "--no-cache-dir"]
         return process.run([*pip, "--quiet", "--only-binary", ":all:", self.requirement], timeout=TOOL_SECONDS)
 
 
@@ -339,6 +346,23 @@ class File:
             return None
 
 
+@dataclass(frozen=True)
+class Script(Common):
+    """A program of ours that others on the host use, too."""
+
+    path: str
+    text: str
+    cheap: ClassVar[bool] = True
+
+    def drift(self) -> str:
+        """Whether it is there as it was written."""
+        return File(self.path, self.text).drift()
+
+    def apply(self) -> list[str]:
+        """Write it where it differs."""
+        return [f"file {path}" for path in files.install([files.entry(self.path, self.text, 0o755)])]
+
+
 def _is_marked(text: str) -> bool:
     return "fabrelease" in text.split("\n", 1)[0]
 
@@ -397,7 +421,7 @@ class Unit:
     """A unit of systemd's that is the application's own, and starts with the machine.
 
     :ivar name: with its ending.
-    :ivar running: it is started now, too, and started again when its text changes.
+    :ivar running: it is started now, too; where it runs, it goes on as it is.
     """
 
     name: str
@@ -420,8 +444,10 @@ class Unit:
         if changed or not self._is_enabled():
             _systemctl("daemon-reload")
             _systemctl("enable", self.name)
-            if self.running:
-                _systemctl("restart", self.name)
+        is_active = ["systemctl", "--quiet", "is-active", self.name]
+        if self.running and process.run(is_active, timeout=SYSTEMCTL_SECONDS).status != 0:
+            _systemctl("start", self.name)
+            changed.append(f"service {self.name} started")
         return changed
 
     def removable(self) -> list[str]:
