@@ -29,7 +29,7 @@ CIRCUS = Tool(
     "circusd",
     "circus>=0.19,<1",
     [],
-    without="The host needs a package index (/etc/pip.conf), or another manager, in the settings: manager: supervisor",
+    without="The host needs a package index (/etc/pip.conf), or another manager in the settings: manager: supervisor",
 )
 CONFIG = """\
 ; written by fabrelease: the circusd of {name}

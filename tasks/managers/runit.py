@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import pwd
 import signal
 import time
 from collections.abc import Sequence
@@ -22,6 +21,7 @@ from ..engine.remote.failure import Failed
 from ..engine.remote.logs import Log, Tail
 from ..engine.remote.resources import Common, Resource, Script
 from ..engine.remote.resources import Unit as SystemdUnit
+from ..engine.remote.unix import pwd
 
 SERVICE = """\
 # written by fabrelease: the runsvdir of {name}

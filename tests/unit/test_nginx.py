@@ -37,6 +37,16 @@ def test_our_site_is_put_there_once_and_includes_what_is_live(etc: Path) -> None
     assert install("/srv/elsewhere") == [f"site {path}"]
 
 
+def test_where_nginx_is_not_there_yet_the_site_s_place_is_that_of_the_nginx_to_come(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(system, "NGINX", str(tmp_path / "nginx"))
+    before = system.Debian().site("site")
+    (tmp_path / "nginx/conf.d").mkdir(parents=True)
+    (tmp_path / "nginx/sites-available").mkdir()
+    assert system.Debian().site("site") == before
+
+
 def test_our_site_is_taken_away_and_one_of_somebody_else_s_stays(etc: Path) -> None:
     install("/srv/site")
     for resource in reversed(nginx.resources("site", "/srv/site")):

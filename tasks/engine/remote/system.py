@@ -100,10 +100,10 @@ class Debian(System):
         return [f"python{version}", f"python{version}-venv"]
 
     def site(self, app: str) -> tuple[str, str | None]:
-        """As Debian's own nginx has it; nginx.org's package for Debian has conf.d alone."""
-        if os.path.isdir(f"{NGINX}/sites-available"):
-            return f"{NGINX}/sites-available/{app}.conf", f"{NGINX}/sites-enabled/{app}.conf"
-        return f"{NGINX}/conf.d/{app}.conf", None
+        """As Debian's own nginx has it, or will have; nginx.org's package for Debian has conf.d alone."""
+        if os.path.isdir(f"{NGINX}/conf.d") and not os.path.isdir(f"{NGINX}/sites-available"):
+            return f"{NGINX}/conf.d/{app}.conf", None
+        return f"{NGINX}/sites-available/{app}.conf", f"{NGINX}/sites-enabled/{app}.conf"
 
     def missing(self, names: Sequence[str]) -> list[str]:
         """What dpkg does not have as installed."""
