@@ -151,7 +151,8 @@ def test_root_reaches_nothing_by_the_links_of_the_application_s_user(site: Proje
             mkfifo $place/fifo; mkdir -p $place/$(seq -s/ 150); chmod 0 $place/1
             python3 -c 'import socket, sys; socket.socket(socket.AF_UNIX).bind(sys.argv[1])' $place/socket
         done; chmod 755 shared/data/1; ln -s /srv/precious /tmp/link-of-tinysite
-        cp /bin/true shared/data/suid; chmod 6755 shared/data/suid""",
+        cp /bin/true shared/data/suid; chmod 6755 shared/data/suid
+        truncate -s 1G shared/data/large; for i in $(seq 500); do ln shared/data/large shared/data/name-$i; done""",
     )
     # It starts itself again and again, and swaps directories for links while root walks.
     as_app(
@@ -167,6 +168,7 @@ for i in 1 2 3; do setsid nohup sh /tmp/swap-of-tinysite >/dev/null 2>&1 & done"
     assert tree(shared_server, "/srv/precious", "/etc/cron.d", "/root") == before
     owners = sh(shared_server, f"find {ROOT}/shared -printf '%u\\n' | sort -u; stat -c %a {ROOT}/shared/data/suid").split()
     assert owners == ["root", "755"]
+    assert sh(shared_server, f"stat -c %h {ROOT}/shared/data/large").strip() == "501"  # and no copy of it was made
 
 
 def test_a_remove_that_was_cut_off_goes_on_where_it_is_typed_again(site: Project, shared_server: Target) -> None:

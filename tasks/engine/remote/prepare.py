@@ -7,6 +7,7 @@ import json
 import os
 import re
 import shutil
+from collections.abc import Sequence
 from typing import TypedDict
 
 from . import process, releases, system, tree
@@ -62,13 +63,16 @@ def _left_mark(root: str) -> Owner | None:
     return read_mark(f"{root}/shared") if os.listdir(root) == ["shared"] else None
 
 
-def leave_shared(root: str) -> None:
-    """Make ``shared/`` root's alone, and mark it: from now on nobody has the application's user's number.
+def leave_shared(root: str, users: Sequence[str]) -> None:
+    """Give root what some users have in ``shared/``, and mark it: from now on nobody has their numbers.
 
     :raises Failed: it is too deep to be walked.
     """
     mark = read_mark(root)
-    tree.seal(f"{root}/shared")
+    accounts = [account for account in pwd.getpwall() if account.pw_name in users]
+    tree.disown(
+        f"{root}/shared", {account.pw_uid for account in accounts}, {account.pw_gid for account in accounts}
+    )
     if mark is not None:
         releases.write_atomically(f"{root}/shared/{MARK}", json.dumps(mark).encode() + b"\n")
 

@@ -152,7 +152,7 @@ def remove(owner: prepare.Owner, wanted: Wanted, shared: bool) -> list[str]:
     for account in accounts:
         account.end()
     if not shared and os.path.isdir(f"{root}/shared"):
-        prepare.leave_shared(root)
+        prepare.leave_shared(root, [account.name for account in accounts])
     for resource in reversed(needed):
         resource.remove()
     _clear(root, shared)

@@ -12,7 +12,7 @@ import errno
 import os
 import stat
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import NamedTuple
 
 from .failure import Failed
@@ -113,17 +113,48 @@ def _hoist(folder: int, top: int, number: int) -> None:
 
 
 def give(path: str, uid: int, gid: int) -> None:
-    """Make a user the owner of a tree that root made; what its links point to stays as it is.
+    """Make a user the owner of a tree that root made; what its links point to, and what others own, stays as it is.
 
     :raises Failed: it is deeper than DEEPEST.
     """
     with _top(path) as top:
         mode = stat.S_IMODE(os.fstat(top).st_mode)
         os.fchmod(top, 0o700)  # until all of it is given, its new owner does not get in to swap anything
+        theirs = "/"  # no path begins so
         for entry in walk(top):
-            os.chown(entry.name, uid, gid, dir_fd=entry.folder, follow_symlinks=False)
+            if entry.path.startswith(theirs):
+                continue
+            if entry.info.st_uid == 0:
+                os.chown(entry.name, uid, gid, dir_fd=entry.folder, follow_symlinks=False)
+            else:
+                theirs = f"{entry.path}/"
         os.fchown(top, uid, gid)
         os.fchmod(top, mode)
+
+
+def disown(path: str, uids: Collection[int], gids: Collection[int]) -> None:
+    """Give root what some users and groups have in a tree, when none of them runs anything any more.
+
+    Nothing of it keeps a mode that lets others write, or run with another's rights. No file is copied, however many
+    names it has.
+
+    :raises Failed: it is deeper than DEEPEST.
+    """
+
+    def take(handle: int) -> None:
+        info = os.fstat(handle)
+        if info.st_uid in uids or info.st_gid in gids:
+            os.fchown(handle, 0 if info.st_uid in uids else -1, 0 if info.st_gid in gids else -1)
+            os.fchmod(handle, stat.S_IMODE(info.st_mode) & ~LOOSE)
+
+    with _top(path) as top:
+        take(top)
+        for entry in walk(top, take):
+            if stat.S_ISREG(entry.info.st_mode):
+                with opened(entry.folder, entry.name, FILE) as handle:
+                    take(handle)
+            elif not stat.S_ISDIR(entry.info.st_mode) and (entry.info.st_uid in uids or entry.info.st_gid in gids):
+                os.chown(entry.name, 0, 0, dir_fd=entry.folder, follow_symlinks=False)
 
 
 def seal(path: str) -> None:
