@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import pwd
 import signal
 import time
 from collections.abc import Sequence
@@ -19,6 +18,7 @@ from ..engine.remote.application import Application, Unit
 from ..engine.remote.drivers import PATH, Manager, Program
 from ..engine.remote.failure import Failed
 from ..engine.remote.logs import Log, Tail
+from ..engine.remote.unix import pwd
 
 SERVICE = """\
 # written by fabrelease: the runsvdir of {name}
