@@ -25,4 +25,4 @@ def restart(c: Context) -> None:
 def _plan(host: Host, stamp: str) -> cutover.Cutover:
     release = host.call(again.prepare, planning.application(host.settings), stamp, hosts.who())
     host.say("restart", f"{release['restarts']} again, as {release['id']}")
-    return planning.cutover(host.settings, release["id"])
+    return planning.cutover(host.settings, release)

@@ -23,4 +23,4 @@ def rollback(c: Context, to: str | None = None) -> None:
 def _plan(host: Host, to: str | None) -> cutover.Cutover:
     release = host.call(releases.choose_rollback, host.settings.root, to)
     host.say("rollback", f"to {release['id']} {release.get('subject', '')}".rstrip())
-    return planning.cutover(host.settings, release["id"])
+    return planning.cutover(host.settings, release)

@@ -67,10 +67,10 @@ def cut_over(where: list[Host], plans: dict[str, cutover.Cutover], what: str) ->
 
 def _plan(host: Host) -> cutover.Cutover:
     release = host.next or {}
-    if release.get("state") != "built" or not release.get("units"):
+    if release.get("state") != "built" or not {"units", "asked"} <= release.keys():
         what = f"the next release {release['id']} is not complete" if release else "there is no next release"
         raise HostError(host.name, what, "Run the steps before: fab push venv server manager proxy")
-    return planning.cutover(host.settings, release["id"])
+    return planning.cutover(host.settings, release)
 
 
 Phase = Callable[[Host, cutover.Cutover], Step]

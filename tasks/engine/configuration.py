@@ -16,7 +16,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from . import hosts, profiling, units
+from . import hosts, planning, profiling, units
 from .errors import HostError
 from .hosts import Host
 from .local import read_secrets
@@ -226,7 +226,7 @@ def site_part(building: Building) -> Part:
         f"{', '.join(site.domains)}{site.path}",
         building.rendered(SITE, paths=building.paths(), **building.directories()),
         reference(nginx.check, settings.app, f"{building.path}/config/nginx.conf", site.domains, site.port),
-        {},
+        {"asked": {"app": asdict(planning.app(settings)), "site": asdict(planning.site(settings))}},
     )
 
 
