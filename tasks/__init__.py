@@ -12,7 +12,7 @@ from .cleanup import cleanup
 from .deploy import deploy
 from .engine.hosts import connections
 from .engine.remote import drivers
-from .lock import lock, unlock
+from .freeze import freeze, unfreeze
 from .logs import logs
 from .manager import manager
 from .proxy import proxy
@@ -32,7 +32,7 @@ from .venv import venv
 _verbs = [
     cleanup,
     deploy,
-    lock,
+    freeze,
     logs,
     manager,
     proxy,
@@ -47,7 +47,7 @@ _verbs = [
     setup,
     status,
     switch,
-    unlock,
+    unfreeze,
     venv,
 ]
 _programs = {

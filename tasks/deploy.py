@@ -13,9 +13,9 @@ from .engine.hosts import Host
 from .engine.remote import environment
 from .engine.verb import verb
 from .push import Wanted, new_id, revision
-from .push import steps as push_steps
+from .push import calls as push_calls
 from .switch import switch_over
-from .venv import steps as venv_steps
+from .venv import calls as venv_calls
 
 
 @verb(
@@ -27,29 +27,29 @@ from .venv import steps as venv_steps
 )
 def deploy(c: Context, ref: str | None = None, force: bool = False, fresh: bool = False) -> None:
     """Main: put a revision live on every host of a stage, or on none."""
-    began, where = time.monotonic(), hosts.of(c)
-    for host in where:
+    began, targets = time.monotonic(), hosts.of(c)
+    for host in targets:
         local.check(host.settings)
-    wanted = revision(where[0].settings, ref)
-    configuration.warm_up(where)
-    hosts.each(where, lambda host: host.begin(f"deploy of {wanted.short}"), "looking")
-    if not (force or fresh) and all(is_live(host, wanted) for host in where):
-        for host in where:
+    wanted = revision(targets[0].settings, ref)
+    configuration.warm_up(targets)
+    hosts.each(targets, lambda host: host.begin(f"deploy of {wanted.short}"), "looking")
+    if not (force or fresh) and all(is_live(host, wanted) for host in targets):
+        for host in targets:
             host.say("deploy", f"nothing to do: {wanted} is live already", "green")
         return
-    name = new_id(wanted, where)
+    name = new_id(wanted, targets)
     try:
-        hosts.each(where, lambda host: build(host, wanted, name, fresh), f"building {wanted}")
+        hosts.each(targets, lambda host: build(host, wanted, name, fresh), f"building {wanted}")
     except Error as error:
         reason = str(error).split("\n")[0]
-        hosts.each(where, lambda host: _give_up(host, name, reason))
+        hosts.each(targets, lambda host: _give_up(host, name, reason))
         raise
-    switch_over(where)
-    _summary(where, wanted, time.monotonic() - began)
+    switch_over(targets)
+    _summary(targets, wanted, time.monotonic() - began)
 
 
-def _summary(where: list[Host], wanted: Wanted, seconds: float) -> None:
-    for host in where:
+def _summary(targets: list[Host], wanted: Wanted, seconds: float) -> None:
+    for host in targets:
         site = host.settings.site
         port = "" if site.port == 80 else f":{site.port}"
         host.say(
@@ -64,7 +64,7 @@ def _give_up(host: Host, name: str, reason: str) -> None:
 
 def build(host: Host, wanted: Wanted, name: str, fresh: bool) -> None:
     """The steps push, venv, server, manager and proxy on one host, in one round trip where that can be."""
-    todo = [*push_steps(host, wanted, name), *venv_steps(host, fresh)]
+    todo = [*push_calls(host, wanted, name), *venv_calls(host, fresh)]
     if configuration.static_modules(host.settings):  # where a package's files are is known once it is installed
         host.run(todo)
         todo = []

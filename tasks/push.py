@@ -16,7 +16,7 @@ from .engine import configuration, git, hosts, local, procfile, terminal
 from .engine.errors import UsageError
 from .engine.hosts import Host
 from .engine.remote import drivers, source
-from .engine.session import Step, reference
+from .engine.session import RemoteCall, reference
 from .engine.verb import verb
 
 if TYPE_CHECKING:
@@ -26,26 +26,26 @@ if TYPE_CHECKING:
 @verb(help={"ref": "branch, tag or commit; by default source.ref of the settings"})
 def push(c: Context, ref: str | None = None) -> None:
     """Step 1: begin the next release with a revision's files."""
-    where = hosts.of(c)
-    for host in where:
+    targets = hosts.of(c)
+    for host in targets:
         local.check(host.settings)
-    wanted = revision(where[0].settings, ref)
-    hosts.each(where, lambda host: host.begin(f"push of {wanted.short}"), "looking")
-    name = new_id(wanted, where)
-    hosts.each(where, lambda host: _push(host, wanted, name), f"sending {wanted}")
+    wanted = revision(targets[0].settings, ref)
+    hosts.each(targets, lambda host: host.begin(f"push of {wanted.short}"), "looking")
+    name = new_id(wanted, targets)
+    hosts.each(targets, lambda host: _push(host, wanted, name), f"sending {wanted}")
 
 
-def new_id(wanted: Wanted, where: list[Host]) -> str:
+def new_id(wanted: Wanted, targets: list[Host]) -> str:
     """The id of a release made now: UTC time and short revision, the same on every host of a deploy.
 
     Where a release of this second is there already, the next second that is free.
     """
-    return f"{new_stamp('push', where)}-{wanted.short}"
+    return f"{new_stamp('push', targets)}-{wanted.short}"
 
 
-def new_stamp(what: str, where: list[Host]) -> str:
+def new_stamp(what: str, targets: list[Host]) -> str:
     """The time that the id of a release made now begins with: the next second that no release on the hosts has."""
-    taken = {name.partition("-")[0] for host in where for name in host.begin(what)["ids"]}
+    taken = {name.partition("-")[0] for host in targets for name in host.begin(what)["ids"]}
     second = int(time.time())
     while (stamp := time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(second))) in taken:
         second += 1
@@ -73,15 +73,15 @@ def revision(settings: Settings, ref: str | None) -> Wanted:
 
     :raises UsageError: there is no such revision, or a package has none.
     """
-    where = settings.source
-    if where.package:
+    origin = settings.source
+    if origin.package:
         if ref:
             raise UsageError("--ref has no meaning with source.package: name the version there")
-        return _package(settings, where.package)
+        return _package(settings, origin.package)
     found = (
-        git.fetch(where.git, ref or where.ref)
-        if where.git
-        else git.resolve(settings.local(where.path or "."), ref or where.ref)
+        git.fetch(origin.git, ref or origin.ref)
+        if origin.git
+        else git.resolve(settings.local(origin.path or "."), ref or origin.ref)
     )
     if found.uncommitted:
         changes = "1 uncommitted change" if found.uncommitted == 1 else f"{found.uncommitted} uncommitted changes"
@@ -108,10 +108,10 @@ def _push(host: Host, wanted: Wanted, name: str) -> None:
     if following.get("pushed") and (following.get("commit"), following.get("digest")) == (wanted.commit, digest):
         host.say("push", f"nothing to do: {wanted} is next already", "green")
         return
-    host.run(steps(host, wanted, name))
+    host.run(calls(host, wanted, name))
 
 
-def steps(host: Host, wanted: Wanted, name: str) -> list[Step]:
+def calls(host: Host, wanted: Wanted, name: str) -> list[RemoteCall]:
     """What is to be done on a host to make a revision its next release.
 
     :param name: the id of the new release.
@@ -124,7 +124,7 @@ def steps(host: Host, wanted: Wanted, name: str) -> list[Step]:
         "files": [target for target, local in settings.shared.files.items() if local is None],
         "placed": local.placed_files(settings),
     }
-    where = (settings.user, there["facts"]["web_group"], shared)
+    rights = (settings.user, there["facts"]["web_group"], shared)
     sent: list[int] = []
 
     def tell(result: object) -> None:
@@ -132,9 +132,10 @@ def steps(host: Host, wanted: Wanted, name: str) -> list[Step]:
 
     host.next = release
     if wanted.git is None:
-        return [Step(reference(source.prepare, settings.root, release, *where), tell)]
+        return [RemoteCall(reference(source.prepare, settings.root, release, *rights), tell)]
     commit, pack = git.missing_objects(wanted.git, there["known"])
-    return [Step(reference(source.receive, settings.root, release, commit, *where), tell, _counted(pack, sent))]
+    receive = reference(source.receive, settings.root, release, commit, *rights)
+    return [RemoteCall(receive, tell, _counted(pack, sent))]
 
 
 def _is_served(name: str, settings: Settings) -> bool:

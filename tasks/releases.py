@@ -17,17 +17,17 @@ RELEASE_KEYS = ("id", "state", "revision", "ref", "subject", "who", "made", "ser
 @verb(help={"json": "for programs: see docs/json.md"})
 def releases(c: Context, json: bool = False) -> None:
     """Look: the releases on each host: good, bad, current, and where a rollback would go."""
-    where = hosts.everywhere(c)
-    listings = hosts.each(where, lambda host: host.call(remote.listing, host.settings.root), "looking")
+    targets = hosts.everywhere(c)
+    listings = hosts.each(targets, lambda host: host.call(remote.listing, host.settings.root), "looking")
     if json:
         terminal.show_json(
             {
                 "version": 1,
-                "hosts": [_plain(host, found) for host, found in zip(where, listings, strict=True)],
+                "hosts": [_plain(host, found) for host, found in zip(targets, listings, strict=True)],
             }
         )
         return
-    for host, found in zip(where, listings, strict=True):
+    for host, found in zip(targets, listings, strict=True):
         terminal.show(_table(host, found))
 
 

@@ -7,7 +7,7 @@ from invoke.context import Context
 from .engine import hosts, planning
 from .engine.hosts import Host
 from .engine.remote import lock, provision
-from .engine.session import Step, reference
+from .engine.session import RemoteCall, reference
 from .engine.verb import verb
 
 NOTHING = "nothing of the application is here"
@@ -36,8 +36,8 @@ def _remove(host: Host, shared: bool) -> None:
     settings, removed = host.settings, list[str]()
     host.run(
         [
-            Step(reference(lock.take, settings.app, settings.root, hosts.who(), "remove")),
-            Step(reference(provision.remove, host.owner(), planning.wanted(settings), shared), removed.extend),
+            RemoteCall(reference(lock.take, settings.app, settings.root, hosts.who(), "remove")),
+            RemoteCall(reference(provision.remove, host.owner(), planning.wanted(settings), shared), removed.extend),
         ]
     )
     for line in removed:

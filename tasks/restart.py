@@ -15,14 +15,14 @@ from .switch import cut_over
 @verb()
 def restart(c: Context) -> None:
     """Main: start the live release once more, beside itself, and switch to that: no request is lost."""
-    where = hosts.of(c)
-    hosts.each(where, lambda host: host.begin("restart"), "looking")
-    stamp = new_stamp("restart", where)
-    plans = hosts.each(where, lambda host: _plan(host, stamp), "copying the live release")
-    cut_over(where, dict(zip((host.name for host in where), plans, strict=True)), what="restart")
+    targets = hosts.of(c)
+    hosts.each(targets, lambda host: host.begin("restart"), "looking")
+    stamp = new_stamp("restart", targets)
+    plans = hosts.each(targets, lambda host: _plan(host, stamp), "copying the live release")
+    cut_over(targets, dict(zip((host.name for host in targets), plans, strict=True)), what="restart")
 
 
 def _plan(host: Host, stamp: str) -> cutover.Cutover:
     release = host.call(again.prepare, planning.application(host.settings), stamp, hosts.who())
     host.say("restart", f"{release['restarts']} again, as {release['id']}")
-    return planning.cutover(host.settings, release["id"])
+    return planning.cutover(host.settings, release)

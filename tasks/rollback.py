@@ -14,13 +14,13 @@ from .switch import cut_over
 @verb(help={"to": "a release's id, or the beginning of one or of its revision; by default the good one before"})
 def rollback(c: Context, to: str | None = None) -> None:
     """Main: go back to the good release before, by the same cutover; twice goes back two."""
-    where = hosts.of(c)
-    hosts.each(where, lambda host: host.begin("rollback"), "looking")
-    plans = hosts.each(where, lambda host: _plan(host, to), "looking for what to go back to")
-    cut_over(where, dict(zip((host.name for host in where), plans, strict=True)), what="rollback")
+    targets = hosts.of(c)
+    hosts.each(targets, lambda host: host.begin("rollback"), "looking")
+    plans = hosts.each(targets, lambda host: _plan(host, to), "looking for what to go back to")
+    cut_over(targets, dict(zip((host.name for host in targets), plans, strict=True)), what="rollback")
 
 
 def _plan(host: Host, to: str | None) -> cutover.Cutover:
     release = host.call(releases.choose_rollback, host.settings.root, to)
     host.say("rollback", f"to {release['id']} {release.get('subject', '')}".rstrip())
-    return planning.cutover(host.settings, release["id"])
+    return planning.cutover(host.settings, release)

@@ -8,7 +8,7 @@ from .engine import configuration, hosts, patchwork, planning
 from .engine.errors import NoPython
 from .engine.hosts import Host
 from .engine.remote import lock, provision
-from .engine.session import Step, reference
+from .engine.session import RemoteCall, reference
 from .engine.verb import verb
 
 
@@ -30,8 +30,8 @@ def _setup(host: Host, patience: float, take_over: bool) -> None:
     changed: list[str] = []
     host.run(
         [
-            Step(reference(lock.take, settings.app, settings.root, hosts.who(), "setup")),
-            Step(reference(provision.setup, host.owner(), take_over, wanted), changed.extend),
+            RemoteCall(reference(lock.take, settings.app, settings.root, hosts.who(), "setup")),
+            RemoteCall(reference(provision.setup, host.owner(), take_over, wanted), changed.extend),
         ]
     )
     for what in changed:

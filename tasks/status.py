@@ -25,26 +25,26 @@ RELEASE_KEYS = ("id", "state", "revision", "ref", "subject", "who", "made", "ser
 )
 def status(c: Context, json: bool = False, watch: bool = False) -> None:
     """Look: release, processes and the site's own answer on each host; without -H of every stage."""
-    where = hosts.everywhere(c)
+    targets = hosts.everywhere(c)
     if watch:
-        live.watch(where)
+        live.watch(targets)
     else:
-        _show(where, json)
+        _show(targets, json)
 
 
-def _show(where: list[Host], json: bool) -> None:
-    states = hosts.each(where, _state, "looking")
+def _show(targets: list[Host], json: bool) -> None:
+    states = hosts.each(targets, _state, "looking")
     if json:
         terminal.show_json(
             {
                 "version": 1,
                 "ok": _is_well(states),
-                "hosts": [_plain(h, s) for h, s in zip(where, states, strict=True)],
+                "hosts": [_plain(h, s) for h, s in zip(targets, states, strict=True)],
             }
         )
     else:
-        terminal.show(_table(where, states))
-        for host, state in zip(where, states, strict=True):
+        terminal.show(_table(targets, states))
+        for host, state in zip(targets, states, strict=True):
             for problem in state["problems"]:
                 terminal.show(f"[red]{host.name}[/]: ", _text(problem))
     if not _is_well(states):
@@ -99,11 +99,11 @@ def _release(release: dict[str, Any] | None) -> dict[str, Any] | None:
     return release and {key: release.get(key) for key in RELEASE_KEYS}
 
 
-def _table(where: list[Host], states: list[dict[str, Any]]) -> Any:
+def _table(targets: list[Host], states: list[dict[str, Any]]) -> Any:
     from rich.table import Table
 
     table = Table("", "host", "release", "revision", "age", "who", "processes", "site", box=None, header_style="bold")
-    for host, state in zip(where, states, strict=True):
+    for host, state in zip(targets, states, strict=True):
         table.add_row(*_row(host, state))
     return table
 

@@ -10,36 +10,36 @@ from .engine import hosts, planning
 from .engine.errors import Error, HostError, HostErrors
 from .engine.hosts import Host, each
 from .engine.remote import cutover, hooks
-from .engine.session import Step, reference
+from .engine.session import RemoteCall, reference
 from .engine.verb import verb
 
 
 @verb()
 def switch(c: Context) -> None:
     """Step 6: start the next release beside the old, prove it healthy, switch, drain and stop the old."""
-    where = hosts.of(c)
-    each(where, lambda host: host.begin("switch"), "looking")
-    if all(host.live and not host.next for host in where):
-        for host in where:
+    targets = hosts.of(c)
+    each(targets, lambda host: host.begin("switch"), "looking")
+    if all(host.live and not host.next for host in targets):
+        for host in targets:
             host.say("switch", f"nothing to do: {host.live['id']} is live, and there is no next release", "green")
         return
-    switch_over(where)
+    switch_over(targets)
 
 
-def switch_over(where: list[Host]) -> None:
+def switch_over(targets: list[Host]) -> None:
     """Run the hooks around it, and the cutover to the next release of each host.
 
     :raises HostError, HostErrors: nothing was switched, or everything was switched back.
     """
-    plans = {host.name: _plan(host) for host in where}
-    for host in where:  # one after another: two hosts that migrate one database at once would collide
+    plans = {host.name: _plan(host) for host in targets}
+    for host in targets:  # one after another: two hosts that migrate one database at once would collide
         _run_hooks(host, plans[host.name], "before_switch")
-    cut_over(where, plans, what="deploy")
-    for host in where:
+    cut_over(targets, plans, what="deploy")
+    for host in targets:
         _run_hooks(host, plans[host.name], "after_switch")
 
 
-def cut_over(where: list[Host], plans: dict[str, cutover.Cutover], what: str) -> None:
+def cut_over(targets: list[Host], plans: dict[str, cutover.Cutover], what: str) -> None:
     """Bring the planned releases live on every host, or on none.
 
     One host needs one round trip; several wait for each other between the phases.
@@ -49,36 +49,37 @@ def cut_over(where: list[Host], plans: dict[str, cutover.Cutover], what: str) ->
     :raises HostError, HostErrors: nothing was switched, or everything was switched back.
     """
     facts = {"who": hosts.who(), "what": what}
-    if len(where) == 1:
-        host, plan = where[0], plans[where[0].name]
+    if len(targets) == 1:
+        host, plan = targets[0], plans[targets[0].name]
         each(
-            where,
+            targets,
             lambda host: host.run([_start(host, plan), _switch(host, plan, False), _finish(host, plan, facts)]),
             "switching",
         )
     else:
-        _all_or_none(where, plans, _start, cutover.abandon, "starting beside the old release")
-        _all_or_none(where, plans, _switch, cutover.undo, "switching")
-        _all_or_none(where, plans, _commit, cutover.undo, "telling each host that all have switched")
-        each(where, lambda host: host.run([_finish(host, plans[host.name], facts)]), "letting the old release finish")
-    for host in where:
+        _all_or_none(targets, plans, _start, cutover.abandon, "starting beside the old release")
+        _all_or_none(targets, plans, _switch, cutover.undo, "switching")
+        _all_or_none(targets, plans, _commit, cutover.undo, "telling each host that all have switched")
+        finish = "letting the old release finish"
+        each(targets, lambda host: host.run([_finish(host, plans[host.name], facts)]), finish)
+    for host in targets:
         host.forget()
 
 
 def _plan(host: Host) -> cutover.Cutover:
     release = host.next or {}
-    if release.get("state") != "built" or not release.get("units"):
+    if release.get("state") != "built" or not {"units", "asked"} <= release.keys():
         what = f"the next release {release['id']} is not complete" if release else "there is no next release"
         raise HostError(host.name, what, "Run the steps before: fab push venv server manager proxy")
-    return planning.cutover(host.settings, release["id"])
+    return planning.cutover(host.settings, release)
 
 
-Phase = Callable[[Host, cutover.Cutover], Step]
+Phase = Callable[[Host, cutover.Cutover], RemoteCall]
 Undo = Callable[[cutover.Cutover, str], None]
 
 
 def _all_or_none(
-    where: list[Host],
+    targets: list[Host],
     plans: dict[str, cutover.Cutover],
     phase: Phase,
     undo: Undo,
@@ -92,7 +93,7 @@ def _all_or_none(
         done.append(host)
 
     try:
-        each(where, run, what)
+        each(targets, run, what)
     except Error as error:
         reason = f"another host failed: {str(error).splitlines()[0]}"
         undone = each(done, lambda host: _undo(host, plans[host.name], undo, reason), "undoing")
@@ -114,28 +115,28 @@ def _undo(host: Host, plan: cutover.Cutover, undo: Undo, reason: str) -> HostErr
     return None
 
 
-def _start(host: Host, plan: cutover.Cutover) -> Step:
+def _start(host: Host, plan: cutover.Cutover) -> RemoteCall:
     def tell(seconds: float) -> None:
         host.say(
             "start", f"{plan.release} answers {plan.app.status} on its own socket after {seconds:.1f} s"
         )
 
-    return Step(reference(cutover.start, plan), tell)
+    return RemoteCall(reference(cutover.start, plan), tell)
 
 
-def _switch(host: Host, plan: cutover.Cutover, among_others: bool = True) -> Step:
+def _switch(host: Host, plan: cutover.Cutover, among_others: bool = True) -> RemoteCall:
     def tell(done: cutover.Switched) -> None:
         answer = f"the site answers {done['answer']} in {done['seconds'] * 1000:.0f} ms"
         host.say("switch", f"{plan.release} is live: {answer}", "green")
 
-    return Step(reference(cutover.switch, plan, among_others), tell)
+    return RemoteCall(reference(cutover.switch, plan, among_others), tell)
 
 
-def _commit(host: Host, plan: cutover.Cutover) -> Step:
-    return Step(reference(cutover.commit, plan))
+def _commit(host: Host, plan: cutover.Cutover) -> RemoteCall:
+    return RemoteCall(reference(cutover.commit, plan))
 
 
-def _finish(host: Host, plan: cutover.Cutover, facts: dict[str, str]) -> Step:
+def _finish(host: Host, plan: cutover.Cutover, facts: dict[str, str]) -> RemoteCall:
     def tell(done: cutover.Finished) -> None:
         server, settings = planning.server_of(host.settings), host.settings.web.settings
         if done["cut"]:
@@ -149,7 +150,7 @@ def _finish(host: Host, plan: cutover.Cutover, facts: dict[str, str]) -> Step:
         elif done["old"]:
             host.say("finish", f"{done['old']} answered all it had taken ({done['drained']:.1f} s) and stops")
 
-    return Step(reference(cutover.finish, plan, facts), tell)
+    return RemoteCall(reference(cutover.finish, plan, facts), tell)
 
 
 def _run_hooks(host: Host, plan: cutover.Cutover, kind: str) -> None:

@@ -12,7 +12,7 @@ from invoke.context import Context
 from .engine import configuration, hosts, local, planning
 from .engine.hosts import Host
 from .engine.remote import environment, files, hooks, installing
-from .engine.session import Step, reference
+from .engine.session import RemoteCall, reference
 from .engine.verb import verb
 
 
@@ -24,10 +24,10 @@ def venv(c: Context, fresh: bool = False) -> None:
 
 def _venv(host: Host, fresh: bool) -> None:
     host.begin("venv")
-    host.run(steps(host, fresh))
+    host.run(calls(host, fresh))
 
 
-def steps(host: Host, fresh: bool) -> list[Step]:
+def calls(host: Host, fresh: bool) -> list[RemoteCall]:
     """What is to be done on a host to give its next release an environment.
 
     :param fresh: make it anew, from empty caches, even where there is one.
@@ -56,9 +56,9 @@ def steps(host: Host, fresh: bool) -> list[Step]:
 
     root, user, name = settings.root, settings.user, building.id
     return [
-        Step(reference(environment.ensure, root, user, name, spec, fresh), tell),
-        Step(reference(files.install_in, root, name, building.environment_files())),
-        Step(reference(hooks.build, root, name, user, build), built),
+        RemoteCall(reference(environment.ensure, root, user, name, spec, fresh), tell),
+        RemoteCall(reference(files.install_in, root, name, building.environment_files())),
+        RemoteCall(reference(hooks.build, root, name, user, build), built),
     ]
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from . import hosts, profiling, units
+from . import hosts, planning, profiling, units
 from .errors import HostError
 from .hosts import Host
 from .local import read_secrets
@@ -25,7 +25,7 @@ from .remote import configure, drivers, files, hooks, nginx, releases
 from .remote.application import Unit
 from .remote.drivers import Launch
 from .remote.wire import Call
-from .session import Step, reference
+from .session import RemoteCall, reference
 
 if TYPE_CHECKING:
     from .rendering import Renderer
@@ -226,11 +226,11 @@ def site_part(building: Building) -> Part:
         f"{', '.join(site.domains)}{site.path}",
         building.rendered(SITE, paths=building.paths(), **building.directories()),
         reference(nginx.check, settings.app, f"{building.path}/config/nginx.conf", site.domains, site.port),
-        {},
+        {"asked": {"app": asdict(planning.app(settings)), "site": asdict(planning.site(settings))}},
     )
 
 
-def step(building: Building, parts: Sequence[Part]) -> Step:
+def step(building: Building, parts: Sequence[Part]) -> RemoteCall:
     """Write and check parts of the next release's configuration, in one call."""
     root, host = building.settings.root, building.host
     entries = [file for part in parts for file in part.files]
@@ -245,7 +245,7 @@ def step(building: Building, parts: Sequence[Part]) -> Step:
             host.say(part.step, f"{part.says}: checked ({more})")
 
     checks = [part.check for part in parts]
-    return Step(reference(configure.apply, root, building.id, entries, notes, checks), tell)
+    return RemoteCall(reference(configure.apply, root, building.id, entries, notes, checks), tell)
 
 
 def write(targets: list[Host], part: Callable[[Building], Part]) -> None:
@@ -300,13 +300,13 @@ def _renderer(host: Host) -> Renderer:
     return Renderer(host.settings.project / "templates", host.name, [file.parent / "templates" for file in outside])
 
 
-def warm_up(where: Sequence[Host]) -> None:
+def warm_up(targets: Sequence[Host]) -> None:
     """Import and compile, while connections are opened, what is needed afterwards and takes its time."""
 
     def work() -> None:
         importlib.import_module("rich.console")
         importlib.import_module("rich.text")
-        for host in where:
+        for host in targets:
             _renderer(host).compile()
 
     threading.Thread(target=work, daemon=True).start()

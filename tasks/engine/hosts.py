@@ -20,7 +20,7 @@ from . import local, planning, profiling, terminal
 from .connecting import open_connection
 from .errors import Error, HostError, HostErrors, SettingsError, UsageError
 from .remote import entry, prepare, releases
-from .session import Session, Step
+from .session import RemoteCall, Session
 
 if TYPE_CHECKING:
     from .settings import Settings
@@ -71,7 +71,7 @@ class Host:
         """Run a function on the host with data; see Session.send."""
         return self.session.send(function, data)
 
-    def run(self, steps: Sequence[Step]) -> None:
+    def run(self, steps: Sequence[RemoteCall]) -> None:
         """Run steps on the host in one round trip; see Session.run."""
         try:
             self.session.run(steps)

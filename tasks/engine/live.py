@@ -16,7 +16,7 @@ from .remote import watching
 SECONDS = 1.0
 
 
-def watch(where: list[Host]) -> None:
+def watch(targets: list[Host]) -> None:
     """Show the programs of every host until the person has seen enough.
 
     :raises UsageError: standard input or output is no terminal.
@@ -26,16 +26,16 @@ def watch(where: list[Host]) -> None:
     from rich.live import Live
 
     before: dict[str, watching.Look] = {}
-    looks = hosts.each(where, _look, "connecting")  # before the screen is taken: sudo may ask for a password
+    looks = hosts.each(targets, _look, "connecting")  # before the screen is taken: sudo may ask for a password
     with _keys() as is_pressed, Live(console=terminal.screen(), screen=True, auto_refresh=False) as live:
         while True:
-            live.update(_table(where, looks, before), refresh=True)
+            live.update(_table(targets, looks, before), refresh=True)
             before = {
-                host.name: look for host, look in zip(where, looks, strict=True) if not isinstance(look, str)
+                host.name: look for host, look in zip(targets, looks, strict=True) if not isinstance(look, str)
             }
             if is_pressed("q", SECONDS):
                 return
-            looks = hosts.each(where, _look)
+            looks = hosts.each(targets, _look)
 
 
 def _look(host: Host) -> watching.Look | str:
@@ -72,14 +72,14 @@ def _keys() -> Iterator[Any]:
         termios.tcsetattr(handle, termios.TCSADRAIN, before)
 
 
-def _table(where: list[Host], looks: list[watching.Look | str], before: dict[str, watching.Look]) -> Any:
+def _table(targets: list[Host], looks: list[watching.Look | str], before: dict[str, watching.Look]) -> Any:
     from rich.table import Table
     from rich.text import Text
 
     table = Table("host", "release", "program", "state", box=None, caption="q quits", caption_justify="left")
     for column in ("pid", "processes", "cpu", "memory", "up"):
         table.add_column(column, justify="right")
-    for host, look in zip(where, looks, strict=True):
+    for host, look in zip(targets, looks, strict=True):
         name: Any = Text(host.name, "bold")
         if isinstance(look, str):
             table.add_row(name, Text(look, "red"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from .remote import drivers
@@ -9,6 +10,7 @@ from .remote.application import Application
 from .remote.cutover import Cutover
 from .remote.probe import Endpoint
 from .remote.provision import Wanted
+from .remote.releases import Release
 
 if TYPE_CHECKING:
     from .settings import Settings
@@ -73,10 +75,19 @@ def app(settings: Settings) -> Endpoint:
     return Endpoint("", asked.host, path, asked.status, asked.timeout, headers)
 
 
-def cutover(settings: Settings, release: str) -> Cutover:
-    """The change to a release.
+def cutover(settings: Settings, release: Release) -> Cutover:
+    """The change to a release: it is asked what it was made for, within the time of now.
 
-    :param release: its id.
+    :param release: what the host knows about it.
     """
-    drain = server_of(settings).grace(settings.web.settings)
-    return Cutover(application(settings), release, app(settings), site(settings), drain)
+    return Cutover(
+        application=application(settings),
+        release=release["id"],
+        app=_asked(settings, release, "app"),
+        site=_asked(settings, release, "site"),
+        drain=server_of(settings).grace(settings.web.settings),
+    )
+
+
+def _asked(settings: Settings, release: Release, which: str) -> Endpoint:
+    return replace(Endpoint(**release["asked"][which]), timeout=settings.health.timeout)

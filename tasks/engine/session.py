@@ -53,7 +53,7 @@ def reference(function: Callable[P, object], /, *args: P.args, **kwargs: P.kwarg
 
 
 @dataclass(frozen=True)
-class Step:
+class RemoteCall:
     """A call on a host, and what is done here with its result.
 
     :ivar data: bytes that the call reads from its ``incoming()``.
@@ -95,12 +95,12 @@ class Session:
 
         def call(*args: P.args, **kwargs: P.kwargs) -> T:
             results: list[T] = []
-            self.run([Step(reference(function, *args, **kwargs), results.append, data)])
+            self.run([RemoteCall(reference(function, *args, **kwargs), results.append, data)])
             return results[0]
 
         return call
 
-    def run(self, steps: Sequence[Step]) -> None:
+    def run(self, steps: Sequence[RemoteCall]) -> None:
         """Run steps one after another in one round trip; each one's ``then`` is called as soon as it is done.
 
         :param steps: only the first may have data.

@@ -34,6 +34,7 @@ VARIANTS = {
     "uwsgi": Variant("uwsgi", web={"settings": {"threads": 4}}),
     "granian": Variant("granian", "asgisite"),
     "granian-wsgi": Variant("granian", web={"settings": {"interface": "wsgi"}}),
+    "chaussette": Variant("chaussette", web={"workers": 1}),
     "gunicorn-gevent": Variant("gunicorn", web={"settings": {"worker_class": "gevent"}}, packages=("gevent>=24", "packaging")),
 }
 

@@ -40,10 +40,10 @@ def test_hostile_values_arrive_exactly_and_run_nothing(project: Project, quiet_s
     environment = quiet_server.exec(["cat", f"/proc/{pid}/environ"]).stdout.decode().split("\0")
     assert f"HOSTILE={HOSTILE}" in environment
     assert "LONG=" + "x;'" * 3400 in environment
-    project.fab("-H", "prod", "lock", "-m", HOSTILE)
+    project.fab("-H", "prod", "freeze", "-m", HOSTILE)
     assert project.status()["freeze"]["why"] == HOSTILE
     assert "touch /tmp/owned" in project.fab("-H", "prod", "deploy", status=1).stderr
-    project.fab("-H", "prod", "unlock")
+    project.fab("-H", "prod", "unfreeze")
 
 
 @pytest.mark.parametrize("value", ["$(touch /tmp/owned)", "-oProxyCommand=touch", "--upload-pack=touch /tmp/owned", "a\nb", "", "é;"])

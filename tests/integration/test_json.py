@@ -44,7 +44,7 @@ def test_every_documented_key_is_there_while_a_deploy_runs_on_a_frozen_host(proj
     project.stage({"web1": server}, hooks={"build": ["sleep 300"]})
     with project.fab_running("-H", "prod", "deploy", "--ref", "two"):
         wait_for_next(project)
-        project.fab("-H", "prod", "lock", "-m", "freeze for the fair")
+        project.fab("-H", "prod", "freeze", "-m", "freeze for the fair")
         said = ask(project, "status")
         listed = ask(project, "releases")
     assert check("status", said) == set(documented("status"))

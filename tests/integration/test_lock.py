@@ -194,14 +194,14 @@ def test_who_still_runs_its_last_hooks_is_not_said_to_be_done(site: Project, sha
 
 
 def test_a_freeze_is_refused_by_deploy_and_rollback_seen_in_status_and_lifted(site: Project) -> None:
-    site.fab("-H", "prod", "lock", "-m", "freeze for the fair")
+    site.fab("-H", "prod", "freeze", "-m", "freeze for the fair")
     try:
         for command in (["deploy", "--force"], ["rollback"]):
             done = site.fab("-H", "prod", *command, status=1)
-            assert re.search(r"deploys are locked by \S+@\S+ since 20\S+Z: freeze for the fair", done.stderr)
+            assert re.search(r"deploys are frozen by \S+@\S+ since 20\S+Z: freeze for the fair", done.stderr)
         assert site.status()["freeze"]["why"] == "freeze for the fair"
         assert "freeze for the fair" in site.fab("-H", "prod", "status", status=None).stdout
     finally:
-        site.fab("-H", "prod", "unlock")
+        site.fab("-H", "prod", "unfreeze")
     assert site.status()["freeze"] is None
     site.fab("-H", "prod", "deploy", "--force")

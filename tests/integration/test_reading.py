@@ -189,20 +189,20 @@ def test_run_has_the_releases_environment_and_passes_its_status_on(site: Project
     assert site.fab("-H", "prod", "run", odd).stdout.rstrip("\n") == 'it\'s "odd"; $(x) %s é'
 
 
-def test_lock_freezes_deploys_until_unlock(site: Project, shared_server: Target) -> None:
-    assert "Say why" in site.fab("-H", "prod", "lock", status=2).stderr
-    site.fab("-H", "prod", "lock", "-m", "freeze for the fair")
+def test_freeze_refuses_deploys_until_unfreeze(site: Project, shared_server: Target) -> None:
+    assert "Say why" in site.fab("-H", "prod", "freeze", status=2).stderr
+    site.fab("-H", "prod", "freeze", "-m", "freeze for the fair")
     try:
         for verb in ("deploy", "rollback", "push", "switch"):
             with unharmed(shared_server):
                 said = site.fab("-H", "prod", verb, status=1).stderr
             assert "freeze for the fair" in said
-            assert "fab unlock" in said
+            assert "fab unfreeze" in said
         assert site.status()["freeze"]["why"] == "freeze for the fair"
         assert "freeze for the fair" in site.fab("-H", "prod", "status").stdout
     finally:
-        site.fab("-H", "prod", "unlock")
-    assert "there was no lock" in site.fab("-H", "prod", "unlock").stderr
+        site.fab("-H", "prod", "unfreeze")
+    assert "there was no freeze" in site.fab("-H", "prod", "unfreeze").stderr
     assert site.status()["freeze"] is None
     site.fab("-H", "prod", "deploy")
 

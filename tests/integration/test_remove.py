@@ -134,9 +134,9 @@ def test_what_is_another_stage_s_or_being_deployed_is_not_removed(site: Project,
     with site.fab_running("-H", "prod", "deploy", "--ref", "two", "--fresh"):
         sh(shared_server, "until grep -qs deploy /run/fabrelease/locks/tinysite.lock; do sleep 0.05; done")
         assert "has the deploy lock" in site.fab("-H", "prod", "remove", "--yes", status=1).stderr
-    site.fab("-H", "prod", "lock", "-m", "freeze")
-    assert "deploys are locked" in site.fab("-H", "prod", "remove", "--yes", status=1).stderr
-    site.fab("-H", "prod", "unlock")
+    site.fab("-H", "prod", "freeze", "-m", "a fair")
+    assert "deploys are frozen" in site.fab("-H", "prod", "remove", "--yes", status=1).stderr
+    site.fab("-H", "prod", "unfreeze")
     assert revision(shared_server) == "one"
 
 

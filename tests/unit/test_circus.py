@@ -73,7 +73,7 @@ def render(address: str = "") -> list[str]:
     settings = example_settings(web={"server": "chaussette", "workers": 3}, manager="circus")
     given = example(settings, address=address)
     return [
-        Renderer(None, "web1").render("circus/program.ini.j2", **given, unit=unit)
+        Renderer(None, "web1").render("circus/program.ini.j2", **{**given, "unit": unit})
         for unit in (given["web"], *given["processes"])
     ]
 

@@ -26,6 +26,7 @@ class Waitress(Server):
     refused = {"listen": "set web.bind", "expose_tracebacks": "visitors would see them"}
     switches = frozenset({"expose_tracebacks"})
     takes = gives = frozenset({"path"})
+    prefix = "option"
 
     def timeout(self, settings):
         return 0

@@ -155,6 +155,7 @@ def test_merging_with_origins_is_merging(base: Any, over: Any) -> None:
 
 # --- mistakes -----------------------------------------------------------------------------
 
+MANAGERS = " or ".join(f'"{name}"' for name in drivers.names("managers"))
 SERVERS = " or ".join(f'"{name}"' for name in drivers.names("servers"))
 MISTAKES = [
     (
@@ -198,7 +199,7 @@ MISTAKES = [
     ),
     (
         "manager: supervisr",
-        'hosts/prod.yml:5: manager: expected "supervisor" or "systemd", found "supervisr"; did you mean "supervisor"?',
+        f'hosts/prod.yml:5: manager: expected {MANAGERS}, found "supervisr"; did you mean "supervisor"?',
     ),
     ("manager: 1", "hosts/prod.yml:5: manager: expected keys and values, found the number 1"),
     ("manager: {nmae: x}", 'hosts/prod.yml:5: manager.nmae: unknown key; did you mean "name"? (known: activation, name, settings)'),

@@ -35,7 +35,7 @@ _ending = threading.Event()
 _duties: list[Callable[[], object]] = []
 _before_next: list[Callable[[], object]] = []
 _journal: tuple[str, str] | None = None
-_tidy: Callable[[], object] | None = None
+_if_abandoned: Callable[[], object] | None = None
 
 
 def send(kind: bytes, payload: Any = b"") -> None:
@@ -75,10 +75,10 @@ def uninterrupted() -> Iterator[None]:
         yield
 
 
-def if_abandoned(tidy: Callable[[], object] | None) -> None:
+def if_abandoned(duty: Callable[[], object] | None) -> None:
     """Set what is done when the deployer dies before its next call; None for nothing."""
-    global _tidy
-    _tidy = tidy
+    global _if_abandoned
+    _if_abandoned = duty
 
 
 def is_ending() -> bool:
@@ -105,9 +105,9 @@ def end() -> None:
         return
     _ending.set()
     with _critical:
-        if _tidy is not None:
+        if _if_abandoned is not None:
             journal("the deployer went away in the middle: what it began is brought to its end")
-            _attempt(_tidy)
+            _attempt(_if_abandoned)
         _do_duties()
         process.kill_all()
         journal("end of the session")

@@ -32,8 +32,8 @@ def take(app: str, root: str, who: str, what: str) -> None:
     """
     if frozen := freeze(root):
         raise Failed(
-            f"deploys are locked by {frozen['who']} since {frozen['since']}: {frozen['why']}",
-            "Lift it when you know why it is there: fab unlock",
+            f"deploys are frozen by {frozen['who']} since {frozen['since']}: {frozen['why']}",
+            "Lift it when you know why it is there: fab unfreeze",
         )
     if app not in _held:
         _held[app] = _wait_for(app)
