@@ -73,13 +73,11 @@ ALL = [
 
 
 def once_each() -> list[Pair]:
-    """As few pairs as have each variant and each manager at least once."""
+    """As few pairs as have each server and each manager at least once."""
     chosen: list[Pair] = []
-    for pair in ALL:
-        used = [other.manager for other in chosen if other.manager == pair.manager]
-        fewest = min((sum(o.manager == p.manager for o in chosen) for p in ALL if p.variant == pair.variant), default=0)
-        if all(other.variant != pair.variant for other in chosen) and len(used) == fewest:
-            chosen.append(pair)
+    for server in drivers.packaged("servers"):
+        pairs = [pair for pair in ALL if VARIANTS[pair.variant].server == server]
+        chosen.append(min(pairs, key=lambda pair: sum(pair.manager == other.manager for other in chosen)))
     missing = {pair.manager for pair in ALL} - {pair.manager for pair in chosen}
     return chosen + [next(pair for pair in ALL if pair.manager == manager) for manager in sorted(missing)]
 
