@@ -69,6 +69,7 @@ TimeoutStopSec=600
 WantedBy=multi-user.target
 """
 SECONDS = 30.0  # for circusd to answer
+ENDING = ".watcher.ini"  # other programs have files that end with .ini, too
 KILL_SECONDS = 10.0  # that a program has at most to be gone once circusd has killed it
 PAUSE = 0.02
 
@@ -79,7 +80,7 @@ class Circus(Manager):
     packages = ()
     services = ()
     dropins = {}
-    templates = {"{role}.ini": "circus/program.ini.j2", "circus-boot": "circus/boot.sh"}
+    templates = {f"{{role}}{ENDING}": "circus/program.ini.j2", "circus-boot": "circus/boot.sh"}
     gives = frozenset({PATH, DESCRIPTOR})
     descriptor = "$(circus.sockets.{name})"
     copies = True
@@ -107,7 +108,7 @@ class Circus(Manager):
         :raises Failed: it refuses them.
         """
         root, config = application.root, f"{releases.directory(application.root, release)}/config"
-        names = sorted(name for name in os.listdir(config) if name.endswith(".ini"))
+        names = sorted(name for name in os.listdir(config) if name.endswith(ENDING))
         live = releases.linked(root, "current")
         if live and releases.same_files(root, live, release, names):
             return
@@ -134,9 +135,8 @@ class Circus(Manager):
         for name in names:
             role = name[len(f"{application.name}-{release}-") :] or "web"
             with contextlib.suppress(FileExistsError):  # it is named by what it leads to
-                os.symlink(
-                    f"{releases.directory(application.root, release)}/config/{role}.ini", _link(application, name)
-                )
+                config = f"{releases.directory(application.root, release)}/config"
+                os.symlink(f"{config}/{role}{ENDING}", _link(application, name))
         _reread(application)
         states = _call(application, "status")["statuses"]
         if lost := [name for name in names if name not in states]:

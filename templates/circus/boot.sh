@@ -9,11 +9,11 @@ app=$2
 programs=$3
 
 release=$(readlink "$root/current")
-for file in "$root/current/config"/*.ini; do
-    role=$(basename "$file" .ini)
+for file in "$root/current/config"/*.watcher.ini; do
+    role=$(basename "$file" .watcher.ini)
     name=$app-${release##*/}
     if [ "$role" != web ]; then
         name=$name-$role
     fi
-    ln -sfn "$root/$release/config/$role.ini" "$programs/$name.ini"
+    ln -sfn "$root/$release/config/$role.watcher.ini" "$programs/$name.ini"
 done
