@@ -23,13 +23,6 @@ def pytest_configure() -> None:
     hypothesis.settings.load_profile("patient")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What shares a server runs in one process: the tests of a file, or in the contract those of one pair."""
-    for item in items:
-        pair = getattr(item, "callspec", None) and item.callspec.params.get("live")  # type: ignore[attr-defined]
-        item.add_marker(pytest.mark.xdist_group(f"{item.path} {pair or ''}".strip()))
-
-
 def pytest_report_header() -> str:
     return f"FAULTS_SEED={os.environ['FAULTS_SEED']} (chooses what tests/faults breaks; set it to break the same again)"
 

@@ -103,7 +103,7 @@ class Slot:
         return False
 
     def tell(self, command: str, log: bool = False) -> None:
-        """Tell its runsv: ``u`` up, ``d`` down, ``t`` to send TERM.
+        """Tell its runsv: ``u`` up, ``d`` down, ``t`` to send TERM, ``k`` to kill it.
 
         :param log: about what writes its log.
         """
@@ -219,6 +219,8 @@ class Runit(Manager):
         patience = max((0.0 if at_once else known[slot.unit].stop_seconds for slot in slots), default=0.0)
         for pids in (_wait_stopped(slots, patience), _wait_stopped(slots, 0)):
             orphans.kill(pids, application.user)
+        for slot in slots:
+            slot.tell("k")  # what has become a program that is set-user-ID is not the user's any more
         if _wait_stopped(slots, KILL_SECONDS):
             raise Failed(
                 f"{', '.join(slot.unit for slot in slots)} did not stop, though killed",

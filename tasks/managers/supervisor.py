@@ -17,7 +17,7 @@ import xmlrpc.client
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..engine.remote import orphans, process, releases, system, unix_http
+from ..engine.remote import killing, orphans, process, releases, system, unix_http
 from ..engine.remote.application import Application, Unit
 from ..engine.remote.drivers import PATH, Manager, Program
 from ..engine.remote.failure import Failed
@@ -119,7 +119,8 @@ class Supervisor(Manager):
     def stop(self, application: Application, units: Sequence[Unit], at_once: bool) -> None:
         """Stop programs gracefully, all at the same time, and remove them.
 
-        Supervisor kills by itself what does not stop within the ``stopwaitsecs`` of its program.
+        Supervisor kills by itself what does not stop within the ``stopwaitsecs`` of its program: the process group
+        of its number, which it may have left.
 
         :param at_once: kill them, with all they started, instead of waiting for what they are doing.
         :raises Failed: one did not stop, and is still there.
@@ -133,7 +134,10 @@ class Supervisor(Manager):
             if at_once:
                 orphans.kill([pid for pid in there.values() if pid], application.user)
             patience = max((names[name].stop_seconds for name in there), default=0) + KILL_SECONDS
-            _wait_stopped(list(there), patience)
+            if running := _running_after(patience, list(there)):
+                orphans.kill(running.values(), application.user)
+                killing.end_children(running.values(), server.supervisor.getPID(), KILL_SECONDS)
+            _wait_stopped(list(there), KILL_SECONDS)
             for name in there:
                 with contextlib.suppress(xmlrpc.client.Fault):
                     server.supervisor.removeProcessGroup(name)
@@ -187,15 +191,22 @@ def _program(info: Mapping[str, Any]) -> Program:
 
 
 def _wait_stopped(names: Sequence[str], timeout: float) -> None:
-    end = time.monotonic() + timeout
-    while running := [p.name for p in _processes() if p.name in names and p.state not in STOPPED]:
+    if running := _running_after(timeout, names):
+        raise Failed(
+            f"{', '.join(running)} did not stop within {timeout:.0f} seconds, though killed",
+            "Look at it on the host: sudo supervisorctl status",
+            needs_person=True,
+        )
+
+
+def _running_after(seconds: float, names: Sequence[str]) -> dict[str, int]:
+    """The programs that have not stopped after some time, and their pids; it is over earlier once all have."""
+    end = time.monotonic() + seconds
+    while running := {p.name: p.pid for p in _processes() if p.name in names and p.state not in STOPPED}:
         if time.monotonic() > end:
-            raise Failed(
-                f"{', '.join(running)} did not stop within {timeout:.0f} seconds, though killed",
-                "Look at it on the host: sudo supervisorctl status",
-                needs_person=True,
-            )
+            break
         time.sleep(0.02)
+    return running
 
 
 def _add(application: Application, name: str) -> None:

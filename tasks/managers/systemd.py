@@ -230,9 +230,16 @@ def _entry(line: str) -> dict[str, Any]:
 
 
 def _message(entry: dict[str, Any]) -> str:
-    """The text of an entry; journald gives bytes where it is no UTF-8, and nothing where it is too long."""
+    """The text of an entry; journald gives bytes where it is no UTF-8, and nothing where it is too long.
+
+    A program that speaks to journald itself may give several, which it lists.
+    """
     text = entry.get("MESSAGE") or ""
-    return text if isinstance(text, str) else bytes(text).decode(errors="replace")
+    if isinstance(text, str):
+        return text
+    if all(isinstance(byte, int) for byte in text):
+        return bytes(text).decode(errors="replace")
+    return " ".join(_message({"MESSAGE": one}) for one in text)
 
 
 def _journalctl(*more: str) -> list[str]:

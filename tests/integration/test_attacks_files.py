@@ -49,6 +49,17 @@ def test_a_tree_too_deep_for_recursion_stops_no_deploy_and_no_rollback(site: Pro
     assert revision(shared_server) == "one"
 
 
+def test_a_directory_in_the_place_of_a_socket_stops_no_rollback(site: Project, shared_server: Target) -> None:
+    for ref in ("one", "two"):
+        site.fab("-H", "prod", "deploy", "--force", "--ref", ref)
+        settle(shared_server)
+    old = site.status()["rollback"]
+    as_app(shared_server, 'mkdir -p "$1/releases/$2/run/web.sock/full"', ROOT, old)
+    site.fab("-H", "prod", "rollback")
+    assert (current(shared_server, ROOT), revision(shared_server)) == (old, "one")
+    settle(shared_server)
+
+
 def test_a_shared_directory_inside_one_of_the_application_s_is_not_made_by_root(site: Project, shared_server: Target) -> None:
     before = sh(shared_server, "stat -c '%U:%G %a' /etc/cron.d")
     as_app(shared_server, 'rm -rf "$1/shared/data/uploads" && ln -s /etc/cron.d "$1/shared/data/uploads"', ROOT)

@@ -17,7 +17,7 @@ from tests.target import Target
 
 REPOSITORY = Path(__file__).parents[2]
 ROOT = "/srv/djangosite"
-STEPS = ("push", "venv", "gunicorn", "supervisor", "nginx", "switch", "cleanup")
+STEPS = ("push", "venv", "server", "manager", "proxy", "switch", "cleanup")
 # Somebody's own project, which has a tasks.py of its own beside its fabfile.
 TASKS = """
 from invoke import task
@@ -109,7 +109,7 @@ def test_a_step_without_the_one_before_says_which(site: Project, shared_server: 
     with unharmed(shared_server):
         said = site.fab("-H", "prod", "switch", status=1).stderr
         assert "is not complete" in said
-        assert "fab push venv gunicorn supervisor nginx" in said
+        assert "fab push venv server manager proxy" in said
 
 
 def own(project: Project, server: Target, installed: Path) -> Any:

@@ -51,3 +51,12 @@ def test_a_directory_that_the_user_swapped_for_a_link_is_not_followed(places: tu
     with pytest.raises(OSError, match="Not a directory"):
         sockets.bridge(str(one), address(one, "web.sock"), str(two), address(two, "uwsgi.sock"))
     assert os.listdir(tmp_path / "etc") == []
+
+
+def test_what_the_user_put_at_the_name_of_the_other_socket_is_put_aside(places: tuple[Path, Path]) -> None:
+    one, two = places
+    (one / "run/uwsgi.sock/full").mkdir(parents=True)
+    (two / "run/web.sock").touch()
+    sockets.bridge(str(one), address(one, "web.sock"), str(two), address(two, "uwsgi.sock"))
+    assert os.readlink(one / "run/uwsgi.sock") == f"{two}/run/uwsgi.sock"
+    assert os.readlink(two / "run/web.sock") == f"{one}/run/web.sock"

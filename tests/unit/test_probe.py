@@ -186,6 +186,38 @@ def test_another_program_that_puts_its_socket_there_is_not_taken_for_it(tmp_path
     assert "another program" in found["error"]
 
 
+def program_of_number(pid: int) -> subprocess.Popen[bytes]:
+    """A program that gets the number of one that has ended."""
+    for _ in range(1000):
+        Path("/proc/sys/kernel/ns_last_pid").write_text(str(pid - 1))
+        program = subprocess.Popen(["sleep", "60"])
+        if program.pid == pid:
+            return program
+        program.kill()
+        program.wait()
+    raise AssertionError(f"others are always faster to get the number {pid}")
+
+
+@pytest.mark.skipif(
+    os.geteuid() != 0 or not hasattr(os, "pidfd_open"), reason="only root chooses the number of a process"
+)
+def test_who_has_ended_is_not_taken_for_the_program_that_has_its_number_now(tmp_path: Path) -> None:
+    """An old release collects sockets of children that have ended, and has the new release's numbers among theirs."""
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(tmp_path / "sock"))
+        if (child := os.fork()) == 0:
+            server.listen()
+            os._exit(0)
+        os.waitpid(child, 0)
+        threading.Thread(target=lambda: answer_well(server.accept()[0]), daemon=True).start()
+        with program_of_number(child) as program:
+            try:
+                found = probe.ask(ENDPOINT.at(f"unix:{tmp_path}/sock"), None, 5, program.pid)
+            finally:
+                program.kill()
+    assert "another program" in found["error"]
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may become somebody else")
 def test_the_rights_of_another_user_are_of_the_connection_and_not_of_the_process(tmp_path: Path) -> None:
     seen: set[int] = set()

@@ -145,3 +145,17 @@ def test_a_tree_that_is_too_deep_is_not_sealed(tmp_path: Path) -> None:
     with pytest.raises(Failed, match="directories deep"):
         tree.links_out(str(tmp_path / "env"))
     assert tree.remove(str(tmp_path / "env"))
+
+
+@as_root
+def test_what_is_given_away_is_nothing_that_stands_elsewhere_too(tmp_path: Path) -> None:
+    """A release that is another started again has its files by hard links, and the build hook's account gets them."""
+    live, following = tmp_path / "live", tmp_path / "next"
+    for place in (live, following):
+        place.mkdir()
+    (live / "app.py").write_text("good")
+    os.link(live / "app.py", following / "app.py")
+    tree.give(str(following), SOMEBODY, SOMEBODY)
+    tree.seal(str(following))
+    assert (live / "app.py").stat().st_uid == 0
+    assert (following / "app.py").read_text() == "good"

@@ -36,6 +36,14 @@ def end(pids: Iterable[int], is_meant: Callable[[int], bool], number: int, secon
             os.close(handle)
 
 
+def end_children(pids: Iterable[int], parent: int, seconds: float) -> None:
+    """Kill processes that another one has started, whatever rights and group each has by now.
+
+    A program that has become one that is set-user-ID is not its user's any more; its parent is who started it.
+    """
+    end(pids, lambda pid: parents().get(pid) == parent, signal.SIGKILL, seconds)
+
+
 def send(pid: int, is_meant: Callable[[int], bool], number: int) -> bool:
     """Send a signal to a process that goes on; whether it got it."""
     handle = _signal(pid, is_meant, number)

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import os
 import re
+import signal
 import socket
 import struct
 import time
@@ -23,6 +24,7 @@ BODY_LINES = 5
 BODY_BYTES = 2000
 ANSWER_BYTES = 1 << 18  # with all its headers; of the body no more is read than is shown
 INIT = 1
+SO_PEERPIDFD = 77
 GENERATIONS = 20  # from a server's process that listens up to the one the manager has started
 
 
@@ -184,11 +186,30 @@ def _listens(sock: socket.socket, address: str, program: int) -> bool:
     if address.startswith("unix:"):
         pids = [struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[0]]
     else:
-        found = process.run(["ss", "-Hltnp", "sport", "=", f":{address.rpartition(':')[2]}"])
+        found = process.run(["ss", "-Hltnp", "sport", "=", f":{address.rpartition(':')[2]}"], keep=None)
         pids = [int(pid) for pid in re.findall(r"\bpid=(\d+)", found.text)]
     if program == INIT:  # everybody's ancestor has to have done it itself, and may have handed it on
         return INIT in pids
-    return bool(pids) and all(_is_of(pid, program) for pid in pids)
+    is_its = bool(pids) and all(_is_of(pid, program) for pid in pids)
+    return is_its and not (address.startswith("unix:") and _is_gone(sock))
+
+
+def _is_gone(sock: socket.socket) -> bool:
+    """Whether the process has ended that has called listen(2): its number may have come to mean another one.
+
+    A descriptor of its is the kernel's word for it, from Linux 6.5 on; before, nobody can tell.
+    """
+    try:
+        handle = struct.unpack("i", sock.getsockopt(socket.SOL_SOCKET, SO_PEERPIDFD, 4))[0]
+    except OSError as error:  # it may be said of one that has ended, too
+        return error.errno != errno.ENOPROTOOPT
+    try:
+        signal.pidfd_send_signal(handle, 0)
+    except ProcessLookupError:
+        return True
+    finally:
+        os.close(handle)
+    return False
 
 
 def _is_of(pid: int, program: int) -> bool:

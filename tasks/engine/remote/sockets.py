@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
+from collections.abc import Iterator
 from typing import NamedTuple
 
-from . import process
+from . import process, tree
 from .failure import Failed
 
 
@@ -25,13 +27,30 @@ def clear(address: str) -> None:
     """
     kind, _, rest = address.rpartition(":")
     if kind == "unix":
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(rest)
+        with contextlib.suppress(FileNotFoundError), _freed(rest):
+            pass
     elif others := process.listeners(int(rest)):
         raise Failed(
             f"port {rest} is taken by {', '.join(others)}; nothing was switched",
             f"Stop it, or choose another web.bind. Look at it: ss -ltnp sport = :{rest}",
         )
+
+
+@contextlib.contextmanager
+def _freed(path: str) -> Iterator[tuple[str, int]]:
+    """A name in a directory that the application's user may write to, and that directory, where nothing has it now.
+
+    A directory is put aside as it is, until its release goes: how much is in it was the application's choice.
+    """
+    folder, name = os.path.split(path)
+    with tree.within(folder) as handle:
+        try:
+            os.unlink(name, dir_fd=handle)
+        except FileNotFoundError:
+            pass
+        except IsADirectoryError:
+            os.rename(name, f".{name}.{time.monotonic_ns()}", src_dir_fd=handle, dst_dir_fd=handle)
+        yield name, handle
 
 
 def bridge(one: str, address: str, other: str, others: str) -> None:
@@ -46,18 +65,8 @@ def bridge(one: str, address: str, other: str, others: str) -> None:
     for place, own, foreign in ((one, address, others), (other, others, address)):
         name = os.path.basename(foreign)
         if foreign.startswith("unix:") and own != f"unix:{place}/run/{name}":
-            _link(f"{place}/run", name, foreign[len("unix:") :])
-
-
-def _link(folder: str, name: str, target: str) -> None:
-    """Make a link in a directory that the application's user may write to."""
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    try:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(name, dir_fd=handle)
-        os.symlink(target, name, dir_fd=handle)
-    finally:
-        os.close(handle)
+            with _freed(f"{place}/run/{name}") as (link, folder):
+                os.symlink(foreign[len("unix:") :], link, dir_fd=folder)
 
 
 class Connections(NamedTuple):

@@ -115,19 +115,24 @@ def _hoist(folder: int, top: int, number: int) -> None:
 def give(path: str, uid: int, gid: int) -> None:
     """Make a user the owner of a tree that root made; what its links point to, and what others own, stays as it is.
 
+    A file that has another name elsewhere becomes a copy: what stands there stays root's.
+
     :raises Failed: it is deeper than DEEPEST.
     """
-    with _top(path) as top:
+    with within(path) as top:
         mode = stat.S_IMODE(os.fstat(top).st_mode)
         os.fchmod(top, 0o700)  # until all of it is given, its new owner does not get in to swap anything
         theirs = "/"  # no path begins so
         for entry in walk(top):
             if entry.path.startswith(theirs):
                 continue
-            if entry.info.st_uid == 0:
-                os.chown(entry.name, uid, gid, dir_fd=entry.folder, follow_symlinks=False)
-            else:
+            if entry.info.st_uid != 0:
                 theirs = f"{entry.path}/"
+                continue
+            if stat.S_ISREG(entry.info.st_mode) and entry.info.st_nlink > 1:
+                with opened(entry.folder, entry.name, FILE) as handle:
+                    _copy_over(handle, entry)
+            os.chown(entry.name, uid, gid, dir_fd=entry.folder, follow_symlinks=False)
         os.fchown(top, uid, gid)
         os.fchmod(top, mode)
 
@@ -147,7 +152,7 @@ def disown(path: str, uids: Collection[int], gids: Collection[int]) -> None:
             os.fchown(handle, 0 if info.st_uid in uids else -1, 0 if info.st_gid in gids else -1)
             os.fchmod(handle, stat.S_IMODE(info.st_mode) & ~LOOSE)
 
-    with _top(path) as top:
+    with within(path) as top:
         take(top)
         for entry in walk(top, take):
             if stat.S_ISREG(entry.info.st_mode):
@@ -165,7 +170,7 @@ def seal(path: str) -> None:
 
     :raises Failed: it is deeper than DEEPEST.
     """
-    with _top(path) as top:
+    with within(path) as top:
         _seal(top)
         for entry in walk(top, _seal):
             if stat.S_ISREG(entry.info.st_mode):
@@ -218,7 +223,7 @@ def _copy_over(handle: int, entry: Entry) -> None:
 def links_out(path: str) -> dict[str, str]:
     """The links of a tree that may lead out of it, relative to its top, and their targets."""
     found = {}
-    with _top(path) as top:
+    with within(path) as top:
         for entry in walk(top):
             if stat.S_ISLNK(entry.info.st_mode):
                 target = os.readlink(entry.name, dir_fd=entry.folder)
@@ -289,7 +294,8 @@ def opened(folder: int, name: str, flags: int = DIRECTORY, mode: int = 0o777) ->
 
 
 @contextlib.contextmanager
-def _top(path: str) -> Iterator[int]:
+def within(path: str) -> Iterator[int]:
+    """A descriptor of a directory that is no link itself, closed afterwards."""
     handle = os.open(path, DIRECTORY)
     try:
         yield handle
