@@ -31,7 +31,7 @@ SERVICE, SOCKET = ".service", ".socket"
 KILL_SECONDS = 10.0  # that a unit has at most to be gone once systemd has killed it
 LATE = 5.0  # that systemd may take beyond a unit's own time to stop, before it is killed from here
 SECONDS = 30.0  # for systemd to answer
-JOURNAL_SECONDS, JOURNAL_PAUSE = 3.0, 0.2
+JOURNAL_SECONDS, JOURNAL_PAUSE = 6.0, 0.5
 RUN = "_SYSTEMD_INVOCATION_ID"
 SHOWN = (
     *("Id", "ActiveState", "SubState", "Result", "Job", "MainPID"),
@@ -261,12 +261,12 @@ def _units(application: Application, release: str) -> list[Unit]:
 
 def _drop(root: str, release: str, stale: set[str]) -> None:
     """Remove files of a release's that are from before the settings changed."""
-    written = dict(releases.read(root, release).get("files", {}))
+    written = dict(releases.read(root, release).get("fingerprints", {}))
     for file in stale:
         os.unlink(f"{releases.directory(root, release)}/config/{file}")
         written.pop(f"config/{file}", None)
     if stale:
-        releases.update(root, release, files=written)
+        releases.update(root, release, fingerprints=written)
 
 
 def _files(units: Sequence[Unit]) -> dict[str, str]:

@@ -296,7 +296,7 @@ def test_a_next_release_may_change_whether_it_has_a_socket(under_systemd: Site) 
     assert sh(site.server, run, ROOT) == "tinysite\n"
     assert "web.socket" not in sh(site.server, 'ls "$1/next/config"', ROOT)
     site.project.fab("-H", "prod", "switch")
-    assert site.project.status()["ok"]
+    assert site.project.status()["problems"] == []
 
 
 def test_who_takes_no_socket_is_refused_before_anything_is_connected_to(site: Site) -> None:
