@@ -174,6 +174,7 @@ class Account:
         changed = []
         if self._is_there():
             prepare.check_account(self.app, self.name)
+            changed += self._move()
         else:
             options = ["--system", "--user-group", "--no-create-home", "--home-dir", self.home]
             add = ["useradd", *options, "--shell", "/usr/sbin/nologin", self.name]
@@ -185,6 +186,14 @@ class Account:
             process.check(join, f"{self.name} could not join {group}")
             changed.append(f"{self.name} in group {group}")
         return changed
+
+    def _move(self) -> list[str]:
+        """Have it at home in the root of now, where nothing runs as it; a running application keeps its home."""
+        account = pwd.getpwnam(self.name)
+        if account.pw_dir == self.home or killing.of_user(account.pw_uid):
+            return []
+        process.check(["usermod", "--home", self.home, self.name], f"{self.name} could not be moved to {self.home}")
+        return [f"home of {self.name}"]
 
     def removable(self) -> list[str]:
         """The user."""
