@@ -40,6 +40,7 @@ ASK = b"fabrelease: sudo password: "
 HAVE, NEED, OLD = b"fabrelease: have\n", b"fabrelease: need\n", b"fabrelease: old "
 PIECE = 1 << 18
 START_SECONDS = 60.0  # for a host to start a session: PAM and sudo may look up a name elsewhere
+FREE_SECONDS, PAUSE = 5.0, 0.05  # for a server to notice that a session has ended
 GREETING_BYTES = 1 << 16  # a login shell may say something of its own first
 
 
@@ -190,10 +191,8 @@ class Session:
             channel.sendall(b"%d\n%s" % (len(sources), sources))
         return channel
 
-    def _execute(self, sudo: str, combine: bool = False) -> paramiko.Channel:
-        transport = self.connection.transport
-        assert transport is not None  # noqa: S101
-        channel: paramiko.Channel = transport.open_session(timeout=START_SECONDS)
+    def _execute(self, sudo: str, combine: bool = False, patience: float = 0) -> paramiko.Channel:
+        channel = self._open(time.monotonic() + patience)
         channel.set_combine_stderr(combine)
         channel.settimeout(START_SECONDS)
         timer = threading.Timer(START_SECONDS, channel.close)  # paramiko waits for this answer without an end
@@ -204,10 +203,22 @@ class Session:
             timer.cancel()
         return channel
 
+    def _open(self, end: float) -> paramiko.Channel:
+        """A channel; a server that allows few may take until *end* to notice that one was closed."""
+        transport = self.connection.transport
+        assert transport is not None  # noqa: S101
+        while True:
+            try:
+                return transport.open_session(timeout=START_SECONDS)
+            except paramiko.ChannelException:
+                if time.monotonic() > end:
+                    raise
+                time.sleep(PAUSE)
+
     def _with_password(self) -> tuple[paramiko.Channel, bytes]:
         user = self.connection.user
         password = self.connection.config.sudo.password or _ask_password(self.name, user)
-        channel = self._execute(f'sudo -S -p "{ASK.decode()}"', combine=True)
+        channel = self._execute(f'sudo -S -p "{ASK.decode()}"', combine=True, patience=FREE_SECONDS)
         _reads_until(channel, ASK)
         channel.sendall(password.encode() + b"\n")
         said, answer = _reads_until(channel, HAVE, NEED, OLD, ASK)

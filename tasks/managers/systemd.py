@@ -19,7 +19,7 @@ from ..engine.remote import process, releases
 from ..engine.remote.application import Application, Unit
 from ..engine.remote.drivers import DESCRIPTOR, PATH, Manager, Program
 from ..engine.remote.failure import Failed
-from ..engine.remote.logs import LINES, Log
+from ..engine.remote.logs import Log
 from ..engine.remote.probe import INIT
 from ..engine.remote.resources import Resource
 from ..engine.remote.resources import Unit as BootUnit
@@ -31,7 +31,7 @@ SERVICE, SOCKET = ".service", ".socket"
 KILL_SECONDS = 10.0  # that a unit has at most to be gone once systemd has killed it
 LATE = 5.0  # that systemd may take beyond a unit's own time to stop, before it is killed from here
 SECONDS = 30.0  # for systemd to answer
-JOURNAL_SECONDS, JOURNAL_PAUSE = 6.0, 0.5
+JOURNAL_SECONDS, JOURNAL_PAUSE = 3.0, 0.2
 RUN = "_SYSTEMD_INVOCATION_ID"
 SHOWN = (
     *("Id", "ActiveState", "SubState", "Result", "Job", "MainPID"),
@@ -202,8 +202,8 @@ class Journal(Log):
     name: str
     since: float
 
-    def lines(self, most: int = LINES) -> list[str]:
-        """The last lines of the first run since then: what is started again and again says the same once more.
+    def lines(self) -> list[str]:
+        """The lines of the first run since then: what is started again and again says the same once more.
 
         journald reads what a dead process has left in its pipe a moment later: they are complete once no more come.
         """
@@ -211,7 +211,7 @@ class Journal(Log):
         while lines != before and time.monotonic() < end:
             time.sleep(JOURNAL_PAUSE)
             before, lines = lines, self._lines()
-        return lines[-most:]
+        return lines
 
     def _lines(self) -> list[str]:
         process.run(["journalctl", "--sync"], timeout=SECONDS)

@@ -76,14 +76,26 @@ class Load:
     :param clients: how many ask at the same time; half of them connect anew for each request.
     :param slow: the share of requests that take long.
     :param label: makes keys of this load differ from those of any other.
+    :param reloads: nginx is reloaded meanwhile: it closes kept connections, and what was sent on one just then is sent
+        again on another, as every browser does (RFC 9112, 9.3.1).
     """
 
-    def __init__(self, address: tuple[str, int], live: str, *, clients: int = 12, slow: float = 0.005, label: str = "") -> None:
+    def __init__(
+        self,
+        address: tuple[str, int],
+        live: str,
+        *,
+        clients: int = 12,
+        slow: float = 0.005,
+        label: str = "",
+        reloads: bool = False,
+    ) -> None:
         self.address = address
         self.sequence = Sequence(live)
         self.clients = clients
         self.slow = slow
         self.label = label
+        self.reloads = reloads
         self.done: Counter[str] = Counter()
         self.failures: list[str] = []
         self.posted: dict[str, bool] = {}  # key to whether it was answered
@@ -128,9 +140,15 @@ class Load:
             key = path.partition("key=")[2]
             sent, newest = time.monotonic(), self.sequence.newest
             try:
-                if connection is None:
+                connection = connection or await Connection.open(self.address)
+                try:
+                    answer = await asyncio.wait_for(connection.ask(path, body, keep), PATIENCE)
+                except (ConnectionError, asyncio.IncompleteReadError) as error:
+                    if not self.reloads or not connection.answered or getattr(error, "partial", b""):
+                        raise
+                    connection.close()
                     connection = await Connection.open(self.address)
-                answer = await asyncio.wait_for(connection.ask(path, body, keep), PATIENCE)
+                    answer = await asyncio.wait_for(connection.ask(path, body, keep), PATIENCE)
                 self._check(key, body, answer, newest)
                 self.done[kind] += 1
                 self.posted.update({key: True} if body is not None else {})
@@ -170,6 +188,7 @@ class Connection:
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.reader = reader
         self.writer = writer
+        self.answered = 0
 
     @classmethod
     async def open(cls, address: tuple[str, int]) -> Connection:
@@ -191,6 +210,7 @@ class Connection:
         head = (await self.reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
         headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in head[1:])}
         content = await self.reader.readexactly(int(headers["content-length"]))
+        self.answered += 1
         return Answer(
             int(head[0].split()[1]),
             headers.get("x-release", ""),

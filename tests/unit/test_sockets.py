@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from fabrelease.tasks.engine.remote import logs, sockets
+from fabrelease.tasks.engine.remote import sockets
 
 
 @contextlib.contextmanager
@@ -50,23 +50,3 @@ def test_requests_in_the_queue_and_open_ones_are_counted_and_those_of_others_are
 
 def test_where_there_is_no_address_nothing_waits() -> None:
     assert sockets.connections("") == (0, 0)
-
-
-def test_of_a_log_the_lines_after_a_position_are_shown(tmp_path: Path) -> None:
-    path = tmp_path / "web.log"
-    path.write_text("before\n")
-    offset = path.stat().st_size
-    with path.open("a") as file:
-        file.writelines(f"line {number}\n" for number in range(4))
-    assert logs.Tail(str(path), offset).lines() == [f"line {number}" for number in range(4)]
-    assert logs.Tail(str(path), offset).lines(2) == ["line 2", "line 3"]
-    path.write_text("new\n")  # shorter than it was: another file by now
-    assert logs.Tail(str(path), offset).lines() == ["new"]
-    assert logs.Tail(str(tmp_path / "none.log"), 0).lines() == []
-
-
-def test_no_more_of_a_log_is_read_than_its_end(tmp_path: Path) -> None:
-    path = tmp_path / "web.log"
-    path.write_text("x" * 100_000 + "\nlast\n")
-    assert sum(map(len, logs.Tail(str(path), 0).lines())) <= logs.BYTES
-    assert logs.Tail(str(path), 0).lines()[-1] == "last"

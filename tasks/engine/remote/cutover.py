@@ -315,8 +315,8 @@ def _wait_until_right(cutover: Cutover, programs: Programs, log: logs.Log, machi
             break
         clock.sleep(PAUSE if answer["status"] is None else WARMING_SECONDS)
     raise Failed(
-        f"{what}; nothing was switched: {probe.describe(endpoint, answer)}{process.quote(log.lines())}",
-        "The lines above are the answer and the end of its log; mend it, commit, and deploy again.",
+        f"{what}; nothing was switched: {probe.describe(endpoint, answer)}{process.quote(logs.telling(log.lines()))}",
+        "The lines above are the answer and what its log says; mend it, commit, and deploy again.",
     )
 
 
@@ -355,7 +355,7 @@ def ask_site(application: Application, endpoint: Endpoint, machine: Machine) -> 
         if machine.clock.monotonic() > end:
             break
         machine.clock.sleep(0.1)
-    lines = logs.Tail(f"{application.root}/logs/nginx-error.log", 0).lines(3)
+    lines = logs.Tail(f"{application.root}/logs/nginx-error.log", 0).lines()[-3:]
     raise Failed(
         f"the site does not answer through nginx: {probe.describe(endpoint, answer)}{process.quote(lines)}",
         "Look at health: and site: in the settings, and at: fab logs",

@@ -14,14 +14,33 @@ from .failure import Failed
 OWN = "fabrelease.log"  # what the host's side of a command did by itself
 SECONDS = 60.0
 LINES = 15
-BYTES = 8000
+BYTES = 64000
+TRACEBACK = "Traceback (most recent call last):"
+CAUSE = 10  # lines of the first traceback
+WIDTH = 1000  # characters of a line
 
 
 class Log(Protocol):
     """What a program has written since some moment."""
 
-    def lines(self, most: int = LINES) -> list[str]:
-        """The last lines."""
+    def lines(self) -> list[str]:
+        """All of it that is kept, in order."""
+
+
+def telling(lines: list[str], most: int = LINES) -> list[str]:
+    """The few lines that say why a program did not start: the end of the first traceback, and the last lines.
+
+    Where several workers fail the same way, or a server has a traceback of its own about that, the last lines alone
+    would not hold the reason.
+    """
+    lines = [line if len(line) <= WIDTH else f"{line[:WIDTH]}…" for line in lines]
+    first = next((at for at, line in enumerate(lines) if TRACEBACK in line), None)
+    inside = range(len(lines) if first is None else first + 1, len(lines))
+    end = next((at for at in inside if not lines[at].startswith((" ", "\t"))), len(lines)) + 1
+    if end > len(lines) - most:
+        return lines[-most:]
+    cause = lines[max(inside.start - 1, end - CAUSE) : end]
+    return [*cause, "…", *lines[-(most - len(cause) - 1) :]]
 
 
 class Tail(Log):
@@ -34,13 +53,13 @@ class Tail(Log):
         self.path = path
         self.offset = offset if offset is not None else _size(path)
 
-    def lines(self, most: int = LINES) -> list[str]:
-        """The last lines; a log that is shorter than the position was begun anew."""
+    def lines(self) -> list[str]:
+        """The end of it; a log that is shorter than the position was begun anew."""
         try:
             with open(self.path, "rb") as file:
                 size = os.fstat(file.fileno()).st_size
                 file.seek(max(self.offset if self.offset <= size else 0, size - BYTES))
-                return file.read(BYTES).decode(errors="replace").splitlines()[-most:]
+                return file.read(BYTES).decode(errors="replace").splitlines()
         except OSError:
             return []
 
