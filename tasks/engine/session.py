@@ -17,6 +17,7 @@ import re
 import shlex
 import sys
 import threading
+import time
 import zlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass

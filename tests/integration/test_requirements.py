@@ -97,15 +97,27 @@ def test_a_python_that_is_not_there_is_said(shared_server: Target, tmp_path: Pat
     assert "there is no Python 3.99 on the host (there is: python3.11)" in said
 
 
+def compiled(path: str) -> str:
+    """Where Python 3.11 keeps the byte code of a source."""
+    folder, _, name = path.rpartition("/")
+    return f"{folder}/__pycache__/{name.removesuffix('.py')}.cpython-311.pyc"
+
+
 @pytest.mark.parametrize("installer", ["uv", "pip"])
-def test_an_environment_is_compiled_by_the_account_for_builds_and_sealed(
+def test_an_environment_is_compiled_once_it_is_live_by_the_account_for_builds_and_sealed(
     installer: str, shared_server: Target, tmp_path: Path
 ) -> None:
     project = Project(tmp_path / "project", "tinysite")
     project.stage({"web1": shared_server}, python={"packages": ["iniconfig==2.1.0"], "installer": installer})
-    project.fab("-H", "prod", "push", "venv")
-    env = sh(shared_server, "readlink -f /srv/tinysite/next/env").strip()
-    assert sh(shared_server, "find \"$1/lib\" -path '*/iniconfig/__pycache__/*.pyc'", env) != ""
+    project.fab("-H", "prod", "deploy", "--fresh")
+    settle(shared_server)
+    env = sh(shared_server, "readlink -f /srv/tinysite/env").strip()
+    sources = sh(shared_server, "find \"$1\"/lib -name '*.py' -printf '%P\n'", env).splitlines()
+    caches = sh(shared_server, "find \"$1\"/lib -path '*/__pycache__/*.cpython-*.pyc' -printf '%P\n'", env).splitlines()
+    assert {compiled(path) for path in sources if "/iniconfig/" in path or "/gunicorn/" in path} <= set(caches)
+    start = 'cd / && runuser -u tinysite -- "$1/bin/python" -v -c "import iniconfig" 2>&1 | grep "matches.*iniconfig/__init__"'
+    assert sh(shared_server, start, env)  # Python takes it for that of its source
+    assert sh(shared_server, "ls /srv/tinysite/envs | grep byte-code || true") == ""
     loose = sh(shared_server, 'find "$1" ! -user root -o ! -group root -o ! -type l -perm /7022', env)
     assert loose == ""
     assert sh(shared_server, 'stat -c %a "$1"', env).strip() == "755"

@@ -172,6 +172,7 @@ class Host(Manager):
             ask=lambda endpoint, timeout, pid: self.asked(endpoint.address),
             flush=lambda path: None,
             finishing=lambda app: None,
+            compile=lambda application, release: None,
             forget_old_sources=lambda root: None,
         )
 

@@ -221,7 +221,8 @@ def _trouble(step: Callable[[], object]) -> str:
 def finish(cutover: Cutover, facts: dict[str, Any], machine: Machine = HOST) -> Finished:
     """Mark the new release good, let the old one answer what it took, and stop it.
 
-    Stopping a release that nobody asks any more, and pruning, are done once the deployer has its answer.
+    Stopping a release that nobody asks any more, pruning, and compiling a new environment are done once the deployer
+    has its answer.
 
     :param facts: for the history: who, what.
     """
@@ -238,6 +239,7 @@ def finish(cutover: Cutover, facts: dict[str, Any], machine: Machine = HOST) -> 
     finishes = before is not None and before.finishes
     machine.finishing(application.name)
     machine.session.afterwards(lambda: _retire_others(cutover, bool(left) and not finishes, machine))
+    machine.session.afterwards(lambda: machine.compile(application, cutover.release))
     drained = machine.clock.monotonic() - began
     return {"old": old, "drained": drained, "kept": left if finishes else 0, "cut": 0 if finishes else left}
 

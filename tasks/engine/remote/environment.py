@@ -152,7 +152,6 @@ def _make(place: Place, spec: Spec, installer: str) -> None:
     installation = Installation(place, spec)
     try:
         installation.with_uv(find_uv() or "uv") if installer == "uv" else installation.with_pip()
-        installation.compile()
         builder.end(place.user)
         _seal(place)
     except BaseException:

@@ -78,13 +78,6 @@ class Installation:
             wanted = self._dependencies()
         self._requirements([*pip, "--quiet", "--no-compile", *self._wheels()], wanted)
 
-    def compile(self) -> None:
-        """Compile it to byte code; without that each process would compile what it imports."""
-        argv = [self.place.python, "-I", "-S", "-m", "compileall", "-q", "-j", "0", f"{self.place.path}/lib"]
-        done = builder.run(self.place.root, self.place.user, argv, timeout=SECONDS)
-        if done.status not in (0, 1):  # 1: a package ships files that no Python 3 can compile
-            agent.output("not all of the environment is compiled: " + process.ending(done, "compileall", SECONDS))
-
     def _requirements(self, install: Sequence[str], wanted: Sequence[str]) -> None:
         """Install what the project wants, and what is wanted beside it, in one: they have to agree.
 

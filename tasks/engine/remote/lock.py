@@ -13,7 +13,7 @@ from .failure import Failed
 from .unix import fcntl
 
 FOLDER = "/run/fabrelease/locks"  # root's alone: whoever may read a file may lock it
-FINISHING_SECONDS = 60
+FINISHING_SECONDS = 300
 GLANCE_SECONDS = 0.2  # who only looks at the lock has it for an instant; a new holder writes down who it is
 SOMEBODY = {"who": "somebody", "what": "a step", "since": "a moment ago", "finishing": False}
 _held: dict[str, int] = {}
@@ -65,7 +65,7 @@ def _wait_until_free(app: str, handle: int) -> None:
 
 
 def finishing(app: str) -> None:
-    """Say that nothing but stopping the old release is left to do: who comes now need only wait a moment.
+    """Say that the new release is live, and but for stopping the old one and the like all is done: who comes waits.
 
     It is so until this session is asked for something else.
     """

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Protocol
 
-from . import agent, drivers, lock, nginx, orphans, probe, releases, sockets, source
+from . import agent, bytecode, drivers, lock, nginx, orphans, probe, releases, sockets, source
 from .application import Application, Unit
 from .drivers import Manager, Program, Proxy
 from .logs import Log, Tail
@@ -69,6 +69,7 @@ class Machine:
     ask: Callable[[Endpoint, float, int], Answer] = ask_application
     flush: Callable[[str], object] = releases.flush_all
     finishing: Callable[[str], object] = lock.finishing
+    compile: Callable[[Application, str], object] = bytecode.add
     forget_old_sources: Callable[[str], object] = source.forget_old
 
 
