@@ -23,6 +23,7 @@ INPUTS = (
     "tasks/engine/remote/system.py",
     "tasks/managers/supervisor.py",
     "tasks/engine/remote/nginx.py",
+    "tasks/engine/remote/domains.py",
 )
 
 
