@@ -493,6 +493,22 @@ def test_connections_to_the_app_are_not_kept_by_an_nginx_that_would_by_default(
     assert ("keepalive 0;" in whole_site(given)) is wanted
 
 
+@pytest.mark.parametrize("version", [(1, 18, 0), (1, 22, 1), (1, 26, 3), (1, 29, 7)])
+def test_a_domain_and_the_default_server_are_the_same_whichever_application_has_them_written(version: tuple[int, ...]) -> None:
+    texts = []
+    for name in ("shop", "blog"):
+        given = example(example_settings(app=name, user=name, site=VARIANTS["below"] if name == "shop" else {}))
+        given["host"].name, given["host"].nginx_version = name, version
+        texts.append([render(template, given) for template in NEUTRAL])
+    assert texts[0] == texts[1]
+
+
+def test_a_redirect_names_the_port_where_it_is_not_the_scheme_s_own() -> None:
+    for port, named in ((80, ""), (8080, ":8080")):
+        given = example(example_settings(site={"port": port, "redirect_domains": ["www.example.org"]}))
+        assert f"return 308 $scheme://demo.example.net{named}$request_uri;" in render("nginx/redirect.conf.j2", given)
+
+
 def test_a_header_with_a_variable_is_refused_with_its_place() -> None:
     settings = example_settings()  # which refuse it themselves
     site = settings.site.model_copy(update={"headers": {"X-Request": "$request_id"}})
