@@ -7,7 +7,7 @@ import time
 
 from invoke.context import Context
 
-from .engine import configuration, hosts, local
+from .engine import configuration, hosts, local, tls
 from .engine.errors import Error, HostError
 from .engine.hosts import Host
 from .engine.remote import environment
@@ -51,9 +51,10 @@ def deploy(c: Context, ref: str | None = None, force: bool = False, fresh: bool 
 def _summary(targets: list[Host], wanted: Wanted, seconds: float) -> None:
     for host in targets:
         site = host.settings.site
+        scheme = "https" if configuration.is_secure(host) else "http"
         port = "" if site.port == 80 else f":{site.port}"
         host.say(
-            "deploy", f"{wanted} is live at http://{site.domains[0]}{port}{site.path} ({seconds:.1f} s)", "green"
+            "deploy", f"{wanted} is live at {scheme}://{site.domains[0]}{port}{site.path} ({seconds:.1f} s)", "green"
         )
 
 
@@ -64,6 +65,7 @@ def _give_up(host: Host, name: str, reason: str) -> None:
 
 def build(host: Host, wanted: Wanted, name: str, fresh: bool) -> None:
     """The steps push, venv, server, manager and proxy on one host, in one round trip where that can be."""
+    tls.bring(host)
     todo = [*push_calls(host, wanted, name), *venv_calls(host, fresh)]
     if configuration.static_modules(host.settings):  # where a package's files are is known once it is installed
         host.run(todo)

@@ -89,6 +89,7 @@ def _plain(host: Host, state: dict[str, Any]) -> dict[str, Any]:
         "scale": state.get("scale"),
         "programs": state["programs"],
         "site": state["site"],
+        "certificates": state.get("certificates", []),
         "lock": state.get("lock"),
         "freeze": state.get("freeze"),
         "problems": state["problems"],
@@ -127,7 +128,7 @@ def _row(host: Host, state: dict[str, Any]) -> list[Any]:
         _age(current.get("served") or current.get("made")),
         Text(str(current.get("who") or "")),
         Text("\n").join(programs),
-        _site(state["site"]),
+        _site(state["site"], state.get("certificates", [])),
     ]
 
 
@@ -149,10 +150,11 @@ def _program(program: dict[str, Any]) -> str:
     return f"{program['role']} {program['state']} {uptime}{workers} (pid {program['pid']}, {program['user']})"
 
 
-def _site(site: dict[str, Any] | None) -> Any:
+def _site(site: dict[str, Any] | None, certificates: list[dict[str, Any]]) -> Any:
     if site is None:
         return _text("-")
-    return _text(f"{site['status'] or site['error']} in {site['seconds'] * 1000:.0f} ms")
+    ends = f"\nTLS for {min(found['days'] for found in certificates)} more days" if certificates else ""
+    return _text(f"{site['status'] or site['error']} in {site['seconds'] * 1000:.0f} ms{ends}")
 
 
 def _age(stamp: str | None) -> str:

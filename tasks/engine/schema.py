@@ -145,7 +145,14 @@ def _section(field: Schema) -> str:
     return references[0].rpartition("/")[2] if references else ""
 
 
-_KINDS = {"string": "text", "integer": "whole number", "array": "list", "object": "mapping", "null": ""}
+_KINDS = {
+    "string": "text",
+    "integer": "whole number",
+    "array": "list",
+    "object": "mapping",
+    "null": "",
+    "boolean": "`true` or `false`",
+}
 
 
 def _kind(field: Schema) -> str:

@@ -29,6 +29,7 @@ from . import pairs
 from .remote import drivers
 from .wording import Refused, one_of, show
 
+HTTP_PORT = 80
 # A unix socket's path may have 107 bytes (sun_path is 108 with its closing NUL).
 SOCKET_PATH_MAX = 107
 LONGEST_RUN = "releases/20261121T104500Z-1234567890/run"
@@ -258,6 +259,7 @@ def _url_prefix(value: str) -> str:
 
 
 UrlPrefix = Annotated[str, AfterValidator(_url_prefix)]
+HostPath = Annotated[str, _like(r"(/[A-Za-z0-9_][A-Za-z0-9._@+-]*)+", "an absolute path on the host")]
 
 
 def _health_path(value: str) -> str:
@@ -520,6 +522,80 @@ class SitePath(Model):
     timeouts: PathTimeouts = Field(UNSAID, description="Where they differ from those of the site.")
 
 
+def _agreed(value: bool) -> bool:
+    if not value:
+        raise Refused("an authority gives certificates to those alone who agree to its terms", "read them: true")
+    return value
+
+
+class Acme(Model):
+    """A certificate that certbot gets on the host and renews there, from Let's Encrypt or another authority."""
+
+    email: Annotated[str, _like(r"[^@\s,]+@[A-Za-z0-9.-]+", "an e-mail address")] | None = Field(
+        None, description="Where the authority may write to."
+    )
+    agree: Annotated[bool, AfterValidator(_agreed)] = Field(
+        True, description="You agree to the authority's terms: who writes tls: acme does. false is refused."
+    )
+    server: Annotated[str, _like(r"letsencrypt|staging|https://[!-~]+", "letsencrypt, staging or https://…")] = Field(
+        "letsencrypt",
+        description="The authority: letsencrypt; staging, Let's Encrypt's own for trying, which no browser trusts; "
+        "or the address of another one's ACME directory.",
+    )
+    hook: HostPath | None = Field(
+        None,
+        description="Program on the host, root's alone, that makes DNS records for the proof (DNS-01); it is run "
+        "with auth or cleanup and certbot's variables. Default: the proof is asked for on port 80 (HTTP-01).",
+    )
+    otherwise: Literal["fail", "http"] = Field(
+        "fail", description="Where no certificate can be had yet: fail, or go live over http meanwhile."
+    )
+
+
+class OnHost(Model):
+    """A certificate that is kept on the host by somebody else: absolute paths there, of files of root's alone."""
+
+    certificate: HostPath = Field(description="The certificate and its chain, in PEM.")
+    key: HostPath = Field(description="Its key.")
+
+
+CERTIFICATES = ("acme", "certificate", "on_host")
+
+
+class Tls(Model):
+    """HTTPS: the certificate is one of acme, certificate with key, and on_host; {}: one that the host has already."""
+
+    acme: Acme | None = Field(None, description="certbot gets the certificate and renews it. tls: acme for short.")
+    certificate: LocalPath | None = Field(None, description="Local file: the certificate and its chain, in PEM.")
+    key: LocalPath | None = Field(
+        None, description="Local file: the certificate's key, treated like secrets; mode 0600 and root's on the host."
+    )
+    on_host: OnHost | None = Field(None, description="Files on the host that somebody else renews.")
+    redirect: bool = Field(True, description="Send visitors of port 80 to https (308). false: serve them there, too.")
+    hsts: Count = Field(
+        0,
+        description="Seconds that browsers are told to ask for the whole domain by https alone (HSTS). They cannot "
+        "be told otherwise for so long: begin with 300. 0: it is not sent.",
+    )
+
+    @model_validator(mode="after")
+    def _one_certificate(self) -> "Tls":
+        given = [name for name in CERTIFICATES if getattr(self, name) is not None]
+        if len(given) > 1:
+            raise Refused(
+                f"expected one of {', '.join(CERTIFICATES)}, found {' and '.join(given)}",
+                f"a stage drops what all.yml sets with null, as in {given[0]}: null",
+            )
+        if (self.certificate is None) != (self.key is None):
+            missing = "certificate" if self.certificate is None else "key"
+            raise Refused("certificate and key go together", f"add {missing}", at=(missing,))
+        return self
+
+
+def _acme_alone(tls: Any) -> Any:
+    return {"acme": {}} if tls == "acme" else tls
+
+
 class Site(Model):
     """What nginx serves."""
 
@@ -533,6 +609,9 @@ class Site(Model):
         "/", description="URL path the application lives below, like /shop; others may have other paths of a domain."
     )
     port: Port = Field(80, description="Port nginx listens on.")
+    tls: Annotated[Tls, BeforeValidator(_acme_alone, json_schema_input_type=Tls | Literal["acme"])] | None = Field(
+        None, description="HTTPS on port 443: acme, or a section. Default: where the host has certificates already."
+    )
     static: dict[UrlPrefix, Annotated[str, AfterValidator(_static_target)]] = Field(
         {}, description="URL prefix: directory in the release; module:directory for one in an installed package."
     )
@@ -558,11 +637,33 @@ class Site(Model):
         for prefix in self.media:
             if prefix in self.static:
                 raise Refused(f"{prefix} is in static already", at=("media", prefix))
+        if self.tls:
+            self._check_tls(self.tls)
         for prefix in self.paths:
             for served in ("static", "media"):
                 if prefix in getattr(self, served):
                     raise Refused(f"nginx serves {prefix} itself: it is in {served}", at=("paths", prefix))
         return self
+
+    @property
+    def names(self) -> list[str]:
+        """All domains, of both kinds."""
+        return [*self.domains, *self.redirect_domains]
+
+    def _check_tls(self, tls: Tls) -> None:
+        if self.port != HTTP_PORT:
+            raise Refused("with tls, the site is on port 443, and on 80 for redirects: leave port out", at=("port",))
+        for domain in self.names:
+            if _is_ip(domain.strip("[]")):
+                raise Refused(f"{domain} has no TLS: browsers name no address in the handshake", at=("tls",))
+            if domain.startswith("*.") and tls.acme and not tls.acme.hook:
+                raise Refused(
+                    f"a certificate for {domain} is given for a proof by DNS alone",
+                    "name the program that makes the records in tls.acme.hook, or list the domains",
+                    at=("tls", "acme"),
+                )
+        if tls.hsts and "strict-transport-security" in map(str.lower, self.headers):
+            raise Refused("hsts sends the header that headers have, too", at=("tls", "hsts"))
 
 
 def _shared_files(value: Any) -> Any:
@@ -656,6 +757,7 @@ class Health(Model):
     path: Annotated[str, AfterValidator(_health_path)] = Field("/", description="Path as the application sees it.")
     status: Annotated[int, Field(ge=100, le=599)] = Field(200, description="HTTP status it must answer with.")
     timeout: Positive = Field(30, description="Seconds it has to answer so.")
+    follow: bool = Field(False, description="Follow redirects within the site, at most 5.")
 
 
 def _app(data: dict[str, Any]) -> str:

@@ -53,7 +53,7 @@ def example(
         pythonpath=[],
     )
     host = SimpleNamespace(
-        name="web1", ipv6=True, nginx_version=(1, 22, 1), family="debian", web_user="www-data"
+        name="web1", ipv6=True, nginx_version=(1, 22, 1), family="debian", web_user="www-data", webroot="", certificates=[]
     )
     programs = units.all_of(settings, home, release.address, settings.processes)
     below = settings.site.path.rstrip("/")
@@ -71,6 +71,8 @@ def example(
         "paths": [(below + prefix, path) for prefix, path in settings.site.paths.items()],
         "domain": settings.site.domains[0],
         "port": settings.site.port,
+        "certificate": "",
+        "is_secure": False,
         "members": f"/etc/nginx/fabrelease/{domains.name(settings.site.domains[0], settings.site.port)}",
         "variables": {"FLASKTODO_CONFIG": f"{settings.root}/shared/config.py", "GREETING": "it's 100% é\n"},
     }

@@ -6,20 +6,26 @@ import os
 import re
 from typing import TypedDict
 
-from . import agent, lock, prepare, probe, process, recovery, releases, source, system
+from . import acme, agent, certificates, lock, prepare, probe, process, recovery, releases, source, system
 from .application import Application
 from .machine import HOST, Programs, units_of
 from .probe import Endpoint
 
 
 class Facts(TypedDict):
-    """What the steps and the templates need to know about a host."""
+    """What the steps and the templates need to know about a host.
+
+    ``certificates`` are the domains that have one, as they stand in names of files; ``webroot`` is where the
+    questions of an authority are answered from, where that was set up.
+    """
 
     family: str
     ipv6: bool
     nginx_version: list[int]
     web_user: str
     web_group: str
+    certificates: list[str]
+    webroot: str
 
 
 class Entry(TypedDict):
@@ -49,6 +55,8 @@ def facts() -> Facts:
         "nginx_version": [int(part) for part in version[1].split(".")] if version else [],
         "web_user": probe.web_user(),
         "web_group": probe.web_group(),
+        "certificates": certificates.there(),
+        "webroot": acme.WEBROOT if os.path.isdir(acme.WEBROOT) else "",
     }
 
 

@@ -22,7 +22,7 @@ SYSTEMCTL_SECONDS = 90
 SITES = re.compile(r"(?m)^([^#\n]*\binclude\s+[\"']?)(?:/etc/nginx/)?((?:sites-enabled|conf\.d)/[^;\"']*\*[^;\"']*)")
 AT = re.compile(r" in (/\S+):\d+$")
 DOMAINS = "zz.fabrelease"  # no application is called so, and what it includes comes last
-DEFAULTS = "a duplicate default server for "
+DEFAULT = re.compile(r"a duplicate default server for \S+:(\d+) ")
 CONFLICT = re.compile(r'conflicting server name "([^"]*)" on (\S+), ignored')
 
 
@@ -51,22 +51,23 @@ def _all_domains(folder: str) -> str:
     return f'# written by fabrelease: the domains of all applications\ninclude "{folder}/*.conf";\n'
 
 
-def prepare(app: str, root: str, release: str, names: list[str], port: int) -> None:
+def prepare(app: str, root: str, release: str, names: list[str], ports: list[int]) -> None:
     """Check a release's site as part of this host's whole configuration; the switch then has nginx read its domains.
 
-    The default server of its port is left out where somebody else has one.
+    The default server of a port is left out where somebody else has one.
 
     :param names: the domains.
     :raises Failed: nginx refuses it, a domain or path is another site's, or the port another program's.
     """
     if missing := next(filter(None, (needed.drift() for needed in resources(app, root)[:-1])), ""):
         raise Failed(f"setup was not run here for this version: {missing}; nothing was touched", "Run it: fab setup")
-    _check_port(port)
+    for port in ports:
+        _check_port(port)
     domains.check_paths(app, root, release)
     without: set[str] = set()
     is_taken, lines = _try(app, root, release, without)
-    if any(DEFAULTS in line for line in lines):
-        without = {domains.name("*", port)}
+    while taken := {domains.name("*", port) for port in _defaults(lines)} - without:  # nginx says one at a time
+        without |= taken
         is_taken, lines = _try(app, root, release, without)
     if not is_taken:
         raise _refusal(lines, app, root, release)
@@ -112,6 +113,11 @@ def _try(app: str, root: str, release: str, without: set[str]) -> tuple[bool, li
             os.unlink(trial)
     said = "\n".join(done.lines).replace(f"{sites}/", f"{system.NGINX}/").replace(trial, f"{system.NGINX}/nginx.conf")
     return done.status == 0, said.splitlines()
+
+
+def _defaults(lines: list[str]) -> list[int]:
+    """The ports that have a default server of somebody else's."""
+    return [int(found[1]) for line in lines if (found := DEFAULT.search(line))]
 
 
 def _enabled(app: str) -> str:
