@@ -17,6 +17,14 @@ if TYPE_CHECKING:
     from .settings import Settings
 
 
+def files(settings: Settings) -> list[Path]:
+    """The site's certificate and its key on this machine; none where they come from elsewhere."""
+    tls = settings.site.tls
+    if tls is None or tls.on_host or not (tls.certificate and tls.key):
+        return []
+    return [settings.local(tls.certificate), settings.local(tls.key)]
+
+
 def own(settings: Settings) -> tuple[str, str]:
     """The texts of a local certificate, with its chain, and of its key.
 
@@ -24,9 +32,7 @@ def own(settings: Settings) -> tuple[str, str]:
     """
     from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-    tls = settings.site.tls
-    assert tls and tls.certificate and tls.key  # noqa: S101
-    path, key_path = settings.local(tls.certificate), settings.local(tls.key)
+    path, key_path = files(settings)
     chain, key = _chain(path), _key(key_path)
     form = (Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     keys = [certificate.public_key().public_bytes(*form) for certificate in chain]
@@ -45,8 +51,7 @@ def warn(settings: Settings) -> None:
     :raises UsageError: see own().
     """
     own(settings)
-    assert settings.site.tls and settings.site.tls.certificate  # noqa: S101
-    path = settings.local(settings.site.tls.certificate)
+    path = files(settings)[0]
     chain = _chain(path)
     days = (chain[0].not_valid_after_utc - _now()).days
     if days < certificates.SOON_DAYS:

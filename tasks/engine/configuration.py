@@ -16,7 +16,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from . import hosts, planning, profiling, units
+from . import certificate, hosts, planning, profiling, units
 from .errors import HostError
 from .hosts import Host
 from .local import read_secrets
@@ -227,8 +227,8 @@ def site_part(building: Building) -> Part:
     """The configuration of the site in nginx."""
     settings, site = building.settings, building.settings.site
     secure, served = is_secure(building.host), building.directories()
-    certificate = certificates.chain(site.domains[0]) if secure else ""
-    asked = {"app": planning.app(settings, secure), "site": planning.site(settings, certificate)}
+    shown = certificates.chain(site.domains[0]) if secure else ""
+    asked = {"app": planning.app(settings, secure), "site": planning.site(settings, shown)}
     return Part(
         "nginx",
         f"{', '.join(site.domains)}{site.path}{_in_words(site, secure)}",
@@ -350,9 +350,8 @@ def digest(host: Host) -> str:
     text = json.dumps(settings.model_dump(), sort_keys=True, default=str)
     content = hmac.new(key.encode(), text.encode(), hashlib.sha256)
     local = [settings.secrets, *settings.shared.files.values()]
-    local += [settings.site.tls.certificate, settings.site.tls.key] if settings.site.tls else []
     places = [TEMPLATES, settings.project / "templates"]
-    paths = [settings.local(path) for path in local if path]
+    paths = [*(settings.local(path) for path in local if path), *certificate.files(settings)]
     paths += [path for place in places for path in sorted(place.rglob("*")) if path.suffix in (".j2", ".sh")]
     for path in paths:
         content.update(path.name.encode() + b"\0" + path.read_bytes() if path.is_file() else b"")

@@ -24,7 +24,7 @@ def check(settings: Settings) -> None:
             wheels(settings, place)
     if settings.secrets:
         read_secrets(settings)
-    if settings.site.tls and settings.site.tls.certificate:
+    if certificate.files(settings):
         certificate.warn(settings)
 
 

@@ -259,7 +259,8 @@ def _url_prefix(value: str) -> str:
 
 
 UrlPrefix = Annotated[str, AfterValidator(_url_prefix)]
-HostPath = Annotated[str, _like(r"(/[A-Za-z0-9_][A-Za-z0-9._@+-]*)+", "an absolute path on the host")]
+HOST_PATH = r"(/[A-Za-z0-9_][A-Za-z0-9._@+-]*)+"
+HostPath = Annotated[str, _like(HOST_PATH, "an absolute path on the host")]
 
 
 def _health_path(value: str) -> str:
@@ -552,25 +553,17 @@ class Acme(Model):
     )
 
 
-class OnHost(Model):
-    """A certificate that is kept on the host by somebody else: absolute paths there, of files of root's alone."""
-
-    certificate: HostPath = Field(description="The certificate and its chain, in PEM.")
-    key: HostPath = Field(description="Its key.")
-
-
-CERTIFICATES = ("acme", "certificate", "on_host")
-
-
 class Tls(Model):
-    """HTTPS: the certificate is one of acme, certificate with key, and on_host; {}: one that the host has already."""
+    """HTTPS: its certificate is acme's, or certificate with key; with neither, one that the host has already."""
 
     acme: Acme | None = Field(None, description="certbot gets the certificate and renews it. tls: acme for short.")
     certificate: LocalPath | None = Field(None, description="Local file: the certificate and its chain, in PEM.")
     key: LocalPath | None = Field(
         None, description="Local file: the certificate's key, treated like secrets; mode 0600 and root's on the host."
     )
-    on_host: OnHost | None = Field(None, description="Files on the host that somebody else renews.")
+    on_host: bool = Field(
+        False, description="certificate and key are absolute paths on the host, of files that somebody else renews."
+    )
     redirect: bool = Field(True, description="Send visitors of port 80 to https (308). false: serve them there, too.")
     hsts: Count = Field(
         0,
@@ -580,15 +573,19 @@ class Tls(Model):
 
     @model_validator(mode="after")
     def _one_certificate(self) -> "Tls":
-        given = [name for name in CERTIFICATES if getattr(self, name) is not None]
-        if len(given) > 1:
-            raise Refused(
-                f"expected one of {', '.join(CERTIFICATES)}, found {' and '.join(given)}",
-                f"a stage drops what all.yml sets with null, as in {given[0]}: null",
-            )
         if (self.certificate is None) != (self.key is None):
             missing = "certificate" if self.certificate is None else "key"
             raise Refused("certificate and key go together", f"add {missing}", at=(missing,))
+        if self.acme and self.certificate:
+            raise Refused(
+                "expected one of acme and certificate, found both",
+                "a stage drops what all.yml sets with null, as in acme: null",
+            )
+        if self.on_host and not (self.certificate and self.key):
+            raise Refused("which files on the host, certificate and key have to say", at=("on_host",))
+        for name in ("certificate", "key") if self.on_host else ():
+            if not re.fullmatch(HOST_PATH, getattr(self, name)):
+                raise Refused(f"expected an absolute path on the host, found {show(getattr(self, name))}", at=(name,))
         return self
 
 

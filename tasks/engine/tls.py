@@ -26,10 +26,11 @@ def bring(host: Host) -> None:
         return
     if site.tls.acme:
         changed = host.call(acme.request, app, host.settings.root, site.names, *_asked(host, site.tls.acme))
-    elif site.tls.certificate:
+    elif site.tls.on_host:
+        paths = site.tls.certificate or "", site.tls.key or ""
+        changed = host.call(certificates.adopt, app, site.names, *paths)
+    elif certificate.files(host.settings):
         changed = host.call(certificates.install, app, site.names, *certificate.own(host.settings))
-    elif files := site.tls.on_host:
-        changed = host.call(certificates.adopt, app, site.names, files.certificate, files.key)
     else:
         changed = host.call(certificates.share, site.names)
     if changed:

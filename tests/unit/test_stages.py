@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Callable
 from copy import deepcopy
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, get_args, get_origin
 
 import pytest
 import yaml
@@ -817,9 +817,18 @@ def model_keys(model: Any, prefix: str = "") -> set[str]:
         if prefix == "" and name in LOADER_FIELDS:
             continue
         keys.add(prefix + name)
-        if isinstance(field.annotation, type) and (section := model_in(field.annotation)):
+        if section := section_of(field.annotation):
             keys |= model_keys(section, f"{prefix}{name}.")
     return keys
+
+
+def section_of(annotation: Any) -> Any:
+    """The model of a section, or of one that may be left out; no model that is in a list or a mapping."""
+    parts = get_args(annotation)
+    if type(None) in parts:
+        found = (section_of(get_args(part)[0] if get_origin(part) is Annotated else part) for part in parts)
+        return next(filter(None, found), None)
+    return model_in(annotation) if isinstance(annotation, type) else None
 
 
 def example_keys(data: Any, known: set[str], prefix: str = "") -> set[str]:
