@@ -62,16 +62,7 @@ class Endpoint:
         return replace(self, address=address, speaks=speaks)
 
 
-def as_made(site: Endpoint, release: Mapping[str, Any]) -> Endpoint:
-    """What a release's site is asked: as it was made, for it may have had other domains, and TLS or none.
-
-    :param site: what it would be asked by the settings of now, whose time and answer are waited for.
-    :param release: what is known about it.
-    """
-    made = release.get("asked", {}).get("site")
-    return replace(Endpoint(**made), status=site.status, timeout=site.timeout) if made else site
-
-
+<<<<<<< HEAD
 class Answer(TypedDict):
     """What came back; ``error`` says why nothing did, ``location`` where a redirect leads."""
 
