@@ -12,7 +12,7 @@ import struct
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, TypedDict
 
 from . import agent, process, system
 from .unix import grp, pwd
@@ -62,7 +62,6 @@ class Endpoint:
         return replace(self, address=address, speaks=speaks)
 
 
-<<<<<<< HEAD
 class Answer(TypedDict):
     """What came back; ``error`` says why nothing did, ``location`` where a redirect leads."""
 
