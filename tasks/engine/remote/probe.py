@@ -62,6 +62,14 @@ class Endpoint:
         return replace(self, address=address, speaks=speaks)
 
 
+def site_of(release: Mapping[str, Any], now: Endpoint) -> Endpoint:
+    """What a release was made to answer at its site: one that was gone back to may have another domain.
+
+    :param now: what is asked by the settings of now, whose time-out it is.
+    """
+    return replace(Endpoint(**release["asked"]["site"]), timeout=now.timeout) if "asked" in release else now
+
+
 class Answer(TypedDict):
     """What came back; ``error`` says why nothing did, ``location`` where a redirect leads."""
 
