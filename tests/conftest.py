@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +22,7 @@ def pytest_configure() -> None:
     os.environ.setdefault("FAULTS_SEED", str(random.randrange(10**6)))
     hypothesis.settings.register_profile("patient", deadline=None)
     hypothesis.settings.load_profile("patient")
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell has its background commands ignore it
 
 
 def pytest_report_header() -> str:

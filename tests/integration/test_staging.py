@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.load.__main__ import KINDS
 from tests.target import Target
 from tests.target.staging import Staging
 
@@ -30,7 +31,7 @@ def run(module: str, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 def test_the_load_can_be_put_on_it(options: list[str], tmp_path: Path) -> None:
     table = tmp_path / "load.md"
-    done = run("tests.load", *options, "--requests", "400", "--cutovers", "4", "--output", str(table))
+    done = run("tests.load", *options, "--requests", "600", "--cutovers", str(len(KINDS)), "--output", str(table))
     assert done.returncode == 0, done.stdout + done.stderr
     assert "| gthread, upstream keepalive on |" in table.read_text()
 
