@@ -80,4 +80,11 @@ def build(host: Host, wanted: Wanted, name: str, fresh: bool) -> None:
 def is_live(host: Host, wanted: Wanted) -> bool:
     """Whether a host runs this revision with these settings already."""
     there, digest = host.begin("deploy"), configuration.digest(host)
-    return there["live"] and host.live.get("commit") == wanted.commit and host.live.get("digest") == digest
+    is_same = host.live.get("commit") == wanted.commit and host.live.get("digest") == digest
+    return there["live"] and is_same and not _waits_for_tls(host)
+
+
+def _waits_for_tls(host: Host) -> bool:
+    """Whether it went live over http meanwhile."""
+    asked = host.live.get("asked", {}).get("site", {})
+    return host.settings.site.tls is not None and not asked.get("certificate")

@@ -123,11 +123,14 @@ def test_told_so_it_goes_live_over_http_and_says_what_is_missing(shop: Project, 
 
 def test_the_first_certificate_is_had_and_served_in_one_deploy(shop: Project, bare: Target) -> None:
     authority.tell_names(bare, "clear-servfail", host=API)
-    restage(shop, bare, site={"domains": [DOMAIN, API], "redirect_domains": [WWW], "tls": {**ACME, "hsts": 300}})
-    said = shop.fab("-H", "prod", "deploy", "--ref", "two").stderr
-    settle(bare)
+    said = shop.fab("-H", "prod", "deploy", "--ref", "one").stderr
     assert f"certbot asks for a certificate for {DOMAIN}, {API}, {WWW}" in said
     assert f"is live at https://{DOMAIN}/" in said
+    assert visit(bare).headers["X-Revision"] == "one"
+    settle(bare)
+    restage(shop, bare, site={"domains": [DOMAIN, API], "redirect_domains": [WWW], "tls": {**ACME, "hsts": 300}})
+    shop.fab("-H", "prod", "deploy", "--ref", "two")
+    settle(bare)
     assert names_of(bare, shown(bare)) == {DOMAIN, API, WWW}
     answer = visit(bare)
     assert (answer.headers["X-Revision"], answer.headers["Strict-Transport-Security"]) == ("two", "max-age=300")
