@@ -14,6 +14,7 @@ from .engine.hosts import connections
 from .engine.remote import drivers
 from .freeze import freeze, unfreeze
 from .logs import logs
+from .maintenance import maintenance
 from .manager import manager
 from .proxy import proxy
 from .push import push
@@ -34,6 +35,7 @@ _verbs = [
     deploy,
     freeze,
     logs,
+    maintenance,
     manager,
     proxy,
     push,

@@ -232,11 +232,12 @@ def site_part(building: Building) -> Part:
     """The configuration of the site in nginx."""
     settings, site = building.settings, building.settings.site
     served, names = building.directories(), [*site.domains, *site.redirect_domains]
+    pages = {status: path for status, path in site.pages.items() if path}
     return Part(
         "nginx",
         f"{', '.join(site.domains)}{site.path}",
         _site_files(building, served),
-        reference(nginx.prepare, settings.app, settings.root, building.id, names, site.port),
+        reference(nginx.prepare, settings.app, settings.root, building.id, names, site.port, pages),
         {
             "asked": {"app": asdict(planning.app(settings)), "site": asdict(planning.site(settings))},
             "paths": _paths(building, served),
@@ -245,11 +246,13 @@ def site_part(building: Building) -> Part:
 
 
 def _site_files(building: Building, served: dict[str, list[tuple[str, str]]]) -> list[files.File]:
-    """At nginx's http level, and for each domain: its own file, and the application's part of it; see domains.py."""
+    """At nginx's http level, pages for errors, and for each domain its own file and our part of it: domains.py."""
     site, given = building.settings.site, {"paths": building.paths(), **served}
     parts = dict.fromkeys(site.domains, "nginx/site.conf.j2")
     parts |= dict.fromkeys(site.redirect_domains, "nginx/redirect.conf.j2")
     found = building.rendered(HTTP, **given)
+    for status in [status for status, path in site.pages.items() if not path]:
+        found += building.rendered({f"errors/{status}.html": "nginx/error.html.j2"}, code=status)
     for domain, template in parts.items():
         name = domains.name(domain, site.port)
         found += building.rendered({f"sites/{name}.conf": template}, domain=domain, **given)
@@ -300,10 +303,11 @@ def static_modules(settings: Settings) -> list[str]:
     return sorted({target.split(":")[0] for target in settings.site.static.values() if ":" in target})
 
 
-def render_alone(host: Host, template: str) -> str:
+def render_alone(host: Host, template: str, **more: object) -> str:
     """Render a template that belongs to no release."""
     settings = host.settings
-    return _renderer(host).render(template, settings=settings, manager=manager_of(settings), host=_facts(host))
+    given = {"settings": settings, "manager": manager_of(settings), "host": _facts(host), **more}
+    return _renderer(host).render(template, **given)
 
 
 def _facts(host: Host) -> SimpleNamespace:

@@ -145,7 +145,14 @@ def _section(field: Schema) -> str:
     return references[0].rpartition("/")[2] if references else ""
 
 
-_KINDS = {"string": "text", "integer": "whole number", "array": "list", "object": "mapping", "null": ""}
+_KINDS = {
+    "array": "list",
+    "boolean": "true or false",
+    "integer": "whole number",
+    "null": "",
+    "object": "mapping",
+    "string": "text",
+}
 
 
 def _kind(field: Schema) -> str:

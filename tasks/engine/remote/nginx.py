@@ -10,7 +10,7 @@ import re
 import shutil
 import time
 
-from . import agent, domains, probe, process, releases, system
+from . import agent, domains, pages, probe, process, releases, system
 from .application import Application
 from .failure import Failed
 from .probe import Answer, Endpoint
@@ -51,16 +51,18 @@ def _all_domains(folder: str) -> str:
     return f'# written by fabrelease: the domains of all applications\ninclude "{folder}/*.conf";\n'
 
 
-def prepare(app: str, root: str, release: str, names: list[str], port: int) -> None:
+def prepare(app: str, root: str, release: str, names: list[str], port: int, errors: dict[str, str]) -> None:
     """Check a release's site as part of this host's whole configuration; the switch then has nginx read its domains.
 
     The default server of its port is left out where somebody else has one.
 
     :param names: the domains.
+    :param errors: the pages of the release's own for errors; see pages.copy.
     :raises Failed: nginx refuses it, a domain or path is another site's, or the port another program's.
     """
     if missing := next(filter(None, (needed.drift() for needed in resources(app, root)[:-1])), ""):
         raise Failed(f"setup was not run here for this version: {missing}; nothing was touched", "Run it: fab setup")
+    pages.copy(root, release, errors)
     _check_port(port)
     domains.check_paths(app, root, release)
     without: set[str] = set()
