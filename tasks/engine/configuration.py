@@ -56,6 +56,11 @@ class Building:
         return str(self.release["id"])
 
     @property
+    def located_in(self) -> str:
+        """The id of the release whose environment tells where packages have their files."""
+        return self.id
+
+    @property
     def path(self) -> str:
         """The release's directory."""
         return f"{self.settings.root}/releases/{self.id}"
@@ -140,7 +145,7 @@ class Building:
         """The URL prefixes that nginx serves itself, with their directories: ``static`` and ``media``."""
         site, root = self.settings.site, self.settings.root
         modules = static_modules(self.settings)
-        found = self.host.call(hooks.locate, root, self.id, self.settings.user, modules) if modules else {}
+        found = self.host.call(hooks.locate, root, self.located_in, self.settings.user, modules) if modules else {}
 
         def directory(target: str) -> str:
             module, colon, inside = target.rpartition(":")

@@ -100,9 +100,9 @@ def _try(app: str, root: str, release: str, without: set[str]) -> tuple[bool, li
         _gather(app, root, release, sites, without)
         with open(f"{system.NGINX}/nginx.conf", encoding="utf-8") as file:
             text = file.read()
-        if not any(fnmatch.fnmatch(_enabled(app), pattern) for _, pattern in SITES.findall(text)):
+        if missing := unread(app):
             raise Failed(
-                f"{system.NGINX}/nginx.conf does not include {system.NGINX}/{_enabled(app)}",
+                missing,
                 f"Put the system's line back: include {system.NGINX}/{os.path.dirname(_enabled(app))}/*.conf;",
             )
         with open(trial, "w", encoding="utf-8") as file:
@@ -114,6 +114,18 @@ def _try(app: str, root: str, release: str, without: set[str]) -> tuple[bool, li
             os.unlink(trial)
     said = "\n".join(done.lines).replace(f"{sites}/", f"{system.NGINX}/").replace(trial, f"{system.NGINX}/nginx.conf")
     return done.status == 0, said.splitlines()
+
+
+def unread(app: str) -> str:
+    """Which of our files nginx's main file does not include, in words; empty where it includes all."""
+    with open(f"{system.NGINX}/nginx.conf", encoding="utf-8", errors="replace") as file:
+        patterns = [pattern for _, pattern in SITES.findall(file.read())]
+    missing = [name for name in (_enabled(app), _enabled(DOMAINS)) if not _matches(name, patterns)]
+    return f"{system.NGINX}/nginx.conf does not include {system.NGINX}/{missing[0]}" if missing else ""
+
+
+def _matches(name: str, patterns: list[str]) -> bool:
+    return any(fnmatch.fnmatch(name, pattern) for pattern in patterns)
 
 
 def _enabled(app: str) -> str:
