@@ -88,15 +88,17 @@ def problem(root: str, site: Endpoint) -> str:
 def switch_on(owner: prepare.Owner, root: str, user: str, site: Endpoint, notice: Notice) -> None:
     """Keep visitors out from now on; where they are already, with this notice in place of the one before.
 
+    :param site: what to ask the proxy, where the release does not say it.
     :raises Failed: nothing is live, or visitors are let in all the same: then all is as before.
     """
     prepare.check_ready(owner, root, user)
-    if releases.linked(root, "current") is None:
+    current = releases.linked(root, "current")
+    if current is None:
         raise Failed("nothing is live, so there is no site to close", "Deploy first: fab deploy")
     before = _target(root)
     place = _make(root, notice)
     releases.replace_link(f"{root}/{LINK}", f"{FOLDER}/{place}")
-    if wrong := problem(root, site):
+    if wrong := problem(root, probe.site_of(releases.read(root, current), site)):
         releases.unlink(f"{root}/{FOLDER}/{place}/on")
         if before:
             releases.replace_link(f"{root}/{LINK}", f"{FOLDER}/{before}")

@@ -41,10 +41,11 @@ def status(application: Application, site: Endpoint) -> dict[str, Any]:
     programs = _programs(application, current, finishing, problems)
     if current is None and not problems:
         problems.append("nothing is deployed yet: fab deploy")
-    answer = _site(maintenance.passing(root, site), problems) if current else None
+    visited = probe.site_of(current, site) if current else site
+    answer = _site(maintenance.passing(root, visited), problems) if current else None
     problems += _drift(root, current) if current else []
     problems += provision.drift(root)
-    problems += filter(None, [maintenance.problem(root, site) if current else ""])
+    problems += filter(None, [maintenance.problem(root, visited) if current else ""])
     scale = scaling.asked(root)
     problems += _scale(scale, current, programs) if scale and current else []
     return {
