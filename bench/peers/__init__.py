@@ -57,13 +57,14 @@ class Peer:
 
     name = ""
     title = ""
+    base = "/srv/bench"  # the login user's
 
     def __init__(self, server: Server, application: Application, programs: Path, place: str = "") -> None:
         self.server = server
         self.application = application
         self.programs = programs
         self.program = f"{self.name}{place}"
-        self.root = f"/srv/bench/{self.program}"
+        self.root = f"{self.base}/{self.program}"
 
     def prepare(self) -> None:
         """Put there, once, what a deploy takes for granted: directories and the program's configuration."""
@@ -156,6 +157,7 @@ class Ours(Peer):
     """fabrelease, installed from its wheel."""
 
     name, title = "fabrelease", "fabrelease"
+    base = "/srv"  # root's alone, or setup would refuse it
 
     def prepare(self) -> None:
         project = self.project
