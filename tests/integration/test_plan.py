@@ -78,14 +78,14 @@ def test_other_settings_are_told_as_a_diff_and_secrets_by_name_only(site: Projec
 
 def test_what_setup_would_mend_is_told_and_nothing_on_the_host_is_touched(site: Project, shared_server: Target) -> None:
     link = "/etc/nginx/sites-enabled/tinysite.conf"
-    sh(shared_server, f"mv {link} /root/; systemctl disable --now --quiet supervisor")
+    sh(shared_server, f"mv {link} /root/; systemctl disable --quiet supervisor")
     before = tree(shared_server, *PLACES)
     found = planned(site, "--ref", "two")
     assert f"there is no {link}" in found["setup"]
     assert any("supervisor is not enabled" in words for words in found["setup"])
     assert tree(shared_server, *PLACES) == before
     assert sh(shared_server, "ls -A /tmp /run/fabrelease | grep -c plan || true").strip() == "0"
-    sh(shared_server, "rm /root/tinysite.conf; systemctl enable --now --quiet supervisor")
+    sh(shared_server, "rm /root/tinysite.conf; systemctl enable --quiet supervisor")
     said = site.fab("-H", "prod", "setup").stderr
     assert f"link {link}" in said
     assert planned(site, "--ref", "two")["setup"] == []

@@ -107,7 +107,9 @@ def switch_on(owner: prepare.Owner, root: str, user: str, site: Endpoint, notice
             "A release of an earlier version does not know of it: fab deploy --force, and then again. "
             "Where templates/nginx/ of your own replaces site.conf.j2 as a whole: docs/maintenance.md",
         )
-    for old in set(os.listdir(f"{root}/{FOLDER}")) - {place, before}:  # a request may be on its way to the one before
+    if before:
+        releases.unlink(f"{root}/{FOLDER}/{before}/on")  # with its secret; a request may be on its way to its page
+    for old in set(os.listdir(f"{root}/{FOLDER}")) - {place, before}:
         releases.discard(f"{root}/{FOLDER}/{old}")
 
 
