@@ -19,7 +19,7 @@ import os
 import secrets
 import time
 from dataclasses import dataclass, replace
-from typing import TypedDict
+from typing import Any, TypedDict
 
 from . import nginx, prepare, probe, releases, selinux
 from .failure import Failed
@@ -67,8 +67,8 @@ def state(root: str) -> State | None:
         "who": str(known["who"]),
         "why": str(known["why"]),
         "since": str(known["since"]),
-        "retry_after": int(str(known["retry_after"])),
-        "allow": [str(address) for address in known["allow"]],
+        "retry_after": int(known["retry_after"]),
+        "allow": list(known["allow"]),
     }
 
 
@@ -119,7 +119,7 @@ def switch_off(owner: prepare.Owner, root: str, user: str) -> bool:
     return releases.unlink(f"{root}/{LINK}/on")
 
 
-def _known(root: str) -> dict[str, object] | None:
+def _known(root: str) -> dict[str, Any] | None:
     with contextlib.suppress(OSError, ValueError), open(f"{root}/{LINK}/on", encoding="utf-8") as file:
         return dict(json.load(file))
     return None
