@@ -521,7 +521,7 @@ class SitePath(Model):
 
 
 ErrorStatus = Annotated[
-    str, _like(r"(?!444|499|599)[45][0-9]{2}", 'an HTTP status of an error in quotes, like "404"')
+    str, _like(r"(?!444|499)[45][0-9]{2}", 'an HTTP status of an error in quotes, like "404"')
 ]
 
 

@@ -101,9 +101,9 @@ def test_a_port_that_nobody_or_somebody_else_has(site: Project, shared_server: T
 
 
 def test_a_firewall(site: Project, shared_server: Target) -> None:
-    sh(shared_server, "ip rule add ipproto tcp sport 80 blackhole")
+    sh(shared_server, "ip rule add ipproto 6 sport 80 blackhole")
     assert "cannot be reached from here: timed out" in found(site, "reach")
-    sh(shared_server, "ip rule del ipproto tcp sport 80 blackhole")
+    sh(shared_server, "ip rule del ipproto 6 sport 80 blackhole")
 
 
 def test_names_that_lead_nowhere_or_elsewhere(site: Project, direct: Direct) -> None:

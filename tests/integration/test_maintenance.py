@@ -178,13 +178,13 @@ def test_the_page_is_the_project_s_own(site: Project, shared_server: Target) -> 
 
 def test_where_nothing_would_keep_visitors_out_it_is_not_on(site: Project, shared_server: Target) -> None:
     """A release of an earlier version, whose configuration does not look for it."""
-    sh(shared_server, f"sed -i 's/return 599;//' {ROOT}/current/config/sites/*.conf; systemctl reload nginx")
+    sh(shared_server, f"sed -i '/rewrite .*maintenance last;/d' {ROOT}/current/config/sites/*.conf; systemctl reload nginx")
     said = site.fab("-H", "prod", "maintenance", "on", "-m", "x", status=1).stderr
     assert "visitors are let in: the site answers 200, not 503; all is as before" in said
     assert site.status()["maintenance"] is None
     site.fab("-H", "prod", "deploy", "--ref", "one", "--force")
     closed(site)
-    sh(shared_server, f"sed -i 's/return 599;//' {ROOT}/current/config/sites/*.conf; systemctl reload nginx")
+    sh(shared_server, f"sed -i '/rewrite .*maintenance last;/d' {ROOT}/current/config/sites/*.conf; systemctl reload nginx")
     assert any("visitors are let in" in problem for problem in site.status()["problems"])
     site.fab("-H", "prod", "deploy", "--ref", "one", "--force")
     assert ask(shared_server).status == 503
