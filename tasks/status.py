@@ -92,6 +92,7 @@ def _plain(host: Host, state: dict[str, Any]) -> dict[str, Any]:
         "certificates": state.get("certificates", []),
         "lock": state.get("lock"),
         "freeze": state.get("freeze"),
+        "maintenance": state.get("maintenance"),
         "problems": state["problems"],
     }
 
@@ -120,6 +121,8 @@ def _row(host: Host, state: dict[str, Any]) -> list[Any]:
     notes += [_lock(state["lock"])] if state.get("lock") else []
     notes += [_scale(state["scale"])] if state.get("scale") else []
     notes += [f"FROZEN by {state['freeze']['who']}: {state['freeze']['why']}"] if state.get("freeze") else []
+    closed = state.get("maintenance")
+    notes += [f"MAINTENANCE by {closed['who']}: {closed['why']}"] if closed else []
     return [
         mark,
         Text(f"{host.settings.stage}/{host.name}" if host.settings.stage != host.name else host.name),

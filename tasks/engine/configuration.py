@@ -56,6 +56,11 @@ class Building:
         return str(self.release["id"])
 
     @property
+    def located_in(self) -> str:
+        """The id of the release whose environment tells where packages have their files."""
+        return self.id
+
+    @property
     def path(self) -> str:
         """The release's directory."""
         return f"{self.settings.root}/releases/{self.id}"
@@ -135,7 +140,7 @@ class Building:
         """The URL prefixes that nginx serves itself, with their directories: ``static`` and ``media``."""
         site, root = self.settings.site, self.settings.root
         modules = static_modules(self.settings)
-        found = self.host.call(hooks.locate, root, self.id, self.settings.user, modules) if modules else {}
+        found = self.host.call(hooks.locate, root, self.located_in, self.settings.user, modules) if modules else {}
 
         def directory(target: str) -> str:
             module, colon, inside = target.rpartition(":")
@@ -229,11 +234,12 @@ def site_part(building: Building) -> Part:
     secure, served = is_secure(building.host), building.directories()
     shown = certificates.chain(site.domains[0]) if secure else ""
     asked = {"app": planning.app(settings, secure), "site": planning.site(settings, shown)}
+    pages = {status: path for status, path in site.pages.items() if path}
     return Part(
         "nginx",
         f"{', '.join(site.domains)}{site.path}{_in_words(site, secure)}",
         _site_files(building, served),
-        reference(nginx.prepare, settings.app, settings.root, building.id, site.names, _ports(building)),
+        reference(nginx.prepare, settings.app, settings.root, building.id, site.names, _ports(building), pages),
         {"asked": {key: asdict(endpoint) for key, endpoint in asked.items()}, "paths": _paths(building, served)},
     )
 
@@ -257,10 +263,12 @@ def _ports(building: Building) -> list[int]:
 
 
 def _site_files(building: Building, served: dict[str, list[tuple[str, str]]]) -> list[files.File]:
-    """At nginx's http level, and for each domain and port: its file, and the application's part; see domains.py."""
+    """At nginx's http level, pages for errors, and each domain's file and our part of it on each port: domains.py."""
     site, secure = building.settings.site, is_secure(building.host)
     given = {"paths": building.paths(), "is_secure": secure, **served}
     found = building.rendered(HTTP, **given)
+    for status in [status for status, path in site.pages.items() if not path]:
+        found += building.rendered({f"errors/{status}.html": "nginx/error.html.j2"}, code=status)
     for port in _ports(building):
         is_moved = secure and port == HTTP_PORT and site.tls is not None and site.tls.redirect
         parts = dict.fromkeys(site.domains, "nginx/secure.conf.j2" if is_moved else "nginx/site.conf.j2")
@@ -330,10 +338,11 @@ def static_modules(settings: Settings) -> list[str]:
     return sorted({target.split(":")[0] for target in settings.site.static.values() if ":" in target})
 
 
-def render_alone(host: Host, template: str) -> str:
+def render_alone(host: Host, template: str, **more: object) -> str:
     """Render a template that belongs to no release."""
     settings = host.settings
-    return _renderer(host).render(template, settings=settings, manager=manager_of(settings), host=_facts(host))
+    given = {"settings": settings, "manager": manager_of(settings), "host": _facts(host), **more}
+    return _renderer(host).render(template, **given)
 
 
 def _facts(host: Host) -> SimpleNamespace:

@@ -123,6 +123,10 @@ class Host:
         if self._entry:
             self._entry["next"] = release
 
+    def suppose(self, there: entry.Entry) -> None:
+        """Take what was seen without the lock for what is there, until forget(): for who only foresees."""
+        self._entry = there
+
     def forget(self) -> None:
         """Look at the host again when it is needed next."""
         self._entry = None

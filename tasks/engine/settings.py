@@ -523,6 +523,11 @@ class SitePath(Model):
     timeouts: PathTimeouts = Field(UNSAID, description="Where they differ from those of the site.")
 
 
+ErrorStatus = Annotated[
+    str, _like(r"(?!444|499)[45][0-9]{2}", 'an HTTP status of an error in quotes, like "404"')
+]
+
+
 def _agreed(value: bool) -> bool:
     if not value:
         raise Refused("an authority gives certificates to those alone who agree to its terms", "read them: true")
@@ -615,6 +620,14 @@ class Site(Model):
     media: dict[UrlPrefix, RelativePath] = Field({}, description="URL prefix: directory in shared, served by nginx.")
     paths: dict[UrlPrefix, SitePath] = Field({}, description="URL prefix: what is different below it.")
     headers: dict[HeaderName, HeaderValue] = Field({}, description="Further response headers.")
+    error_pages: dict[ErrorStatus, RelativePath | None] = Field(
+        {},
+        description="Status in quotes: HTML file in the release that nginx shows with it; null: a short page "
+        "of ours, as 502 and 504 have anyway.",
+    )
+    intercept_errors: bool = Field(
+        False, description="Show these pages in place of the application's own error answers, too."
+    )
     timeouts: Timeouts = Field(UNSAID, description="How long nginx waits for the application.")
     client_max_body_size: Size = Field(
         "1m", description="Largest request body that is accepted (nginx's own setting)."
@@ -623,6 +636,11 @@ class Site(Model):
     upstream_keepalive: Count = Field(
         0, description="Idle connections to the application each nginx worker keeps open. 0: none."
     )
+
+    @property
+    def pages(self) -> dict[str, str | None]:
+        """The statuses that have a page, by the file in the release; None for one of ours."""
+        return {"502": None, "504": None, **self.error_pages}
 
     @model_validator(mode="after")
     def _fits_together(self) -> "Site":

@@ -473,7 +473,8 @@ def site(variant: str, **more: Any) -> str:
 @pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize("address", ["", "127.0.0.1:8004", "[::1]:8004"])
 def test_crossplane_parses_the_site(tmp_path: Path, variant: str, address: str) -> None:
-    main = write_nginx(tmp_path, site(variant, address=address))
+    text = re.sub(r"(?ms)^(map .*?\{\n).*?^\}", r"\1}", site(variant, address=address))
+    main = write_nginx(tmp_path, text)  # without the entries of maps, which it takes for directives
     parsed = crossplane.parse(str(main), strict=True)
     assert parsed["status"] == "ok", parsed["errors"]
 
@@ -831,3 +832,70 @@ def rotate(tmp_path: Path, root: Path, supervisor: Path) -> None:
     path = f"{tmp_path}:{os.environ['PATH']}"
     argv = ["logrotate", "-f", "-s", tmp_path / "state", conf]
     subprocess.run(argv, check=True, env={**os.environ, "PATH": path})
+
+
+# Pages of nginx's own
+
+
+def close(root: Path, *passes: str, seconds: int = 77) -> None:
+    """Maintenance as the host's side makes it."""
+    place = root / f".maintenance/1-{seconds}"
+    (place / "passes").mkdir(parents=True)
+    for name in passes:
+        (place / "passes" / name).touch()
+    (place / "page.html").write_text("closed")
+    (place / "on").touch()
+    (root / "maintenance").symlink_to(f".maintenance/1-{seconds}")
+
+
+@needs_programs
+def test_maintenance_keeps_out_all_but_who_may_pass_and_says_when_to_come_again(tmp_path: Path, root: Path) -> None:
+    secret = "0123456789abcdef" * 4
+    with live(tmp_path, root, headers={"X-Frame-Options": "DENY"}, paths={"/ws/": {"websocket": True}}) as port:
+        close(root, secret)
+        for method, path in (("GET", "/"), ("POST", "/ws/x"), ("GET", "/static/a%20b.txt"), ("DELETE", "/x?y=z")):
+            status, headers, text = ask(port, path, method, "x" * 500_000 if method == "POST" else None)
+            assert (status, headers["Retry-After"], text) == (503, "77", "closed")
+        shown = ask(port, "/a", headers={"X-Fabrelease-Pass": secret})
+        assert (shown[0], "FABRELEASE" in shown[2], secret in shown[2]) == (200, False, False)
+        for forged in ("../on", "../page.html", secret.upper(), f"./{secret}", "127.0.0.1", ""):
+            assert ask(port, "/", headers={"X-Fabrelease-Pass": forged})[0] == 503
+        (root / "maintenance/passes/127.0.0.1").touch()
+        assert ask(port, "/static/a%20b.txt")[::2] == (200, "static")
+        (root / "maintenance/passes/127.0.0.1").unlink()
+        (root / "maintenance/on").unlink()
+        assert ask(port, "/")[0] == 200
+
+
+@needs_programs
+def test_a_page_is_shown_where_nobody_answers_and_can_be_asked_for_by_nobody(tmp_path: Path, root: Path) -> None:
+    port = free_port()
+    given = example(live_settings(port, error_pages={"404": "x.html"}), root=str(root), user=ME)
+    given["host"].ipv6 = False
+    make_release(root, given)
+    errors = root / "current/config/errors"
+    errors.mkdir(parents=True)
+    for status in ("404", "502"):
+        (errors / f"{status}.html").write_text(f"page {status}")
+    with nginx(tmp_path, whole_site(given), port):
+        for method in ("GET", "POST", "PUT"):
+            status, headers, text = ask(port, "/x", method)
+            assert (status, text, headers["Content-Type"]) == (502, "page 502", "text/html; charset=utf-8")
+        assert ask(port, "/static/missing")[::2] == (404, "page 404")
+        assert ask(port, "/.fabrelease/flask-todo/errors/502.html")[0] == 404
+        (errors / "502.html").unlink()
+        status, _, text = ask(port, "/x")
+        assert (status, "502 Bad Gateway" in text) == (502, True)
+
+
+@pytest.mark.parametrize("code", ["403", "404", "413", "500", "502", "503", "504"])
+def test_our_page_for_an_error_says_little(code: str) -> None:
+    text = render("nginx/error.html.j2", {**example(), "code": code})
+    assert text.startswith("<!DOCTYPE html>")
+    assert ("Please try again" in text) is (code >= "500")
+    assert not any(word in text.lower() for word in ("nginx", "fabrelease", "flask", "gateway"))
+
+
+def test_a_message_is_text_in_the_page_and_no_markup() -> None:
+    text = render("nginx/maintenance.html.j2", {**example(), "message": "<script>'&", "retry_after": 60})
+    assert "<p>&lt;script&gt;&#39;&amp;</p>" in text

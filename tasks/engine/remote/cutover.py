@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypedDict
 
-from . import agent, logs, probe, process, releases, scaling, sockets
+from . import agent, logs, maintenance, probe, process, releases, scaling, sockets
 from .application import Application, Unit
 from .drivers import Program
 from .failure import Failed, describe
@@ -357,7 +357,7 @@ def ask_site(application: Application, endpoint: Endpoint, machine: Machine) -> 
     """
     end = machine.clock.monotonic() + SITE_SECONDS
     while True:
-        answer = machine.proxy.ask(endpoint)
+        answer = machine.proxy.ask(maintenance.passing(application.root, endpoint))
         if answer["status"] == endpoint.status:
             return answer
         if machine.clock.monotonic() > end:

@@ -74,19 +74,26 @@ def begin(application: Application, site: Endpoint, owner: prepare.Owner, what: 
     agent.keep_journal(root, owner["who"])
     agent.journal(f"begin: {what}")
     cleared = recovery.clear(application, site)
+    releases.key(root)
+    return {**look(application), "cleared": cleared}
+
+
+def look(application: Application) -> Entry:
+    """Look at what is there, and change nothing."""
+    root = application.root
     current, following = releases.linked(root, "current"), releases.linked(root, "next")
     ids = releases.ids(root)
     others = [releases.read(root, name) for name in ids if name != following]
     return {
         "facts": facts(),
-        "key": releases.key(root),
+        "key": releases.known_key(root),
         "known": source.known(root),
         "current": releases.read(root, current) if current else None,
         "next": releases.read(root, following) if following else None,
         "ids": ids,
         "addresses": [unit.address for known in others for unit in units_of(known)],
         "live": current is not None and Programs(HOST, application, current).run(),
-        "cleared": cleared,
+        "cleared": [],
     }
 
 

@@ -204,12 +204,18 @@ def _write(root: str, name: str, release: Release) -> None:
 
 def key(root: str) -> str:
     """What the digests of settings and files on this host are keyed with; made when it is first asked for."""
-    path = f"{root}/.digest-key"
-    with contextlib.suppress(FileNotFoundError), open(path, encoding="ascii") as file:
-        return file.read()
+    if known := known_key(root):
+        return known
     made = os.urandom(32).hex()
-    write_atomically(path, made.encode(), 0o600)
+    write_atomically(f"{root}/.digest-key", made.encode(), 0o600)
     return made
+
+
+def known_key(root: str) -> str:
+    """The same; empty where it was not made yet."""
+    with contextlib.suppress(FileNotFoundError), open(f"{root}/.digest-key", encoding="ascii") as file:
+        return file.read()
+    return ""
 
 
 def fingerprint(root: str, path: str) -> str:
