@@ -777,7 +777,7 @@ class Settings(Model):
     host: Host = Field(description="The host these settings are for.")
     stage: HostName = Field(description="The stage's name.")
     project: Path = Field(description="Local directory that holds hosts/.")
-    members: list[HostName] = Field([], description="The short names of all hosts of the stage.")
+    members: list[str] = Field([], description="The short names of all hosts, each checked as its own.")
 
     @model_validator(mode="after")
     def _canary_is_there(self) -> "Settings":
