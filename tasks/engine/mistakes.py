@@ -25,6 +25,7 @@ MISSING = "missing"
 
 _TYPES = {
     "int_type": "a whole number",
+    "bool_type": "true or false",
     "string_type": "text",
     "dict_type": "keys and values",
     "model_type": "keys and values",

@@ -27,7 +27,7 @@ from pydantic import (
 
 from . import pairs
 from .remote import drivers
-from .wording import Refused, one_of, show
+from .wording import Refused, describe, one_of, show
 
 # A unix socket's path may have 107 bytes (sun_path is 108 with its closing NUL).
 SOCKET_PATH_MAX = 107
@@ -646,16 +646,28 @@ class Hooks(Model):
     after_switch: Around = Field([], description="Once the new release serves.")
 
 
-UNITS = {"": 1, "s": 1, "m": 60, "h": 3600}
+UNITS = {"s": 1, "m": 60, "h": 3600}
 
 
 def _in_seconds(value: Any) -> Any:
-    found = re.fullmatch(r"(\d{1,6})([smh])", value) if isinstance(value, str) else None
-    return int(found[1]) * UNITS[found[2]] if found else value
+    if not isinstance(value, str):
+        return value
+    found = re.fullmatch(r"(\d{1,6})([smh])", value, re.ASCII)
+    if not found:
+        raise Refused(f"expected seconds, or text like 10s, 5m or 1h, found {show(value)}")
+    return int(found[1]) * UNITS[found[2]]
+
+
+def _some_hosts(value: Any) -> Any:
+    is_number = isinstance(value, int) and not isinstance(value, bool) and value > 0
+    if is_number or (isinstance(value, str) and re.fullmatch(r"[1-9][0-9]?%|100%", value, re.ASCII)):
+        return value
+    raise Refused(f"expected a number of hosts, or a share of them like 25%, found {describe(value)}")
 
 
 Duration = Annotated[Count, BeforeValidator(_in_seconds, json_schema_input_type=Count | str)]
-Share = Annotated[str, _like(r"[1-9][0-9]?%|100%", "a number of hosts, or a share of them like 25%")]
+BATCH_SCHEMA = {"anyOf": [{"type": "integer", "minimum": 1}, {"type": "string"}]}
+Batch = Annotated[Any, AfterValidator(_some_hosts), WithJsonSchema(BATCH_SCHEMA)]
 
 
 def _a_host_alone(canary: Any) -> Any:
@@ -678,7 +690,7 @@ OneHost = Annotated[Canary, BeforeValidator(_a_host_alone, json_schema_input_typ
 class Rollout(Model):
     """How a deploy goes through the hosts of a stage: by default all switch at once."""
 
-    batch: Positive | Share = Field("100%", description="Hosts that switch at once: how many, or which share of all.")
+    batch: Batch = Field("100%", description="Hosts that switch at once: how many, or which share of all.")
     pause: Duration = Field(0, description="Seconds, or like 10s, that a batch is watched before the next switches.")
     canary: OneHost | None = Field(None, description="Host that switches first, alone: its short name, or a section.")
 
@@ -686,7 +698,7 @@ class Rollout(Model):
         """How many of so many hosts switch at once: a share is rounded down, but never to none."""
         if isinstance(self.batch, int):
             return self.batch
-        return max(1, hosts * int(self.batch.rstrip("%")) // 100)
+        return max(1, hosts * int(str(self.batch).rstrip("%")) // 100)
 
 
 class Health(Model):
