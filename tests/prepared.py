@@ -24,6 +24,7 @@ INPUTS = (
     "tasks/engine/remote/system.py",
     "tasks/managers/supervisor.py",
     "tasks/engine/remote/nginx.py",
+    "tasks/engine/remote/domains.py",
 )
 
 # As a first deploy leaves them, once it is over.

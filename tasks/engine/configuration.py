@@ -21,7 +21,7 @@ from .errors import HostError
 from .hosts import Host
 from .local import read_secrets
 from .planning import application, manager_of, server_of
-from .remote import configure, drivers, files, hooks, nginx, releases
+from .remote import configure, domains, drivers, files, hooks, nginx, releases
 from .remote.application import Unit
 from .remote.drivers import Launch
 from .remote.wire import Call
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from .settings import Settings, SitePath
 
 TEMPLATES = Path(__file__).parents[2] / "templates"
-SITE = {"nginx.conf": "nginx/site.conf.j2"}
+HTTP = {"http.conf": "nginx/http.conf.j2"}
 LAUNCH = TEMPLATES / "launch.sh"
 
 
@@ -102,6 +102,16 @@ class Building:
             for name, template in templates.items()
             for unit in self._units_for(name)
         ]
+
+    def domain_file(self, domain: str, template: str) -> files.File:
+        """Render a domain's own file, which is the same for every application: it is given nothing of this one."""
+        port = self.settings.site.port
+        name, facts = domains.name(domain, port), _facts(self.host)
+        del facts.name
+        text = _renderer(self.host).render(
+            template, domain=domain, port=port, members=f"{domains.folder()}/{name}", host=facts
+        )
+        return files.entry(f"{self.path}/config/domains/{name}.conf", text)
 
     def _units_for(self, name: str) -> list[Unit]:
         if "{activated}" in name:
@@ -221,13 +231,39 @@ def manager_part(building: Building) -> Part:
 def site_part(building: Building) -> Part:
     """The configuration of the site in nginx."""
     settings, site = building.settings, building.settings.site
+    served, names = building.directories(), [*site.domains, *site.redirect_domains]
     return Part(
         "nginx",
         f"{', '.join(site.domains)}{site.path}",
-        building.rendered(SITE, paths=building.paths(), **building.directories()),
-        reference(nginx.check, settings.app, f"{building.path}/config/nginx.conf", site.domains, site.port),
-        {"asked": {"app": asdict(planning.app(settings)), "site": asdict(planning.site(settings))}},
+        _site_files(building, served),
+        reference(nginx.prepare, settings.app, settings.root, building.id, names, site.port),
+        {
+            "asked": {"app": asdict(planning.app(settings)), "site": asdict(planning.site(settings))},
+            "paths": _paths(building, served),
+        },
     )
+
+
+def _site_files(building: Building, served: dict[str, list[tuple[str, str]]]) -> list[files.File]:
+    """At nginx's http level, and for each domain: its own file, and the application's part of it; see domains.py."""
+    site, given = building.settings.site, {"paths": building.paths(), **served}
+    parts = dict.fromkeys(site.domains, "nginx/site.conf.j2")
+    parts |= dict.fromkeys(site.redirect_domains, "nginx/redirect.conf.j2")
+    found = building.rendered(HTTP, **given)
+    for domain, template in parts.items():
+        name = domains.name(domain, site.port)
+        found += building.rendered({f"sites/{name}.conf": template}, domain=domain, **given)
+        found.append(building.domain_file(domain, "nginx/domain.conf.j2"))
+    return [*found, building.domain_file("*", "nginx/default.conf.j2")]
+
+
+def _paths(building: Building, served: dict[str, list[tuple[str, str]]]) -> dict[str, list[str]]:
+    """What the application answers on each domain: the path it lives below, then those inside that are special."""
+    site = building.settings.site
+    own = [site.path.rstrip("/") + "/"]
+    inside = [prefix for prefix, _ in (*served["static"], *served["media"], *building.paths())]
+    names = dict.fromkeys(site.domains, own + inside) | dict.fromkeys(site.redirect_domains, own)
+    return {domains.name(domain, site.port): paths for domain, paths in names.items()}
 
 
 def step(building: Building, parts: Sequence[Part]) -> RemoteCall:
@@ -240,7 +276,7 @@ def step(building: Building, parts: Sequence[Part]) -> RemoteCall:
         host.next = done["release"]
         for part in parts:
             paths = {file["path"] for file in part.files}
-            written = [Path(path).name for path in done["changed"] if path in paths]
+            written = [path.rpartition("/config/")[2] for path in done["changed"] if path in paths]
             more = f"{', '.join(written)} written" if written else "no change"
             host.say(part.step, f"{part.says}: checked ({more})")
 

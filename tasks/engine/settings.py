@@ -50,6 +50,11 @@ def _each_once(values: list[str]) -> list[str]:
     return values
 
 
+def _domains_once(values: list[str]) -> list[str]:
+    _listed_once(value.lower() for value in values)
+    return values
+
+
 Positive = Annotated[int, Field(ge=1)]
 Count = Annotated[int, Field(ge=0)]
 Port = Annotated[int, Field(ge=1, le=65535)]
@@ -519,10 +524,13 @@ class Site(Model):
     """What nginx serves."""
 
     domains: Annotated[
-        list[Annotated[str, AfterValidator(_domain)]], Field(min_length=1), AfterValidator(_each_once)
+        list[Annotated[str, AfterValidator(_domain)]], Field(min_length=1), AfterValidator(_domains_once)
     ] = Field(description="Names the site answers to; the health check asks for the first. Wildcards may follow.")
+    redirect_domains: Annotated[list[Annotated[str, AfterValidator(_domain)]], AfterValidator(_domains_once)] = Field(
+        [], description="Further names, whose visitors are sent to the first of domains (308), path and query kept."
+    )
     path: Annotated[str, AfterValidator(_url_path)] = Field(
-        "/", description="URL path the application lives below, like /shop."
+        "/", description="URL path the application lives below, like /shop; others may have other paths of a domain."
     )
     port: Port = Field(80, description="Port nginx listens on.")
     static: dict[UrlPrefix, Annotated[str, AfterValidator(_static_target)]] = Field(
@@ -544,6 +552,9 @@ class Site(Model):
     def _fits_together(self) -> "Site":
         if self.domains[0].startswith("*."):
             raise Refused("the first domain may not be a wildcard: the health check asks for it", at=("domains",))
+        for domain in self.redirect_domains:
+            if domain.lower() in map(str.lower, self.domains):
+                raise Refused(f"{domain} is in domains already", at=("redirect_domains",))
         for prefix in self.media:
             if prefix in self.static:
                 raise Refused(f"{prefix} is in static already", at=("media", prefix))

@@ -19,7 +19,7 @@ from ..engine.remote.application import Application, Unit
 from ..engine.remote.drivers import PATH, Manager, Program
 from ..engine.remote.failure import Failed
 from ..engine.remote.logs import Log, Tail
-from ..engine.remote.resources import Common, Resource, Script
+from ..engine.remote.resources import Common, Resource, SharedFile
 from ..engine.remote.resources import Unit as SystemdUnit
 from ..engine.remote.unix import pwd
 
@@ -164,7 +164,7 @@ class Runit(Manager):
             name=application.name, root=application.root.replace("%", "%%"), folder=_folder(application)
         )
         return [
-            *(Script(f"{SCRIPTS}/{name}", script) for name, script in SCRIPT.items()),
+            *(SharedFile(f"{SCRIPTS}/{name}", script, 0o755) for name, script in SCRIPT.items()),
             SystemdUnit(_service(application), text, running=True),
             Slots(application),
         ]

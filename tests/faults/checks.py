@@ -145,8 +145,8 @@ def _names(there: dict[str, Any]) -> list[str]:
             or (folder == ROOT and name not in KNOWN_IN_ROOT)
             or (folder == f"{ROOT}/wheels" and name.startswith("."))
             or (folder == "/etc/supervisor/conf.d" and re.fullmatch(r"tinysite\.next.*", name))
-            or (folder == "/etc/nginx" and name.startswith("fabrelease"))
-            or (folder == "/run/fabrelease" and not re.search(r"^locks$|^agent-[0-9a-f]+$", name))
+            or (folder == "/etc/nginx" and name.startswith("fabrelease-"))
+            or (folder == "/run/fabrelease" and not re.search(r"^locks$|^domains\.lock$|^agent-[0-9a-f]+$", name))
             or (f"{ROOT}/repo.git" in path and re.search(r"^tmp_|\.lock$", name))
             or (folder.endswith("/config") and name.startswith("."))
         ):

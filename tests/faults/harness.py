@@ -17,7 +17,7 @@ OTHER = {"one": "two", "two": "one"}
 REVISIONS = set(OTHER)
 UNDO_SETUP = """
 supervisorctl stop all >/dev/null || true
-rm -rf /srv/tinysite /etc/supervisor/conf.d/tinysite* /etc/nginx/sites-*/tinysite* /etc/logrotate.d/fabrelease-tinysite
+rm -rf /srv/tinysite /etc/supervisor/conf.d/tinysite* /etc/nginx/sites-*/tinysite* /etc/nginx/fabrelease /etc/logrotate.d/fabrelease-tinysite
 supervisorctl update >/dev/null || true
 systemctl reload-or-restart nginx
 userdel tinysite 2>/dev/null || true

@@ -85,6 +85,8 @@ def names():
         "/etc/supervisor/conf.d/*",
         "/etc/nginx/*",
         "/etc/nginx/sites-*/*",
+        "/etc/nginx/fabrelease/*",
+        "/etc/nginx/fabrelease/*/*",
         "/run/fabrelease/*",
     ]
     places += [f"{root}/repo.git/*.lock", f"{root}/repo.git/objects/pack/*", f"{root}/repo.git/objects/*"]

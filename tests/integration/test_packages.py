@@ -91,7 +91,7 @@ def test_nginx_serves_static_files_from_inside_the_installed_package(shop: Proje
     assert css.headers["Content-Type"] == "text/css"
     assert css.headers["X-Revision"] is None  # the application adds it to all that it answers
     assert css.headers["Server"] == "nginx"
-    own = sh(shared_server, 'cat "$1/config/nginx.conf"', ROOT)
+    own = sh(shared_server, 'cat "$1"/config/sites/*.conf', ROOT)
     python = sh(shared_server, 'basename "$1"/env/lib/python3*', ROOT).strip()
     assert f"alias {ROOT}/current/env/lib/{python}/site-packages/flasktodo/static/;" in own
     for path in ("../views.py", "..%2fviews.py", "%2e%2e/views.py"):

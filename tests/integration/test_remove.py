@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -56,6 +57,8 @@ def test_nothing_is_left_but_shared_and_the_other_application_is_untouched(
     told = site.fab("-H", "prod", "remove").stderr
     for what in (
         "site /etc/nginx/sites-available/tinysite.conf",
+        "site /etc/nginx/fabrelease/demo.example.net_80/tinysite.conf",
+        "domain /etc/nginx/fabrelease/demo.example.net_80.conf",
         "unit /etc/systemd/system/fabrelease-tinysite.service",
         "link /etc/supervisor/conf.d/tinysite.conf",
         "user tinysite-build",
@@ -74,7 +77,7 @@ def test_nothing_is_left_but_shared_and_the_other_application_is_untouched(
         "precious",
         "root",
     ]
-    gone = [line for line in before if "tinysite" not in line]
+    gone = [line for line in before if not re.search("tinysite|fabrelease/demo.example.net_80", line)]
     assert others(shared_server) == gone
     assert other.status()["ok"]
     assert revision(shared_server, OTHER) == "two"

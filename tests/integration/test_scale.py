@@ -135,10 +135,10 @@ def test_a_restart_with_ports_takes_a_port_that_is_free(site: Project, shared_se
     site.stage({"web1": shared_server}, web={"bind": "127.0.0.1:8104"})
     site.fab("-H", "prod", "deploy", "--ref", "one")
     settle(shared_server)
-    first = sh(shared_server, f"grep -o '127.0.0.1:81..' {ROOT}/current/config/nginx.conf").strip()
+    first = sh(shared_server, f"grep -o '127.0.0.1:81..' {ROOT}/current/config/http.conf").strip()
     site.fab("-H", "prod", "restart")
     settle(shared_server)
-    second = sh(shared_server, f"grep -o '127.0.0.1:81..' {ROOT}/current/config/nginx.conf").strip()
+    second = sh(shared_server, f"grep -o '127.0.0.1:81..' {ROOT}/current/config/http.conf").strip()
     assert (first != second, revision(shared_server), site.status()["ok"]) == (True, "one", True)
 
 

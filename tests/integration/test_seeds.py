@@ -143,7 +143,7 @@ class unharmed_elsewhere:
 # seed 0.3
 def test_configuration_is_in_config_and_logs_are_in_logs_and_rotated(site: Project, shared_server: Target) -> None:
     config = sh(shared_server, 'ls "$1/config/"', ROOT).split()
-    assert {"gunicorn.conf.py", "supervisor.conf", "nginx.conf", "environment", "secrets"} <= set(config)
+    assert {"gunicorn.conf.py", "supervisor.conf", "http.conf", "environment", "secrets"} <= set(config)
     ask(shared_server, "/env?before-rotation")
     rotate = ["logrotate", "--force", "/etc/logrotate.d/fabrelease-djangosite"]
     said = shared_server.exec(rotate)
@@ -253,7 +253,7 @@ def test_the_site_is_available_and_linked_into_enabled(site: Project, shared_ser
     link = sh(shared_server, "readlink /etc/nginx/sites-enabled/djangosite.conf").strip()
     assert link == "../sites-available/djangosite.conf"
     text = sh(shared_server, "cat /etc/nginx/sites-available/djangosite.conf")
-    assert f"{ROOT}/current/config/nginx.con" in text
+    assert f"{ROOT}/current/config/http.con" in text
     # Another site beside it, and a server without any release live: both read, and both load.
     assert b"successful" in shared_server.exec(["nginx", "-t"]).stderr
 
@@ -265,7 +265,7 @@ def test_the_site_listens_on_both_address_families_where_the_host_has_them(
     listening = sh(shared_server, "ss -Hltn sport = :80")
     assert "0.0.0.0:80" in listening
     has_ipv6 = bool(sh(shared_server, "cat /proc/net/if_inet6 2>/dev/null || true").strip())
-    own = sh(shared_server, 'cat "$1/config/nginx.conf"', ROOT)
+    own = sh(shared_server, 'cat /etc/nginx/fabrelease/demo.example.net_80.conf "$1"/config/sites/*.conf', ROOT)
     assert "listen 80;" in own
     assert ("listen [::]:80;" in own) == has_ipv6
     assert f"access_log {ROOT}/logs/nginx-access.log combined;" in own
@@ -434,7 +434,7 @@ def test_the_socket_lies_in_the_release_and_only_the_web_server_reaches_it(
     path = f"{ROOT}/releases/{current(shared_server, ROOT)}/run/web.sock"
     assert path in sh(shared_server, "ss -Hxln")
     assert "/tmp/" not in sh(shared_server, "ss -Hxln")
-    own = sh(shared_server, 'cat "$1/config/nginx.conf"', ROOT)
+    own = sh(shared_server, 'cat "$1/config/http.conf"', ROOT)
     assert f"server unix:{ROOT}/current/run/web.sock max_fails=0 fail_timeout=0;" in own
     knock = "import socket, sys; socket.socket(socket.AF_UNIX).connect(sys.argv[1])"
     assert shared_server.exec(["python3", "-c", knock, path], user="www-data").returncode == 0

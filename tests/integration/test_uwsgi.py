@@ -70,7 +70,7 @@ def site(tmp_path_factory: pytest.TempPathFactory, shared_server: Target) -> Pro
 def test_it_is_live_as_its_user_and_nginx_speaks_uwsgi_to_it(site: Project, shared_server: Target) -> None:
     (web,) = site.status()["programs"]
     assert (web["state"], web["workers"], web["user"]) == ("RUNNING", 2, "tinysite")
-    assert "uwsgi_pass tinysite;" in sh(shared_server, f"cat {ROOT}/current/config/nginx.conf")
+    assert "uwsgi_pass tinysite;" in sh(shared_server, f"cat {ROOT}/current/config/sites/*.conf")
     told = ask(shared_server, "/env?a=b").json
     assert (told["QUERY_STRING"], told["REQUEST_METHOD"], told.get("SCRIPT_NAME", "")) == ("a=b", "GET", "")
 
@@ -141,7 +141,7 @@ def test_from_gunicorn_to_uwsgi_and_back_no_request_is_lost(shared_server: Targe
     both = [float(failure.split()[0]) for failure in load.failures if "Wrong went back" in failure]
     assert [failure for failure in load.failures if "Wrong went back" not in failure] == []
     assert all(min(at - min(both), max(both) - at) < 2 for at in both)
-    assert "proxy_pass" in sh(shared_server, f"cat {ROOT}/current/config/nginx.conf")
+    assert "proxy_pass" in sh(shared_server, f"cat {ROOT}/current/config/sites/*.conf")
 
 
 @pytest.mark.parametrize("manager", ["systemd"])

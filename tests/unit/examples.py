@@ -5,6 +5,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from fabrelease.tasks.engine import planning, units
+from fabrelease.tasks.engine.remote import domains
 from fabrelease.tasks.engine.settings import Settings
 
 RELEASE_ID = "20261121T104500Z-1a2b3c4"
@@ -68,5 +69,8 @@ def example(
         "static": [(f"{below}/static/", f"{settings.root}/current/public/static")],
         "media": [(f"{below}/media/", f"{settings.root}/shared/media")],
         "paths": [(below + prefix, path) for prefix, path in settings.site.paths.items()],
+        "domain": settings.site.domains[0],
+        "port": settings.site.port,
+        "members": f"/etc/nginx/fabrelease/{domains.name(settings.site.domains[0], settings.site.port)}",
         "variables": {"FLASKTODO_CONFIG": f"{settings.root}/shared/config.py", "GREETING": "it's 100% é\n"},
     }

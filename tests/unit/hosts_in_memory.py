@@ -137,7 +137,7 @@ class Host(Manager):
     def release(self, name: str, *processes: str) -> None:
         """Build a release: all that is done before a cutover."""
         releases.begin(str(self.root), {"id": name})
-        (self.root / "releases" / name / "config" / "nginx.conf").write_text("site\n")
+        (self.root / "releases" / name / "config" / "http.conf").write_text("site\n")
         units = [self._unit(f"site-{name}", "web"), *(self._unit(f"site-{name}-{role}", role) for role in processes)]
         releases.update(
             str(self.root), name, state="built", manager="memory", units=[asdict(unit) for unit in units]
@@ -219,6 +219,12 @@ class Host(Manager):
         return f"start {' '.join(names)}"
 
     # --- the proxy, and the kernel
+
+    def admit(self, application: Application, release: str) -> None:
+        pass
+
+    def tidy(self, application: Application) -> None:
+        pass
 
     def reload(self) -> None:
         self.note("reload")

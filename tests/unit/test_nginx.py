@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from fabrelease.tasks.engine.remote import nginx, system
+from fabrelease.tasks.engine.remote import domains, nginx, system
 from fabrelease.tasks.engine.remote.failure import Failed
+
+EVERYBODY_S = {"sites-enabled/zz.fabrelease.conf", "conf.d/zz.fabrelease.conf"}
 
 
 def install(root: str) -> list[str]:
@@ -19,6 +21,7 @@ def etc(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Monk
     """nginx's directory, as Debian has it and as others have."""
     monkeypatch.setattr(system, "NGINX", str(tmp_path))
     monkeypatch.setattr("os.fchown", lambda *args: None)
+    monkeypatch.setattr(domains, "LOCK", str(tmp_path / "lock"))
     for name in ("sites-available", "sites-enabled") if request.param == "Debian" else ("conf.d",):
         (tmp_path / name).mkdir()
     return tmp_path
@@ -27,12 +30,13 @@ def etc(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Monk
 def test_our_site_is_put_there_once_and_includes_what_is_live(etc: Path) -> None:
     changed = install("/srv/site")
     path, link = system.here().site("site")
+    assert changed.pop(0).endswith("/zz.fabrelease.conf")
     assert changed == [f"site {path}", *([f"link {link}"] if link else [])]
-    assert (
-        (Path(link) if link else Path(path))
-        .read_text()
-        .endswith('include "/srv/site/current/config/nginx.con[f]";\n')
-    )
+    text = (Path(link) if link else Path(path)).read_text()
+    assert all(f'include "/srv/site/current/config/{name}.con[f]";\n' in text for name in ("http", "nginx"))
+    everybody_s = next(etc.glob("*/zz.fabrelease.conf"))
+    assert everybody_s.read_text().endswith(f'include "{etc}/fabrelease/*.conf";\n')
+    assert sorted(path.name for path in everybody_s.parent.iterdir()) == ["site.conf", everybody_s.name]  # it is last
     assert install("/srv/site") == []
     assert install("/srv/elsewhere") == [f"site {path}"]
 
@@ -51,7 +55,9 @@ def test_our_site_is_taken_away_and_one_of_somebody_else_s_stays(etc: Path) -> N
     install("/srv/site")
     for resource in reversed(nginx.resources("site", "/srv/site")):
         resource.remove()
-    assert [path for path in etc.rglob("*") if not path.is_dir()] == []
+    left = {str(path.relative_to(etc)) for path in etc.rglob("*.conf")}
+    assert len(left) == 1
+    assert left < EVERYBODY_S
     path = Path(system.here().site("site")[0])
     path.write_text("server {}\n")
     for resource in nginx.resources("site", "/srv/site"):

@@ -186,7 +186,7 @@ def test_old_workers_stop_before_the_rename_and_new_ones_start_after_it_and_ngin
 ) -> None:
     host = host_with_old(tmp_path)
     host.release(NEW, "worker")
-    (tmp_path / "releases" / NEW / "config" / "nginx.conf").write_text(site)
+    (tmp_path / "releases" / NEW / "config" / "http.conf").write_text(site)
     cutover.start(cutover_to(host, NEW), host.machine)
     host.done = []
     cutover.switch(cutover_to(host, NEW), False, host.machine)

@@ -12,6 +12,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import textwrap
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -34,6 +35,10 @@ RENDERED = [
     "gaffer/gaffer.ini.j2",
     "gunicorn/gunicorn.conf.py.j2",
     "logrotate.conf.j2",
+    "nginx/default.conf.j2",
+    "nginx/domain.conf.j2",
+    "nginx/http.conf.j2",
+    "nginx/redirect.conf.j2",
     "nginx/site.conf.j2",
     "supervisor/processes.conf.j2",
     "supervisor/web.conf.j2",
@@ -42,6 +47,7 @@ RENDERED = [
     "systemd/unit.service.j2",
     "systemd/unit.socket.j2",
 ]
+NEUTRAL = ["nginx/default.conf.j2", "nginx/domain.conf.j2"]  # the same whichever application has them written
 ME = pwd.getpwuid(os.getuid()).pw_name
 MY_GROUP = grp.getgrgid(os.getgid()).gr_name
 
@@ -58,6 +64,19 @@ def wait_for(condition: Callable[[], object], what: str, seconds: float = 15) ->
     while not condition():
         assert time.monotonic() < end, f"waited {seconds} seconds for {what}"
         time.sleep(0.02)
+
+
+def whole_site(given: dict[str, Any]) -> str:
+    """What nginx reads of an application in one text: its http level, its domains with its parts of them, the default."""
+    renderer, site = Renderer(None, "web1"), given["settings"].site
+    parts = dict.fromkeys(site.domains, "nginx/site.conf.j2")
+    parts |= dict.fromkeys(site.redirect_domains, "nginx/redirect.conf.j2")
+    texts = [renderer.render("nginx/http.conf.j2", **given)]
+    for domain, template in parts.items():
+        own = {**given, "domain": domain, "members": "/parts"}
+        part = textwrap.indent(renderer.render(template, **own), "    ")
+        texts.append(renderer.render("nginx/domain.conf.j2", **own).replace("    include /parts/*.conf;\n", part))
+    return "\n".join([*texts, renderer.render("nginx/default.conf.j2", **given)])
 
 
 # As they read. UPDATE_GOLDEN=1 writes the files anew.
@@ -82,7 +101,7 @@ def test_what_is_rendered_for_a_site_below_a_path_reads_as_in_its_golden_file() 
         web={"settings": {"worker_class": "gthread", "threads": 4, "timeout": 45, "raw_env": ["A=b c"]}},
     )
     given = example(settings, address="127.0.0.1:8004")
-    check_golden("below.nginx.site.conf", render("nginx/site.conf.j2", given))
+    check_golden("below.nginx.site.conf", whole_site(given))
     check_golden("below.gunicorn.gunicorn.conf.py", render("gunicorn/gunicorn.conf.py.j2", given))
 
 
@@ -94,14 +113,14 @@ def test_a_site_with_websockets_and_streams_of_a_server_that_wants_its_path_take
             "paths": {"/ws/": {"websocket": True, "timeouts": {"read": 300}}, "/events/": {"stream": True}},
         },
     )
-    check_golden("sockets.nginx.site.conf", render("nginx/site.conf.j2", example(settings)))
+    check_golden("sockets.nginx.site.conf", whole_site(example(settings)))
 
 
 def test_what_is_rendered_for_uwsgi_below_a_path_reads_as_in_its_golden_file() -> None:
     settings = {"max_requests": 500, "lazy_apps": True, "static_map": ["/a=/b", "/c=/d 100%"], "plugins": "python3"}
     given = example(example_settings(site={"path": "/todo"}, web={"server": "uwsgi", "settings": settings}))
     check_golden("below.uwsgi.uwsgi.ini", render("uwsgi/uwsgi.ini.j2", given))
-    check_golden("uwsgi.nginx.site.conf", render("nginx/site.conf.j2", given))
+    check_golden("uwsgi.nginx.site.conf", whole_site(given))
 
 
 def test_what_is_rendered_for_runit_reads_as_in_its_golden_files_and_is_a_script() -> None:
@@ -115,7 +134,8 @@ def test_what_is_rendered_for_runit_reads_as_in_its_golden_files_and_is_a_script
 @pytest.mark.parametrize("name", RENDERED)
 def test_the_first_lines_say_who_wrote_the_file_and_where_to_change_it(name: str) -> None:
     head = "\n".join(render(name).splitlines()[:2])
-    assert "written by fabrelease for flask-todo on web1" in head
+    assert "written by fabrelease" in head
+    assert ("for flask-todo on web1" in head) is (name not in NEUTRAL)
     assert name == "environment.j2" or f"override templates/{name}" in head
 
 
@@ -421,12 +441,13 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "headers": {"Content-Security-Policy": "default-src 'self'; img-src \"\\\" {} #"},
         "client_max_body_size": "20m",
     },
+    "redirect": {"path": "/todo", "redirect_domains": ["www.example.org", "*.example.com"]},
 }
 
 
 def site(variant: str, **more: Any) -> str:
     web = {"server": "uwsgi"} if variant == "uwsgi" else {}
-    return render("nginx/site.conf.j2", example(example_settings(site=VARIANTS[variant], web=web), **more))
+    return whole_site(example(example_settings(site=VARIANTS[variant], web=web), **more))
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
@@ -458,9 +479,9 @@ def test_nginx_takes_the_site(tmp_path: Path, root: Path, variant: str, address:
 
 def test_ipv6_is_listened_on_only_where_the_host_has_it() -> None:
     given = example()
-    assert "listen [::]:80;" in render("nginx/site.conf.j2", given)
+    assert "listen [::]:80;" in whole_site(given)
     given["host"].ipv6 = False
-    assert "[::]" not in render("nginx/site.conf.j2", given)
+    assert "[::]" not in whole_site(given)
 
 
 @pytest.mark.parametrize(("version", "wanted"), [((1, 22, 1), False), ((1, 29, 7), True)])
@@ -469,7 +490,23 @@ def test_connections_to_the_app_are_not_kept_by_an_nginx_that_would_by_default(
 ) -> None:
     given = example()
     given["host"].nginx_version = version
-    assert ("keepalive 0;" in render("nginx/site.conf.j2", given)) is wanted
+    assert ("keepalive 0;" in whole_site(given)) is wanted
+
+
+@pytest.mark.parametrize("version", [(1, 18, 0), (1, 22, 1), (1, 26, 3), (1, 29, 7)])
+def test_a_domain_and_the_default_server_are_the_same_whichever_application_has_them_written(version: tuple[int, ...]) -> None:
+    texts = []
+    for name in ("shop", "blog"):
+        given = example(example_settings(app=name, user=name, site=VARIANTS["below"] if name == "shop" else {}))
+        given["host"].name, given["host"].nginx_version = name, version
+        texts.append([render(template, given) for template in NEUTRAL])
+    assert texts[0] == texts[1]
+
+
+def test_a_redirect_names_the_port_where_it_is_not_the_scheme_s_own() -> None:
+    for port, named in ((80, ""), (8080, ":8080")):
+        given = example(example_settings(site={"port": port, "redirect_domains": ["www.example.org"]}))
+        assert f"return 308 $scheme://demo.example.net{named}$request_uri;" in render("nginx/redirect.conf.j2", given)
 
 
 def test_a_header_with_a_variable_is_refused_with_its_place() -> None:
@@ -533,7 +570,7 @@ def live(folder: Path, root: Path, **more: Any) -> Iterator[int]:
         "-c",
         "../config/gunicorn.conf.py",
     ]
-    with running(web), nginx(folder, render("nginx/site.conf.j2", given), port):
+    with running(web), nginx(folder, whole_site(given), port):
         wait_for(lambda: listens(given["release"].socket), "gunicorn to listen")
         assert Path(given["release"].socket).stat().st_mode & 0o777 == 0o777
         yield port
@@ -635,7 +672,7 @@ def test_on_a_kept_connection_that_breaks_only_what_may_be_done_twice_is_sent_tw
     thread = Thread(target=app.serve)
     thread.start()
     try:
-        with nginx(tmp_path, render("nginx/site.conf.j2", given), port):
+        with nginx(tmp_path, whole_site(given), port):
             assert ask(port, "/", "PUT", "x")[0] == 200
             assert ask(port, "/", method, "x")[0] == status
     finally:
@@ -682,7 +719,7 @@ def test_a_rotated_log_is_written_on_and_no_line_is_lost(tmp_path: Path, root: P
     conf.mkdir()
     counted = logs / "count.log"
     with (
-        nginx(tmp_path, render("nginx/site.conf.j2", given), port),
+        nginx(tmp_path, whole_site(given), port),
         supervisord(conf, render("supervisor/processes.conf.j2", given)),
     ):
         wait_for(lambda: counted.exists() and counted.stat().st_size > 100, "the first lines")

@@ -16,7 +16,7 @@ from .failure import Failed
 from .machine import units_of
 
 VARIABLES = ("environment", "secrets")  # a port in there is the application's affair
-UNSAID = ("fingerprints", "came_after", "served", "made", "who")  # what the copy does not take over
+UNSAID = ("fingerprints", "came_after", "served", "made", "who", "unread")  # what the copy does not take over
 
 
 def prepare(application: Application, stamp: str, who: str) -> releases.Release:
@@ -39,9 +39,11 @@ def prepare(application: Application, stamp: str, who: str) -> releases.Release:
     )
     os.symlink(os.readlink(f"{old}/env"), f"{new}/env")
     changes = _changes(root, known, name)
-    for file in sorted(os.listdir(f"{old}/config")):
-        own = changes[:1] if file in VARIABLES else changes
-        _copy(f"{old}/config/{file}", f"{new}/config/{file}", own)
+    for folder, _, files in os.walk(f"{old}/config"):
+        os.makedirs(folder.replace(old, new, 1), exist_ok=True)
+        for file in files:
+            own = changes[:1] if file in VARIABLES else changes
+            _copy(f"{folder}/{file}", f"{folder.replace(old, new, 1)}/{file}", own)
     written: dict[str, str] = known.get("fingerprints", {})
     return releases.update(
         root,

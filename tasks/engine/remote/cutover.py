@@ -9,6 +9,7 @@ that all have switched goes back.
 from __future__ import annotations
 
 import contextlib
+import glob
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -76,6 +77,7 @@ def start(cutover: Cutover, machine: Machine = HOST) -> float:
     log = programs.log()
     machine.session.if_abandoned(lambda: abandon(cutover, GONE, machine))
     try:
+        machine.proxy.admit(cutover.application, cutover.release)
         if programs.state() is None:
             machine.sockets.clear(programs.address)
         programs.start([programs.web])
@@ -104,6 +106,8 @@ def abandon(cutover: Cutover, reason: str, machine: Machine = HOST) -> None:
     releases.mark_bad(root, cutover.release, reason)
     if releases.linked(root, "next") == cutover.release:
         releases.unlink(f"{root}/next")
+    with contextlib.suppress(Failed):
+        machine.proxy.tidy(cutover.application)
 
 
 @agent.uninterrupted()
@@ -185,6 +189,7 @@ def _switch(cutover: Cutover, old: str | None, machine: Machine) -> None:
     programs.start(programs.background)
     if changed:
         machine.proxy.reload()
+        releases.update(root, cutover.release, unread=False)
 
 
 def _choose_pool(cutover: Cutover, old: str | None) -> None:
@@ -275,6 +280,7 @@ def _retire_others(cutover: Cutover, cut: bool, machine: Machine) -> None:
     forget_next(application, machine)
     end_orphans(application, cutover.release, machine)
     releases.prune(application.root, application.keep_releases)
+    machine.proxy.tidy(application)
     machine.forget_old_sources(application.root)
 
 
@@ -417,7 +423,17 @@ def _went_back(old: str | None) -> str:
 def _same_site(cutover: Cutover, old: str) -> bool:
     """Whether nginx need not read anything new."""
     root = cutover.application.root
-    paths = [f"{releases.directory(root, name)}/config/nginx.conf" for name in (old, cutover.release)]
-    with contextlib.suppress(OSError), open(paths[0], "rb") as one, open(paths[1], "rb") as two:
-        return one.read() == two.read()
-    return False
+    if releases.read(root, cutover.release).get("unread"):  # a domain's own file is none of the release's
+        return False
+    return _site(root, old) == _site(root, cutover.release)
+
+
+def _site(root: str, release: str) -> dict[str, bytes]:
+    """What nginx reads of a release; one of the version before has all in one file."""
+    config = glob.escape(f"{releases.directory(root, release)}/config")
+    paths = [path for name in ("nginx.conf", "http.conf", "sites/*.conf") for path in glob.glob(f"{config}/{name}")]
+    found = {}
+    for path in paths:
+        with open(path, "rb") as file:
+            found[path.partition("/config/")[2]] = file.read()
+    return found

@@ -255,6 +255,15 @@ class Manager(Protocol):
 class Proxy(Protocol):
     """The program in front: what a cutover asks of it."""
 
+    def admit(self, application: Application, release: str) -> None:
+        """See that a release may go live beside the other applications of now.
+
+        :raises Failed: one of them is asked for a path of its.
+        """
+
+    def tidy(self, application: Application) -> None:
+        """Forget what no release of an application needs any more."""
+
     def reload(self) -> None:
         """Make it read its configuration again, and wait until nothing is answered by the old one.
 

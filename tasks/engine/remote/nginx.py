@@ -10,45 +10,96 @@ import re
 import shutil
 import time
 
-from . import probe, process, system
+from . import agent, domains, probe, process, releases, system
+from .application import Application
 from .failure import Failed
 from .probe import Answer, Endpoint
-from .resources import File, Link, Resource
+from .resources import File, Link, Resource, SharedFile
 
 PID_FILE = "/run/nginx.pid"
 RELOAD_SECONDS = 10
 SYSTEMCTL_SECONDS = 90
 SITES = re.compile(r"(?m)^([^#\n]*\binclude\s+[\"']?)(?:/etc/nginx/)?((?:sites-enabled|conf\.d)/[^;\"']*\*[^;\"']*)")
 AT = re.compile(r" in (/\S+):\d+$")
+DOMAINS = "zz.fabrelease"  # no application is called so, and what it includes comes last
+DEFAULTS = "a duplicate default server for "
 CONFLICT = re.compile(r'conflicting server name "([^"]*)" on (\S+), ignored')
 
 
 def resources(app: str, root: str) -> list[Resource]:
-    """What makes nginx read the current release's site, once there is one; it is told so only by a reload.
+    """What makes nginx read the current release's site, once there is one; it is told so only by a reload."""
+    return [*_includes(app, root), domains.Domains(app, root)]
 
-    The file is one include by pattern: where no release is live it matches nothing, and nginx still starts.
+
+def _includes(app: str, root: str) -> list[Resource]:
+    """What nginx reads at its http level: all domains, and what the application has there.
+
+    The application's file is an include by pattern: where no release is live it matches nothing, and nginx still
+    starts. The domains are read last: a release of the version before brings a whole server, which so comes first.
     """
     path, enabled = system.here().site(app)
     text = (
-        f"# {app}, deployed by fabrelease: the site itself is part of the live release\n"
+        f"# {app}, deployed by fabrelease: what its live release has at this level; its domains are in fabrelease/\n"
+        f'include "{root}/current/config/http.con[f]";\n'
+        "# Releases of the version before have all in one file.\n"
         f'include "{root}/current/config/nginx.con[f]";\n'
     )
     file = File(path, text, marked=True, what="site")
-    return [file, Link(enabled, f"../sites-available/{app}.conf")] if enabled else [file]
+    return [
+        SharedFile(f"{system.NGINX}/{_enabled(DOMAINS)}", _all_domains(domains.folder())),
+        *([file, Link(enabled, f"../sites-available/{app}.conf")] if enabled else [file]),
+    ]
 
 
-def check(app: str, site: str, domains: list[str], port: int) -> None:
-    """Check a site's file as part of this host's whole configuration, with ``nginx -t``.
+def _all_domains(folder: str) -> str:
+    return f'# written by fabrelease: the domains of all applications\ninclude "{folder}/*.conf";\n'
 
-    :param site: the rendered file of the next release.
-    :raises Failed: nginx refuses it, a domain is another site's, or the port another program's.
+
+def prepare(app: str, root: str, release: str, names: list[str], port: int) -> None:
+    """Check a release's site as part of this host's whole configuration; the switch then has nginx read its domains.
+
+    The default server of its port is left out where somebody else has one.
+
+    :param names: the domains.
+    :raises Failed: nginx refuses it, a domain or path is another site's, or the port another program's.
     """
+    if missing := next(filter(None, (needed.drift() for needed in _includes(app, root))), ""):
+        raise Failed(f"setup was not run here for this version: {missing}; nothing was touched", "Run it: fab setup")
     _check_port(port)
+    domains.check_paths(app, root, release)
+    without: set[str] = set()
+    is_taken, lines = _try(app, root, release, without)
+    if any(DEFAULTS in line for line in lines):
+        without = {domains.name("*", port)}
+        is_taken, lines = _try(app, root, release, without)
+    if not is_taken:
+        raise _refusal(lines, app, root, release)
+    _check_domains(app, names, lines)
+    if changed := domains.place(app, root, release, without):
+        releases.update(root, release, unread=True)
+        agent.output(f"nginx: {', '.join(changed)}")
+
+
+def admit(application: Application, release: str) -> None:
+    """See that a release may go live beside the other applications of now.
+
+    :raises Failed: one of them is asked for a path of its.
+    """
+    domains.check_paths(application.name, application.root, release)
+
+
+def tidy(application: Application) -> None:
+    """Take away what nginx is told of domains that no release has any more."""
+    domains.tidy(application.name, application.root)
+
+
+def _try(app: str, root: str, release: str, without: set[str]) -> tuple[bool, list[str]]:
+    """Have nginx check what it reads once a release is live; whether it takes that, and what it says."""
     trial, sites = f"{system.NGINX}/fabrelease-check-{app}.conf", f"/run/fabrelease/{app}.sites"
     shutil.rmtree(sites, ignore_errors=True)
     os.makedirs(sites)
     try:
-        _gather(app, site, sites)
+        _gather(app, root, release, sites, without)
         with open(f"{system.NGINX}/nginx.conf", encoding="utf-8") as file:
             text = file.read()
         if not any(fnmatch.fnmatch(_enabled(app), pattern) for _, pattern in SITES.findall(text)):
@@ -63,11 +114,8 @@ def check(app: str, site: str, domains: list[str], port: int) -> None:
         shutil.rmtree(sites, ignore_errors=True)
         with contextlib.suppress(FileNotFoundError):
             os.unlink(trial)
-    own = f"{system.NGINX}/nginx.conf"
-    lines = [line.replace(f"{sites}/", f"{system.NGINX}/").replace(trial, own) for line in done.lines]
-    if done.status != 0:
-        raise _refusal(lines, f"{system.NGINX}/{_enabled(app)}")
-    _check_domains(app, domains, lines)
+    said = "\n".join(done.lines).replace(f"{sites}/", f"{system.NGINX}/").replace(trial, f"{system.NGINX}/nginx.conf")
+    return done.status == 0, said.splitlines()
 
 
 def _enabled(app: str) -> str:
@@ -76,20 +124,25 @@ def _enabled(app: str) -> str:
     return os.path.relpath(link or path, system.NGINX)
 
 
-def _gather(app: str, site: str, sites: str) -> None:
+def _gather(app: str, root: str, release: str, sites: str, without: set[str]) -> None:
     """Links to everybody's sites by their own names, and to the next release's in place of ours."""
+    ours = (*system.here().site(app), f"{system.NGINX}/{_enabled(DOMAINS)}")
     for folder in ("sites-enabled", "conf.d"):
         os.mkdir(f"{sites}/{folder}")
         for path in glob.glob(f"{system.NGINX}/{folder}/*"):
-            if path not in system.here().site(app):
+            if path not in ours:
                 os.symlink(path, f"{sites}/{folder}/{os.path.basename(path)}")
-    os.symlink(site, f"{sites}/{_enabled(app)}")
+    os.symlink(f"{releases.directory(root, release)}/config/http.conf", f"{sites}/{_enabled(app)}")
+    domains.gather(app, root, release, f"{sites}/fabrelease", without)
+    with open(f"{sites}/{_enabled(DOMAINS)}", "w", encoding="utf-8") as file:
+        file.write(_all_domains(f"{sites}/fabrelease"))
 
 
-def _refusal(lines: list[str], ours: str) -> Failed:
+def _refusal(lines: list[str], app: str, root: str, release: str) -> Failed:
     """Why nginx refuses its configuration, and whose file it is."""
-    broken = next((found[1] for line in lines if (found := AT.search(line))), ours)
-    if broken == ours:
+    ours = {f"{system.NGINX}/{_enabled(app)}", *domains.files(app, root, release)}
+    broken = next((found[1] for line in lines if (found := AT.search(line))), "")
+    if not broken or broken in ours or any("duplicate location" in line for line in lines):
         return Failed(
             f"nginx refuses the configuration; the live one was not touched{process.quote(lines)}",
             "If the line is in the site of this release, look at your templates/nginx/ and site: settings.",
@@ -101,10 +154,10 @@ def _refusal(lines: list[str], ours: str) -> Failed:
     )
 
 
-def _check_domains(app: str, domains: list[str], lines: list[str]) -> None:
+def _check_domains(app: str, names: list[str], lines: list[str]) -> None:
     for line in lines:
         found = CONFLICT.search(line)
-        if found and found[1] in domains:
+        if found and found[1] in map(str.lower, names):
             other = _site_of(found[1], app)
             raise Failed(
                 f"the domain {found[1]} on {found[2]} is taken already, by {other}; nothing was touched",
@@ -113,12 +166,12 @@ def _check_domains(app: str, domains: list[str], lines: list[str]) -> None:
 
 
 def _site_of(domain: str, app: str) -> str:
-    own = system.here().site(app)
+    own = (*system.here().site(app), f"{system.NGINX}/{_enabled(DOMAINS)}")
     for path in sorted(glob.glob(f"{system.NGINX}/sites-enabled/*") + glob.glob(f"{system.NGINX}/conf.d/*.conf")):
         if path in own:
             continue
         for text in _texts(path):
-            if re.search(rf"server_name[^;]*[\s\"']{re.escape(domain)}[\s;\"']", text):
+            if re.search(rf"server_name[^;]*[\s\"']{re.escape(domain)}[\s;\"']", text, re.IGNORECASE):
                 return path
     return "another site"
 

@@ -107,7 +107,7 @@ def _check_name(owner: Owner, root: str) -> None:
     :raises Failed: another stage's or project's application has it, in another root.
     """
     with contextlib.suppress(OSError), open(system.here().site(owner["app"])[0], encoding="utf-8") as file:
-        found = re.search(r'include "(.*)/current/config/nginx\.con\[f\]";', file.read())
+        found = re.search(r'include "(.*)/current/config/\w+\.con\[f\]";', file.read())
         if found and found[1] != root and (mark := read_mark(found[1])):
             _check_owner(found[1], mark, owner)
 

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypedDict
 
-from . import agent, builder, cutover, drivers, lock, nginx, prepare, releases, selinux, system, wire
+from . import agent, builder, cutover, domains, drivers, lock, nginx, prepare, releases, selinux, system, wire
 from .application import Application
 from .failure import Failed, describe
 from .interpreter import Interpreter
@@ -184,6 +184,7 @@ def _stop(application: Application, machine: Machine) -> list[str]:
     root = application.root
     for link in ("next", "current"):
         releases.unlink(f"{root}/{link}")
+    domains.Domains(application.name, root).remove()  # now, so that the reload sees it
     try:
         machine.proxy.reload()
     except Failed as failed:  # somebody else's site is broken: visitors get errors until that is mended

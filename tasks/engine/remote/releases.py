@@ -93,7 +93,7 @@ def clear_temporary(root: str, *beginnings: str) -> list[str]:
     :param beginnings: of the paths of files elsewhere that we write.
     :returns: their paths.
     """
-    own = ("", "/shared", "/envs/*", "/wheels", "/releases/*", "/releases/*/config")
+    own = ("", "/shared", "/envs/*", "/wheels", "/releases/*", "/releases/*/config", "/releases/*/config/*")
     patterns = [f"{glob.escape(root)}{folder}/{name}{TEMPORARY}" for folder in own for name in ("*", ".*")]
     patterns += [f"{glob.escape(beginning)}.*{TEMPORARY}" for beginning in beginnings]
     found = [path for pattern in patterns for path in glob.glob(pattern)]

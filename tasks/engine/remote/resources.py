@@ -356,11 +356,12 @@ class File:
 
 
 @dataclass(frozen=True)
-class Script(Common):
-    """A program of ours that others on the host use, too."""
+class SharedFile(Common):
+    """A file of ours that others on the host use, too."""
 
     path: str
     text: str
+    mode: int = 0o644
     cheap: ClassVar[bool] = True
 
     def drift(self) -> str:
@@ -369,7 +370,7 @@ class Script(Common):
 
     def apply(self) -> list[str]:
         """Write it where it differs."""
-        return [f"file {path}" for path in files.install([files.entry(self.path, self.text, 0o755)])]
+        return [f"file {path}" for path in files.install([files.entry(self.path, self.text, self.mode)])]
 
 
 def _is_marked(text: str) -> bool:
