@@ -257,7 +257,7 @@ def own_certificate(folder: Path, days: int = 90, names: tuple[str, ...] = (DOMA
 INSIST = """
 MIDDLEWARE.insert(0, "django.middleware.security.SecurityMiddleware")
 SECURE_SSL_REDIRECT = SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = True
-SECURE_HSTS_SECONDS = 300
+SECURE_HSTS_SECONDS = 31536000
 SECURE_PROXY_SSL_HEADER = None
 """
 MOVED = """
@@ -295,7 +295,7 @@ def test_a_django_that_insists_on_https_deploys_and_an_end_that_is_near_is_said(
     settle(shared_server)
     assert "expires in 9 days" in said
     answer = visit(shared_server)
-    assert (answer.status, answer.headers["Strict-Transport-Security"]) == (200, "max-age=300")
+    assert (answer.status, answer.headers["Strict-Transport-Security"]) == (200, "max-age=31536000")
     forged = ask(shared_server, X_Forwarded_Proto="https")
     assert (forged.status, forged.headers["Location"]) == (308, f"https://{DOMAIN}/")
     (problem,) = django.status()["problems"]
@@ -375,5 +375,5 @@ def test_testssl_finds_nothing_above_low(django: Project, shared_server: Target)
     scan = "testssl --quiet --color 0 --warnings off --ip 127.0.0.1 --severity MEDIUM --jsonfile /tmp/found.json"
     sh(shared_server, f"rm -f /tmp/found.json; {scan} {DOMAIN}:443 >/tmp/testssl.log 2>&1 || true; test -s /tmp/found.json")
     found = json.loads(sh(shared_server, "cat /tmp/found.json"))
-    told = {one["id"]: one["finding"] for one in found}
-    assert set(told) <= {"cert_chain_of_trust", "cert_caaRecord", "OCSP_stapling", "cert_revocation", "cert_trust"}, told
+    told = {one["id"]: one["finding"] for one in found if one["severity"] in ("MEDIUM", "HIGH", "CRITICAL")}
+    assert told.keys() == {"cert_chain_of_trust", "cert_revocation"}, told
