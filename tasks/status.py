@@ -8,7 +8,7 @@ from typing import Any
 
 from invoke.context import Context
 
-from .engine import hosts, live, planning, terminal
+from .engine import hosts, level, live, planning, terminal
 from .engine.errors import Error
 from .engine.hosts import Host
 from .engine.remote import report
@@ -34,6 +34,7 @@ def status(c: Context, json: bool = False, watch: bool = False) -> None:
 
 def _show(targets: list[Host], json: bool) -> None:
     states = hosts.each(targets, _state, "looking")
+    _compare(targets, states)
     if json:
         terminal.show_json(
             {
@@ -70,6 +71,19 @@ def _state(host: Host) -> dict[str, Any]:
             "site": None,
             "problems": [str(error).removeprefix(f"{host.name}: ")],
         }
+
+
+def _compare(targets: list[Host], states: list[dict[str, Any]]) -> None:
+    """Add to the problems of the hosts that are behind others of their stage; one that cannot be asked is no news."""
+    for stage in {host.settings.stage for host in targets}:
+        of_stage = {
+            host.name: state
+            for host, state in zip(targets, states, strict=True)
+            if host.settings.stage == stage and state["set_up"] is not None
+        }
+        live = {name: state["current"] for name, state in of_stage.items()}
+        for name, sentence in level.behind(live, stage).items():
+            of_stage[name]["problems"].append(sentence)
 
 
 def _is_well(states: list[dict[str, Any]]) -> bool:

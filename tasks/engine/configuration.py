@@ -356,7 +356,7 @@ def digest(host: Host) -> str:
     It is keyed with what only root there knows: secrets are in it, and who finds it could guess short ones.
     """
     settings, key = host.settings, host.begin("looking")["key"]
-    text = json.dumps(settings.model_dump(), sort_keys=True, default=str)
+    text = json.dumps(settings.model_dump(exclude={"rollout", "members"}), sort_keys=True, default=str)
     content = hmac.new(key.encode(), text.encode(), hashlib.sha256)
     local = [settings.secrets, *settings.shared.files.values()]
     places = [TEMPLATES, settings.project / "templates"]

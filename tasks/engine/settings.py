@@ -27,7 +27,7 @@ from pydantic import (
 
 from . import pairs
 from .remote import drivers
-from .wording import Refused, one_of, show
+from .wording import Refused, describe, one_of, show
 
 HTTP_PORT = 80
 # A unix socket's path may have 107 bytes (sun_path is 108 with its closing NUL).
@@ -749,21 +749,83 @@ class Hook(Model):
     timeout: Positive = Field(600, description="Seconds until the command is ended and counts as failed.")
 
 
+class SwitchHook(Hook):
+    """One command around the switch."""
+
+    once: bool = Field(False, description="On the first host alone, once for the whole stage. Not for build.")
+
+
 def _a_command_alone(hook: Any) -> Any:
     return {"run": hook} if isinstance(hook, str) else hook
 
 
-Commands = list[Annotated[Hook, BeforeValidator(_a_command_alone, json_schema_input_type=Hook | str)]]
+OneCommand = Annotated[Hook, BeforeValidator(_a_command_alone, json_schema_input_type=Hook | str)]
+Around = list[Annotated[SwitchHook, BeforeValidator(_a_command_alone, json_schema_input_type=SwitchHook | str)]]
 
 
 class Hooks(Model):
     """Commands run at points of a deploy. One that fails ends the deploy."""
 
-    build: Commands = Field([], description="Once the virtualenv is ready.")
-    before_switch: Commands = Field(
+    build: list[OneCommand] = Field([], description="Once the virtualenv is ready.")
+    before_switch: Around = Field(
         [], description="Before traffic goes to the new release, like python manage.py migrate --noinput."
     )
-    after_switch: Commands = Field([], description="Once the new release serves.")
+    after_switch: Around = Field([], description="Once the new release serves.")
+
+
+UNITS = {"s": 1, "m": 60, "h": 3600}
+
+
+def _in_seconds(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    found = re.fullmatch(r"(\d{1,6})([smh])", value, re.ASCII)
+    if not found:
+        raise Refused(f"expected seconds, or text like 10s, 5m or 1h, found {show(value)}")
+    return int(found[1]) * UNITS[found[2]]
+
+
+def _some_hosts(value: Any) -> Any:
+    is_number = isinstance(value, int) and not isinstance(value, bool) and value > 0
+    if is_number or (isinstance(value, str) and re.fullmatch(r"[1-9][0-9]?%|100%", value, re.ASCII)):
+        return value
+    raise Refused(f"expected a number of hosts, or a share of them like 25%, found {describe(value)}")
+
+
+Duration = Annotated[Count, BeforeValidator(_in_seconds, json_schema_input_type=Count | str)]
+BATCH_SCHEMA = {"anyOf": [{"type": "integer", "minimum": 1}, {"type": "string"}]}
+Batch = Annotated[Any, AfterValidator(_some_hosts), WithJsonSchema(BATCH_SCHEMA)]
+
+
+def _a_host_alone(canary: Any) -> Any:
+    return {"host": canary} if isinstance(canary, str) else canary
+
+
+class Canary(Model):
+    """The host that switches first, alone."""
+
+    host: HostName = Field(description="Its short name.")
+    check: OneCommand | None = Field(
+        None, description="Shell command, run on it as a hook is, once it has switched; where it fails, all go back."
+    )
+    wait: Duration = Field(0, description="Seconds, or like 10m, that its site is watched before the others switch.")
+
+
+OneHost = Annotated[Canary, BeforeValidator(_a_host_alone, json_schema_input_type=Canary | HostName)]
+
+
+class Rollout(Model):
+    """How a deploy goes through the hosts of a stage: by default all switch at once."""
+
+    batch: Batch = Field("100%", description="Hosts that switch at once: how many, or which share of all.")
+    pause: Duration = Field(0, description="Seconds, or like 10s, that a batch is watched before the next switches.")
+    canary: OneHost | None = Field(None, description="Host that switches first, alone: its short name, or a section.")
+
+    def size(self, hosts: int) -> int:
+        """How many of so many hosts switch at once: a share is rounded down, but never to none."""
+        if isinstance(self.batch, int):
+            return self.batch
+        return max(1, hosts * int(str(self.batch).rstrip("%")) // 100)
 
 
 class Health(Model):
@@ -839,6 +901,9 @@ class Settings(Model):
     )
     shared: Shared = Field(UNSAID, description="Directories and files that outlive releases.")
     hooks: Hooks = Field(UNSAID, description="Commands run at points of a deploy.")
+    rollout: Rollout = Field(
+        UNSAID, description="How a deploy goes through the hosts of a stage. Not in a host's entry."
+    )
     health: Health = Field(UNSAID, description="What proves a release healthy.")
     keep_releases: Positive = Field(5, description="Good releases kept on the host.")
     host_keys: Literal["strict", "accept-new"] = Field(
@@ -852,6 +917,19 @@ class Settings(Model):
     host: Host = Field(description="The host these settings are for.")
     stage: HostName = Field(description="The stage's name.")
     project: Path = Field(description="Local directory that holds hosts/.")
+    members: list[str] = Field([], description="The short names of all hosts, each checked as its own.")
+
+    @model_validator(mode="after")
+    def _canary_is_there(self) -> "Settings":
+        """Else nobody would go first."""
+        canary = self.rollout.canary
+        if canary and self.members and canary.host not in self.members:
+            raise Refused(
+                f"{show(canary.host)} is no host of the stage",
+                f"hosts: {', '.join(self.members)}",
+                at=("rollout", "canary"),
+            )
+        return self
 
     @model_validator(mode="after")
     def _nginx_waits_longer(self) -> "Settings":
@@ -928,5 +1006,6 @@ class Settings(Model):
         return self.project / Path(path).expanduser()
 
 
-LOADER_FIELDS = frozenset({"host", "stage", "project"})
+LOADER_FIELDS = frozenset({"host", "stage", "project", "members"})
+STAGE_KEYS = frozenset({"default_stage", "rollout"})  # that make no sense in one host's entry
 HOST_KEYS = frozenset(Host.model_fields) - {"name"}
