@@ -376,6 +376,9 @@ def test_the_steps_one_by_one_bring_it_as_a_deploy_does(django: Project, shared_
 
 def test_testssl_finds_nothing_above_low(django: Project, shared_server: Target) -> None:
     """Of the server; that the certificate signs itself, and is not public, is this test's own doing."""
+    own_certificate(django.path)
+    django.stage({"web1": shared_server}, site={"tls": OWN})
+    django.fab("-H", "prod", "deploy")
     sh(
         shared_server,
         "export DEBIAN_FRONTEND=noninteractive; apt-get -qq update;"
