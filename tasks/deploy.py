@@ -7,7 +7,7 @@ import time
 
 from invoke.context import Context
 
-from .engine import configuration, hosts, local
+from .engine import configuration, hosts, local, passwords
 from .engine.errors import Error, HostError
 from .engine.hosts import Host
 from .engine.remote import environment
@@ -30,6 +30,7 @@ def deploy(c: Context, ref: str | None = None, force: bool = False, fresh: bool 
     began, targets = time.monotonic(), hosts.of(c)
     for host in targets:
         local.check(host.settings)
+        passwords.check(host.settings)
     wanted = revision(targets[0].settings, ref)
     configuration.warm_up(targets)
     hosts.each(targets, lambda host: host.begin(f"deploy of {wanted.short}"), "looking")

@@ -16,7 +16,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from . import hosts, planning, profiling, units
+from . import hosts, passwords, planning, profiling, units
 from .errors import HostError
 from .hosts import Host
 from .local import read_secrets
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 TEMPLATES = Path(__file__).parents[2] / "templates"
 HTTP = {"http.conf": "nginx/http.conf.j2"}
+OLDER = range(1, releases.OLDER + 1)
 LAUNCH = TEMPLATES / "launch.sh"
 
 
@@ -127,9 +128,21 @@ class Building:
             files.entry(f"{self.path}/config/environment", environment, 0o640, user),
         ]
         if self.settings.secrets:
-            secrets = self.render("environment.j2", variables=read_secrets(self.settings))
+            known, others = read_secrets(self.settings), passwords.variables(self.settings)
+            theirs = {name: value for name, value in known.items() if name not in others}
+            secrets = self.render("environment.j2", variables=theirs)
             entries.append(files.entry(f"{self.path}/config/secrets", secrets, 0o640, user))
         return entries
+
+    def password_files(self) -> list[files.File]:
+        """The names and passwords that nginx asks for."""
+        key, reader = self.host.begin("configuration")["key"], self.host.facts["web_user"]
+        return [
+            files.entry(
+                f"{self.path}/config/users/{name}", passwords.file_of(self.settings, name, key), 0o640, reader
+            )
+            for name in sorted(passwords.variables(self.settings))
+        ]
 
     def render(self, template: str, **more: object) -> str:
         """Render one template for this host and release."""
@@ -147,18 +160,14 @@ class Building:
             return f"{root}/current/{found[module]}/{inside}" if colon else f"{root}/current/public/{target}"
 
         return {
-            "static": [(self._prefix(prefix), directory(target)) for prefix, target in site.static.items()],
-            "media": [(self._prefix(prefix), f"{root}/shared/{target}") for prefix, target in site.media.items()],
+            "static": [(site.below(prefix), directory(own.directory)) for prefix, own in site.static.items()],
+            "media": [(site.below(prefix), f"{root}/shared/{target}") for prefix, target in site.media.items()],
         }
 
     def paths(self) -> list[tuple[str, SitePath]]:
-        """The URL prefixes that are passed on to the application in a way of their own."""
-        return [(self._prefix(prefix), path) for prefix, path in self.settings.site.paths.items()]
-
-    def _prefix(self, prefix: str) -> str:
-        """A URL prefix below the site's path; one that names the path already is taken as it is."""
-        path = self.settings.site.path.rstrip("/")
-        return prefix if prefix.startswith(f"{path}/") else path + prefix
+        """The URL prefixes that are passed on to the application in a way of their own, and all that holds there."""
+        site = self.settings.site
+        return [(site.below(prefix), site.at(prefix)) for prefix in site.paths]
 
     def _environment(self) -> dict[str, str]:
         """The variables of the settings, and the paths that Python finds the application by."""
@@ -246,7 +255,7 @@ def site_part(building: Building) -> Part:
 
 def _site_files(building: Building, served: dict[str, list[tuple[str, str]]]) -> list[files.File]:
     """At nginx's http level, and for each domain: its own file, and the application's part of it; see domains.py."""
-    site, given = building.settings.site, {"paths": building.paths(), **served}
+    site, given = building.settings.site, {"paths": building.paths(), "older": OLDER, **served}
     parts = dict.fromkeys(site.domains, "nginx/site.conf.j2")
     parts |= dict.fromkeys(site.redirect_domains, "nginx/redirect.conf.j2")
     found = building.rendered(HTTP, **given)
@@ -254,7 +263,7 @@ def _site_files(building: Building, served: dict[str, list[tuple[str, str]]]) ->
         name = domains.name(domain, site.port)
         found += building.rendered({f"sites/{name}.conf": template}, domain=domain, **given)
         found.append(building.domain_file(domain, "nginx/domain.conf.j2"))
-    return [*found, building.domain_file("*", "nginx/default.conf.j2")]
+    return [*found, *building.password_files(), building.domain_file("*", "nginx/default.conf.j2")]
 
 
 def _paths(building: Building, served: dict[str, list[tuple[str, str]]]) -> dict[str, list[str]]:
@@ -297,7 +306,8 @@ def _write(host: Host, part: Callable[[Building], Part]) -> None:
 
 def static_modules(settings: Settings) -> list[str]:
     """The packages that nginx serves files of; where they are is known once the environment is there."""
-    return sorted({target.split(":")[0] for target in settings.site.static.values() if ":" in target})
+    targets = (static.directory for static in settings.site.static.values())
+    return sorted({target.split(":")[0] for target in targets if ":" in target})
 
 
 def render_alone(host: Host, template: str) -> str:

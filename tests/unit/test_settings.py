@@ -143,7 +143,6 @@ ACCEPTED = [
     ("web.settings", {"raw_env": ["A=b"], "logconfig_dict": {"version": 1}, "daemon": False, "umask": 79}),
     ("site.domains", ["localhost", "*.example.net", "10.0.0.1", "[::1]", "xn--bcher-kva.example", "my_host"]),
     ("site.path", "/flasktodo"),
-    ("site.static", {"/static/": "static", "/a/b/": "pkg.sub:data/static"}),
     ("site.headers", {"X-Frame-Options": "DENY; é"}),
     ("site.client_max_body_size", "20M"),
     ("env", {"TEXT": 'any "quoted" $(text)\n%s;{}é', "_X1": ""}),

@@ -23,6 +23,8 @@ SITES = re.compile(r"(?m)^([^#\n]*\binclude\s+[\"']?)(?:/etc/nginx/)?((?:sites-e
 AT = re.compile(r" in (/\S+):\d+$")
 DOMAINS = "zz.fabrelease"  # no application is called so, and what it includes comes last
 DEFAULTS = "a duplicate default server for "
+GZIPPED = "--with-http_gzip_static_module"
+BROTLI = re.compile(r"(?m)^\s*load_module\s[^#\n]*http_brotli_static_module")
 CONFLICT = re.compile(r'conflicting server name "([^"]*)" on (\S+), ignored')
 
 
@@ -45,6 +47,15 @@ def resources(app: str, root: str) -> list[Resource]:
         *([file, Link(enabled, f"../sites-available/{app}.conf")] if enabled else [file]),
         domains.Domains(app, root),
     ]
+
+
+def precompressed(built: str) -> list[str]:
+    """The modules that are there to send a file compressed which lies so beside it.
+
+    :param built: what ``nginx -V`` says.
+    """
+    texts = "\n".join(_texts(f"{system.NGINX}/nginx.conf", 1))
+    return [*(["gzip_static"] if GZIPPED in built else []), *(["brotli_static"] if BROTLI.search(texts) else [])]
 
 
 def _all_domains(folder: str) -> str:
