@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import random
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import pytest
@@ -15,16 +17,41 @@ from tests.prepared import ensure_prepared_image
 from tests.project import Project
 from tests.target import Target, ensure_engine, ensure_image, ensure_programs
 
+LONGEST_FIRST = ("tests/contract/", "tests/faults/", "tests/integration/")
+
 
 def pytest_configure() -> None:
     """One seed for the whole run, its parallel processes included; on a loaded machine an example may take its time."""
     os.environ.setdefault("FAULTS_SEED", str(random.randrange(10**6)))
     hypothesis.settings.register_profile("patient", deadline=None)
     hypothesis.settings.load_profile("patient")
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell has its background commands ignore it
 
 
 def pytest_report_header() -> str:
     return f"FAULTS_SEED={os.environ['FAULTS_SEED']} (chooses what tests/faults breaks; set it to break the same again)"
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """The tests of one file run in one process, for they share a server; but each pair of the contract has its own."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class ByServer(LoadFileScheduling):  # type: ignore[misc]
+        def _split_scope(self, nodeid: str) -> str:
+            pair = nodeid.partition("[")[2] if "/contract/" in nodeid else ""
+            return f"{super()._split_scope(nodeid)}{pair}"
+
+    return ByServer(config, log) if config.getoption("dist") == "loadfile" else None
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes longest begins first, so that the processes come to an end together."""
+
+    def turn(item: pytest.Item) -> int:
+        return next((at for at, name in enumerate(LONGEST_FIRST) if name in item.nodeid), len(LONGEST_FIRST))
+
+    items.sort(key=turn)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -8,6 +8,7 @@ from pathlib import Path
 import docker
 from docker.errors import ImageNotFound
 
+from fabrelease.tasks.engine.remote import bytecode
 from tests.project import SETTINGS, Project, forget_owner
 from tests.target import Server, Target
 from tests.target.image import machine_lock
@@ -25,6 +26,9 @@ INPUTS = (
     "tasks/engine/remote/nginx.py",
     "tasks/engine/remote/domains.py",
 )
+
+# As a first deploy leaves them, once it is over.
+COMPILE = f'for env in "$1"/*; do python3 -m compileall -q "$env/lib"; touch "$env/{bytecode.MARK}"; done'
 
 
 def ensure_prepared_image(image: str, directory: Path) -> str:
@@ -59,6 +63,7 @@ def make(image: str, tag: str, directory: Path) -> None:
             project.fab("-H", "prod", "setup", "push", "venv")
             forget_owner(server, app)
             server.exec(["sh", "-c", f"rm -rf /srv/{app}/releases/* /srv/{app}/next /srv/{app}/repo.git"])
+            server.exec(["sh", "-c", COMPILE, "sh", f"/srv/{app}/envs"])
         server.commit(tag)
 
 

@@ -57,13 +57,14 @@ class Peer:
 
     name = ""
     title = ""
+    base = "/srv/bench"  # the login user's
 
     def __init__(self, server: Server, application: Application, programs: Path, place: str = "") -> None:
         self.server = server
         self.application = application
         self.programs = programs
         self.program = f"{self.name}{place}"
-        self.root = f"/srv/bench/{self.program}"
+        self.root = f"{self.base}/{self.program}"
 
     def prepare(self) -> None:
         """Put there, once, what a deploy takes for granted: directories and the program's configuration."""
@@ -156,25 +157,26 @@ class Ours(Peer):
     """fabrelease, installed from its wheel."""
 
     name, title = "fabrelease", "fabrelease"
+    base = "/srv"  # root's alone, or setup would refuse it
 
     def prepare(self) -> None:
         project = self.project
         (project / "hosts").mkdir(parents=True)
         (project / "fabfile.py").write_text(FABFILE)
-        for access in self.server.accesses:
-            settings = {
-                "app": self.program,
-                "root": self.root,
-                "source": {"path": str(self.application.path)},
-                "web": {"app": "shop:app", "workers": 2},
-                "site": {"domains": [f"{self.program}.example.net"]},
-                # One name on every way there: a file that names its host is the same then, as it is for a user.
-                "hosts": {"web": self._entry(access)},
-            }
-            (project / f"hosts/{access.name}.yml").write_text(yaml.safe_dump(settings))
-        refused = {**settings, "hosts": {"refused": {"address": "127.0.0.1", "port": 1, "user": "deploy"}}}
-        (project / "hosts/refused.yml").write_text(yaml.safe_dump(refused))
+        unreachable = {"refused": {"address": "127.0.0.1", "port": 1, "user": "deploy"}}
+        self._stage("refused", unreachable)
         self.server.run(self.command(self.server.accesses[0], "setup"))
+
+    def _stage(self, name: str, hosts: dict[str, dict[str, object]]) -> None:
+        settings = {
+            "app": self.program,
+            "root": self.root,
+            "source": {"path": str(self.application.path)},
+            "web": {"app": "shop:app", "workers": 2},
+            "site": {"domains": [f"{self.program}.example.net"]},
+            "hosts": hosts,
+        }
+        (self.project / f"hosts/{name}.yml").write_text(yaml.safe_dump(settings))
 
     def _entry(self, access: Access) -> dict[str, object]:
         return {
@@ -191,8 +193,12 @@ class Ours(Peer):
         return self.server.work / self.program
 
     def command(self, access: Access, *verb: str) -> Command:
-        """fab, for this server."""
-        return Command([str(self.programs / "fab"), "-H", access.name, *verb], self.project)
+        """fab, for this server.
+
+        It is one stage, whatever way leads there: another one would be refused the application's directory.
+        """
+        self._stage("prod", {"web": self._entry(access)})
+        return Command([str(self.programs / "fab"), "-H", "prod", *verb], self.project)
 
     def deploy(self, access: Access, revision: str) -> Command:
         return self.command(access, "deploy", "--ref", revision)

@@ -210,11 +210,13 @@ class Session:
         assert transport is not None  # noqa: S101
         while True:
             try:
-                return transport.open_session(timeout=START_SECONDS)
+                channel: paramiko.Channel = transport.open_session(timeout=START_SECONDS)
             except paramiko.ChannelException:
                 if time.monotonic() > end:
                     raise
                 time.sleep(PAUSE)
+            else:
+                return channel
 
     def _with_password(self) -> tuple[paramiko.Channel, bytes]:
         user = self.connection.user

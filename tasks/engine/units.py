@@ -47,6 +47,7 @@ def web(settings: Settings, release: str, address: str) -> Unit:
         activated=activated,
         linger=_linger(settings),
         notifies=server.notifies,
+        reloads=server.reloads,
         workers=settings.web.workers,
         most_workers=server.most_workers(settings.web.workers, settings.web.settings),
         copies=settings.web.workers if server.is_one_process and planning.manager_of(settings).copies else 1,

@@ -189,7 +189,7 @@ class Circus(Manager):
             _call(application, "status", seconds=0)
             return []
         except Failed:
-            _systemctl("start", _service(application))
+            process.systemctl("start", _service(application))
         _call(application, "status")
         return [f"started the circusd of {application.name}, which was down"]
 
@@ -235,15 +235,6 @@ def _config(application: Application) -> str:
 
 def _service(application: Application) -> str:
     return f"fabrelease-circus@{application.name}.service"
-
-
-def _systemctl(verb: str, *units: str) -> None:
-    process.check(
-        ["systemctl", verb, *units],
-        f"systemctl {verb} did not do it",
-        f"Look at it on the host: systemctl status {' '.join(units)}",
-        timeout=60,
-    )
 
 
 def _any_of(names: Iterable[str]) -> str:

@@ -243,7 +243,7 @@ class Runit(Manager):
         """Start the application's runsvdir where it is down, and see to its slots; what was done, in words."""
         done = []
         if process.run(["systemctl", "--quiet", "is-active", _service(application)]).status != 0:
-            _systemctl("start", _service(application))
+            process.systemctl("start", _service(application))
             done.append(f"started the runsvdir of {application.name}, which was down")
         _make_slots(application, SPARE)
         return done
@@ -279,15 +279,6 @@ def _folder(application: Application) -> str:
 
 def _service(application: Application) -> str:
     return f"fabrelease-runit@{application.name}.service"
-
-
-def _systemctl(verb: str, *units: str) -> None:
-    process.check(
-        ["systemctl", verb, *units],
-        f"systemctl {verb} did not do it",
-        f"Look at it on the host: systemctl status {' '.join(units)}",
-        timeout=60,
-    )
 
 
 @dataclass(frozen=True)

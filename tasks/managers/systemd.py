@@ -120,7 +120,7 @@ class Systemd(Manager):
         units = [unit for unit in _units(application, release) if unit.name in names]
         for name, file in _files(units).items():
             releases.replace_link(f"{FOLDER}/{name}", f"{_config(application, release)}/{file}")
-        _systemctl("start", "--no-block", *(unit.name + _kinds(unit)[0] for unit in units))
+        process.systemctl("start", "--no-block", *(unit.name + _kinds(unit)[0] for unit in units))
 
     def stop(self, application: Application, units: Sequence[Unit], at_once: bool) -> None:
         """Stop units gracefully, all at the same time, and forget them.
@@ -133,7 +133,7 @@ class Systemd(Manager):
         wanted = {unit.name: unit for unit in units}
         there = [name for name in _loaded(application) if _program_of(name) in wanted]
         if there:
-            _systemctl("stop", "--no-block", *there)
+            process.systemctl("stop", "--no-block", *there)
         allowed = max((wanted[_program_of(name)].stop_seconds for name in there), default=0) + LATE
         if _running_after(0 if at_once else allowed, application, there):  # systemd lets a program put off its end
             process.run(["systemctl", "kill", "--signal=KILL", *_only(there, SERVICE)], timeout=SECONDS)
@@ -285,15 +285,6 @@ def _only(names: Sequence[str], *kinds: str) -> list[str]:
 
 def _program_of(unit: str) -> str:
     return unit.rpartition(".")[0]
-
-
-def _systemctl(*argv: str) -> None:
-    process.check(
-        ["systemctl", *argv],
-        f"systemctl {argv[0]} did not do it",
-        f"Look at it on the host: systemctl status {argv[-1]}",
-        timeout=SECONDS,
-    )
 
 
 Shown = dict[str, str]

@@ -59,6 +59,7 @@ class Gunicorn(Server):
     }
     switches = frozenset({"daemon", "reload"})
     notifies = True
+    reloads = True
     takes = frozenset({PATH, DESCRIPTOR})
     speaks = "http"
     longest_path = 107

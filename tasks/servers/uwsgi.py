@@ -47,6 +47,7 @@ class Uwsgi(Server):
     }
     switches = frozenset[str]()
     notifies = True
+    reloads = True
     takes = frozenset({PATH})
     speaks = "uwsgi"
     socket = "uwsgi.sock"

@@ -14,7 +14,7 @@ import pytest
 
 from fabrelease.tasks.engine.remote import drivers
 from tests.contract.pairs import PAIRS, VARIANTS, Pair
-from tests.integration.support import ask, current, environment_of, revision, settle, sh, wait_for
+from tests.integration.support import ask, current, environment_of, left, revision, settle, sh, wait_for
 from tests.load.client import Load
 from tests.project import Project
 from tests.target import Target
@@ -105,6 +105,40 @@ def said(done: subprocess.CompletedProcess[str]) -> str:
     return done.stdout + done.stderr
 
 
+def test_no_line_is_lost_when_the_logs_are_rotated(live: Live) -> None:
+    marks = [secrets.token_hex(8) for _ in range(2)]
+    ask(live.server, f"/echo?key={marks[0]}", method="POST", body="x")
+    assert wait_for(lambda: marks[0] in written(live, "cat"))
+    rotated = live.server.exec(["logrotate", "--force", f"/etc/logrotate.d/fabrelease-{live.project.app}"])
+    assert (rotated.stdout + rotated.stderr).decode() == ""
+    ask(live.server, f"/echo?key={marks[1]}", method="POST", body="x")
+    assert wait_for(lambda: marks[1] in written(live, "cat"))
+    assert wait_for(lambda: marks[1] in said(live.project.fab("-H", "prod", "logs", "--which", "app", "--lines", "99")))
+    assert sh(live.server, f"cat {live.root}/logs/nginx-access.log*").count(marks[0]) == 1
+    sh(live.server, f"rm -f {live.root}/logs/*-20*")
+
+
+def written(live: Live, program: str) -> str:
+    """What is in the application's log files now, and in the journal where they are there."""
+    journal = f"journalctl --quiet _UID=$(id -u {live.project.app})"
+    return sh(live.server, f"{program} {live.root}/logs/web.log* 2>/dev/null || true; {journal} -n 200")
+
+
+def test_workers_come_and_go_while_they_work_or_it_is_said_why_not(live: Live) -> None:
+    before = live.program()
+    wanted = before["workers"] + 1
+    server, settings = drivers.server(VARIANTS[live.pair.variant].server), VARIANTS[live.pair.variant].web
+    most = server.most_workers(settings.get("workers", 2), settings.get("settings", {}))
+    if most < wanted:
+        refused = live.project.fab("-H", "prod", "scale", str(wanted), status=1)
+        assert "while it runs" in refused.stderr or f"at most {most}" in refused.stderr
+    else:
+        live.project.fab("-H", "prod", "scale", str(wanted))
+        assert live.program()["workers"] == wanted
+        live.project.fab("-H", "prod", "scale", "reset")
+    assert (live.program()["workers"], live.program()["pid"]) == (before["workers"], before["pid"])
+
+
 def test_deploys_and_rollbacks_lose_no_request(live: Live) -> None:
     deadline = time.monotonic() + 300
     with Load((live.server.host, live.server.http_port), current(live.server, live.root), label=secrets.token_hex(4)) as load:
@@ -176,3 +210,9 @@ def test_all_is_up_again_after_the_power_was_cut(live: Live) -> None:
     assert wait_for(lambda: live.project.status()["ok"], UP_AGAIN)
     live.deploy("one")
     assert revision(live.server) == "one"
+
+
+def test_removed_it_leaves_no_trace_but_what_is_shared(live: Live) -> None:
+    live.project.fab("-H", "prod", "remove", "--yes")
+    assert left(live.server, live.project.app) == []
+    assert sh(live.server, f"ls -A {live.root}").split() == ["shared"]

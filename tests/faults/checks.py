@@ -95,7 +95,7 @@ def _status(world: World, said: dict[str, Any], is_right: bool) -> list[str]:
     if current and bool(said["site"] and said["site"]["status"] == 200) != is_right:
         wrong.append(f"status says of the site {said['site']}, whole is {is_right}")
     programs = {program["name"] for program in said["programs"]}
-    if programs != (wanted := {line.split()[0] for line in there["programs"] if line.startswith("tinysite-")}):
+    if programs != (wanted := {name for name in there["programs"] if name.startswith("tinysite-")}):
         wrong.append(f"status says programs {programs}, there are {wanted}")
     strangers = {name for name in wanted if current is None or current not in name}
     if strangers and said["ok"]:
@@ -109,9 +109,8 @@ def nothing_left(world: World) -> list[str]:
     live = Path(there["current"]).name
     wrong = [f"next is there: {there['next']}"] if there["next"] else []
     wrong += _processes(there, live)
-    programs = sorted(line.split()[0] for line in there["programs"] if line.startswith("tinysite"))
-    if programs != [f"tinysite-{live}", f"tinysite-{live}-worker"]:
-        wrong.append(f"supervisor's programs are {there['programs']}")
+    if there["programs"] != [f"tinysite-{live}", f"tinysite-{live}-worker"]:
+        wrong.append(f"the manager's programs are {there['programs']}")
     sockets = [line for line in there["sockets"] if f" {ROOT}/" in line]
     if len(sockets) != 1 or live not in sockets[0]:
         wrong.append(f"sockets: {sockets}")
@@ -127,14 +126,13 @@ def nothing_left(world: World) -> list[str]:
 
 def _processes(there: dict[str, Any], live: str) -> list[str]:
     ours = [p for p in there["processes"] if p["release"] or p["user"] == there["owner"]]
-    (supervisord,) = [p["pid"] for p in there["processes"] if re.search(r"/supervisord( |$)", p["argv"])] or [0]
-    masters = [p for p in ours if p["parent"] == supervisord]
+    masters = [p for p in ours if p["parent"] == there["manager"] and p["pid"] != there["manager"]]
     pids = {p["pid"] for p in masters}
     strange = [p for p in ours if p["release"] != live or not {p["pid"], p["parent"]} & pids]
     kinds = sorted("worker" if "worker.py" in p["argv"] else "web" for p in masters)
     wrong = [f"left-over process {p}" for p in strange]
     if kinds != ["web", "worker"]:
-        wrong.append(f"supervisord's children are {masters}")
+        wrong.append(f"the manager's children are {masters}")
     return wrong
 
 

@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 
 from tests.faults import breakpoints
-from tests.faults.world import ROOT, World
+from tests.faults.world import MANAGERS, ROOT, World
 from tests.target import Target
 
 Fab = "subprocess.Popen[str]"
@@ -66,8 +66,8 @@ def target_killed(world: World, fab: subprocess.Popen[str]) -> Iterator[None]:
 
 
 @contextmanager
-def supervisord_killed(world: World, fab: subprocess.Popen[str]) -> Iterator[None]:
-    world.sh("pkill -KILL -x supervisord")
+def manager_killed(world: World, fab: subprocess.Popen[str]) -> Iterator[None]:
+    world.sh(MANAGERS[world.manager].kill)
     world.go()
     fab.wait(FAB_SECONDS)
     yield
@@ -136,7 +136,7 @@ FAULTS = [
     Fault("connection cut", connection_cut),
     Fault("connection stalled", connection_stalled),
     Fault("target killed, booted", target_killed, may_miss=True),
-    Fault("supervisord killed", supervisord_killed, may_miss=True),
+    Fault("manager killed", manager_killed, may_miss=True),
     Fault("nginx killed", nginx_killed, may_miss=True),
     Fault("disk full", disk_full, anywhere=False),
     Fault("no more processes", no_more_processes, anywhere=False),

@@ -56,12 +56,15 @@ class Scenario:
 
     :ivar command: fab's arguments, made from the revision to deploy.
     :ivar prepare: brings the server to where the command comes to a point; all of them, where none is given.
+    :ivar web: the server that runs the application.
     """
 
     name: str
     command: Callable[[str], list[str]]
     prepare: Callable[[World, str], object] = lambda world, point: None
     serves: bool = True
+    web: str = "gunicorn"
+    manager: str = "supervisor"
 
 
 def undo_setup(world: World, point: str) -> None:
@@ -75,15 +78,22 @@ SCENARIOS = [
     Scenario("setup", lambda revision: ["setup"], undo_setup, serves=False),
     Scenario("deploy", lambda revision: ["deploy", "--ref", revision]),
     Scenario("rollback", lambda revision: ["rollback"]),
+    *(
+        Scenario(f"{name}, {web} under {manager}", command, web=web, manager=manager)
+        for web, manager in (("uwsgi", "systemd"), ("gunicorn", "circus"))
+        for name, command in (("deploy", lambda revision: ["deploy", "--ref", revision]), ("rollback", lambda _: ["rollback"]))
+    ),
 ]
 
 
 def make_world(server: Server, directory: Path, scenario: Scenario, fault: Fault | None) -> World:
     """A server that setup has run on, brought to where the command to break has everything to do."""
-    world = World(server, directory)
+    world = World(server, directory, scenario.web, scenario.manager)
     if fault is not None and fault.name == "disk full":
         small_disk(world)
     if scenario.serves:
+        world.stage("two")
+        world.project.fab("-H", "prod", "setup")
         world.deploy("two")
         world.deploy("one")
         world.deploy("two")
@@ -135,7 +145,7 @@ def _run(world: World, scenario: Scenario, point: str, fault: Fault) -> Outcome 
                 world.wait_until_idle()
                 return None
             break_and_look(world, scenario, fault, fab, outcome)
-        deploy_again(world, scenario, wanted if scenario.name != "rollback" else next_revision(world), outcome)
+        deploy_again(world, scenario, wanted if not scenario.name.startswith("rollback") else next_revision(world), outcome)
     except (TimeoutError, AssertionError, subprocess.SubprocessError, OSError, ValueError, RuntimeError) as error:
         outcome.violations.append(f"{type(error).__name__}: {error}")
     outcome.live = {before: "old", OTHER[before]: "new"}.get(outcome.live, outcome.live)

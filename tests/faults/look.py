@@ -7,7 +7,7 @@ import re
 import subprocess
 import sys
 
-root = sys.argv[1]
+root, parent, listing = sys.argv[1:]
 app = os.path.basename(root)
 
 
@@ -43,6 +43,22 @@ def processes():
                 }
             )
     return found
+
+
+def manager(there):
+    """The process that starts the programs."""
+    if not parent:
+        return 1
+    return next((process["pid"] for process in there if re.search(parent, process["argv"])), 0)
+
+
+def programs(there):
+    """The names of the programs that the manager knows."""
+    if listing:
+        names = [line.split()[0] for line in output("sh", "-c", listing).splitlines() if line.strip()]
+        return sorted(name.removesuffix(".service") for name in names if name.startswith(app))
+    ours = [process for process in there if process["release"] and process["parent"] == manager(there)]
+    return sorted(f"{app}-{one['release']}" + "-worker" * ("worker.py" in one["argv"]) for one in ours)
 
 
 def states():
@@ -84,12 +100,14 @@ def names():
     return sorted({path for place in places + hidden for path in glob.glob(place)})
 
 
+all_processes = processes()
 json.dump(
     {
         "current": link(f"{root}/current"),
         "next": link(f"{root}/next"),
-        "processes": processes(),
-        "programs": output("supervisorctl", "status").splitlines(),
+        "processes": all_processes,
+        "manager": manager(all_processes),
+        "programs": programs(all_processes),
         "sockets": output("ss", "-Hxl").splitlines(),
         "releases": states(),
         "names": names(),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import http.client
 import json
 import os
@@ -31,13 +32,38 @@ TEMPORARY = r"\.[0-9]+\.[0-9]+(\.fabrelease-new)?$"  # how the names end that a 
 LOOK = (Path(__file__).parent / "look.py").read_text()
 
 
+@dataclasses.dataclass(frozen=True)
+class Seen:
+    """How a manager shows on a server.
+
+    :ivar parent: the command line of the process that starts the programs; the machine's first process where empty.
+    :ivar kill: the command that kills it; systemd cannot be killed, but begin anew.
+    :ivar programs: the command that lists the programs; where empty, they are those that its processes tell.
+    """
+
+    parent: str
+    kill: str
+    programs: str = ""
+
+
+MANAGERS = {
+    "supervisor": Seen(r"/supervisord( |$)", "pkill -KILL -x supervisord", "supervisorctl status"),
+    "systemd": Seen("", "systemctl daemon-reexec", "systemctl list-units --all --plain --no-legend 'tinysite-*.service'"),
+    "circus": Seen(r"circusd", "pkill -KILL -f '[c]ircusd'"),
+}
+
+
 class World:
     """A prepared server, behind a proxy, and a project whose code, static file and configurations all tell
     which revision they are of.
+
+    :param web: the name of the server that runs the application.
+    :param manager: a name in MANAGERS.
     """
 
-    def __init__(self, server: Server, directory: Path) -> None:
+    def __init__(self, server: Server, directory: Path, web: str = "gunicorn", manager: str = "supervisor") -> None:
         self.server = server
+        self.web, self.manager = web, manager
         self.proxy = Proxy(server.host, server.ssh_port)
         self.project = Project(directory, "tinysite")
 
@@ -50,6 +76,8 @@ class World:
         self.project.stage(
             {"web1": self.server},
             env={"CONFIGURATION": revision},
+            web={"server": self.web},
+            manager=self.manager,
             site={"headers": {"X-Site": revision}},
             processes={"worker": "python worker.py"},
             hooks={"build": ["true"], "before_switch": ["true"], "after_switch": ["true"]},
@@ -137,7 +165,9 @@ class World:
 
     def look(self) -> dict[str, Any]:
         """What is on the server: links, processes, programs, sockets, names of files."""
-        return dict(json.loads(self.server.exec(["python3", "-", ROOT], input=LOOK.encode()).stdout))
+        seen = MANAGERS[self.manager]
+        found = self.server.exec(["python3", "-", ROOT, seen.parent, seen.programs], input=LOOK.encode()).stdout
+        return dict(json.loads(found))
 
 
 @contextmanager

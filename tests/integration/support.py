@@ -175,3 +175,21 @@ def through(project: Project, server: Target, proxy: Proxy) -> Iterator[None]:
         yield
     finally:
         path.write_text(before)
+
+
+LEFT = """\
+app=$1
+find / -xdev \\( -path /proc -o -path /sys -o -path /var/lib/docker -o -path "/srv/$app/shared" \\) -prune -o -name "*$app*" -print
+find /run -name "*$app*" -print
+find / -xdev \\( -path /proc -o -path /sys \\) -prune -o \\( -nouser -o -nogroup \\) -print
+getent passwd | grep "$app" || true
+getent group | grep "$app" || true
+systemctl list-units --all --no-legend "$app-*" "fabrelease-$app*"
+for p in /proc/[0-9]*; do case $(readlink $p/cwd) in /srv/$app*) echo "$p";; esac; done
+"""
+
+
+def left(server: Target, app: str) -> list[str]:
+    """Whatever on a host has an application's name or is owned by nobody who is there; journals and logs of others apart."""
+    found = sh(server, LEFT, app).splitlines()
+    return [line for line in found if not line.startswith(("/var/log/", f"/srv/{app}/shared")) and line != f"/srv/{app}"]

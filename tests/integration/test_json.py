@@ -40,6 +40,7 @@ def test_every_documented_key_is_there_while_a_deploy_runs_on_a_frozen_host(proj
     project.stage({"web1": server})
     check("status", ask(project, "status"))
     project.fab("-H", "prod", "deploy", "--ref", "one")
+    project.fab("-H", "prod", "scale", "3")
     project.fab("-H", "prod", "deploy", "--ref", "broken-500", status=1)
     project.stage({"web1": server}, hooks={"build": ["sleep 300"]})
     with project.fab_running("-H", "prod", "deploy", "--ref", "two"):

@@ -61,4 +61,5 @@ def test_a_line_of_the_procfile_that_is_none_is_refused_before_anything_is_sent(
     (project.path / "app/Procfile").write_text("this is no process\n")
     project.repository.commit("bad-procfile")
     done = project.fab("-H", "prod", "deploy", "--ref", "bad-procfile", status=2)
-    assert "Procfile:1" in done.stderr
+    commit = project.repository.git("rev-parse", "--short=7", "bad-procfile").strip()
+    assert f"Procfile of {commit}:1 is no NAME: COMMAND line" in done.stderr

@@ -8,29 +8,12 @@ from pathlib import Path
 import pytest
 
 from fabrelease.tasks.engine.remote import drivers
-from tests.integration.support import current, revision, settle, sh, tree
+from tests.integration.support import current, left, revision, settle, sh, tree
 from tests.project import Project
 from tests.target import Target
 
 ROOT = "/srv/tinysite"
 OTHER = "flask.example.net"
-LEFT = """\
-find / -xdev \\( -path /proc -o -path /sys -o -path /var/lib/docker -o -path /srv/tinysite/shared \\) -prune -o -name '*tinysite*' -print
-find /run -name '*tinysite*' -print
-find / -xdev \\( -path /proc -o -path /sys \\) -prune -o \\( -nouser -o -nogroup \\) -print
-getent passwd | grep tinysite || true
-getent group | grep tinysite || true
-systemctl list-units --all --no-legend 'tinysite-*' 'fabrelease-tinysite*'
-for p in /proc/[0-9]*; do case $(readlink $p/cwd) in /srv/tinysite*) echo "$p";; esac; done
-"""
-
-
-def left(server: Target) -> list[str]:
-    """Whatever on the host has the application's name or is owned by nobody who is there; journals and logs of others apart."""
-    found = sh(server, LEFT).splitlines()
-    return [line for line in found if not line.startswith(("/var/log/", "/srv/tinysite/shared")) and line != ROOT]
-
-
 def others(server: Target) -> list[str]:
     """What the other application has."""
     settle(server)
@@ -88,7 +71,7 @@ def test_nothing_is_left_but_shared_and_the_other_application_is_untouched(
     said = site.fab("-H", "prod", "remove", "--yes").stderr
     assert "removed user tinysite\n" in said
     assert "shared stays" in said
-    assert left(shared_server) == []
+    assert left(shared_server, "tinysite") == []
     assert sh(shared_server, f"ls -A {ROOT}; cat {ROOT}/shared/data/kept; stat -c %U {ROOT}/shared/data").split() == [
         "shared",
         "precious",
@@ -108,7 +91,7 @@ def test_what_another_manager_needs_goes_with_the_application(site: Project, sha
     assert "nothing to do: the server is ready" in site.fab("-H", "prod", "setup").stderr
     assert site.status()["problems"] == []
     site.fab("-H", "prod", "remove", "--yes")
-    assert left(shared_server) == []
+    assert left(shared_server, "tinysite") == []
 
 
 def test_what_was_shared_is_given_back_and_goes_with_shared(site: Project, shared_server: Target) -> None:
@@ -125,7 +108,7 @@ def test_what_was_shared_is_given_back_and_goes_with_shared(site: Project, share
     ]
     site.fab("-H", "prod", "remove", "--yes", "--shared")
     sh(shared_server, f"userdel takes-the-number; test ! -e {ROOT}")
-    assert left(shared_server) == []
+    assert left(shared_server, "tinysite") == []
 
 
 def test_what_is_another_stage_s_or_being_deployed_is_not_removed(site: Project, shared_server: Target) -> None:
@@ -167,7 +150,7 @@ END
 for i in 1 2 3; do setsid nohup sh /tmp/swap-of-tinysite >/dev/null 2>&1 & done""",
     )
     site.fab("-H", "prod", "remove", "--yes")
-    assert left(shared_server) == []
+    assert left(shared_server, "tinysite") == []
     assert tree(shared_server, "/srv/precious", "/etc/cron.d", "/root") == before
     owners = sh(shared_server, f"find {ROOT}/shared -printf '%u\\n' | sort -u; stat -c %a {ROOT}/shared/data/suid").split()
     assert owners == ["root", "755"]
@@ -181,4 +164,4 @@ def test_a_remove_that_was_cut_off_goes_on_where_it_is_typed_again(site: Project
     assert f"{ROOT}/home cannot be removed whole" in refused
     sh(shared_server, "umount /srv/tinysite/.home*/mounted /srv/tinysite/home/mounted 2>/dev/null || true")
     site.fab("-H", "prod", "remove", "--yes")
-    assert left(shared_server) == []
+    assert left(shared_server, "tinysite") == []

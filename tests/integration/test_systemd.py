@@ -164,10 +164,13 @@ def test_a_worker_and_a_master_that_are_killed_come_back_and_leave_nothing(under
     assert wait_for(lambda: under_systemd.project.status()["ok"])
 
 
-def test_hup_to_a_unit_is_harmless(under_systemd: Site) -> None:  # seed 4.19
+@pytest.mark.parametrize("command", ["reload", "kill --signal=HUP"])
+def test_a_reload_starts_the_workers_anew(under_systemd: Site, command: str) -> None:  # seed 4.17, 4.19
     master = under_systemd.pid()
-    sh(under_systemd.server, 'systemctl kill --signal=HUP "$1"', under_systemd.unit())
-    assert wait_for(lambda: len(children(under_systemd.server, master)) == 2 and revision(under_systemd.server))
+    before = set(children(under_systemd.server, master))
+    sh(under_systemd.server, f'systemctl {command} "$1"', under_systemd.unit())
+    assert wait_for(lambda: len(now := set(children(under_systemd.server, master))) == 2 and not now & before)
+    assert revision(under_systemd.server)
     assert under_systemd.pid() == master
     assert under_systemd.show(under_systemd.unit(), "NRestarts") == "0"
 

@@ -24,10 +24,12 @@ class Kind:
     """
 
     served_by: str
-    upstream_keepalive: int
+    upstream_keepalive: int = 0
+    manager: str = "supervisor"
 
     def __str__(self) -> str:
-        return f"{self.served_by}, upstream keepalive {'on' if self.upstream_keepalive else 'off'}"
+        keepalive = f", upstream keepalive {'on' if self.upstream_keepalive else 'off'}"
+        return f"{self.served_by}, {self.manager}{keepalive if self.served_by != 'uwsgi' else ''}"
 
     @property
     def source(self) -> str:
@@ -39,6 +41,7 @@ class Kind:
         return {
             "app": "tinysite",
             "web": SERVERS[self.served_by],
+            "manager": self.manager,
             "site": {"upstream_keepalive": self.upstream_keepalive},
         }
 
@@ -49,9 +52,17 @@ SERVERS: dict[str, dict[str, Any]] = {
     "asgi": {"workers": 2, "server": "gunicorn", "settings": {"worker_class": "asgi"}},
     "uvicorn": {"workers": 2, "server": "uvicorn"},
     "granian": {"workers": 2, "server": "granian"},
+    "uwsgi": {"workers": 2, "server": "uwsgi", "settings": {"threads": 4}},
+    "chaussette": {"workers": 1, "server": "chaussette"},
 }
 ASGI = ("asgi", "granian", "uvicorn")
-KINDS = [Kind(server, keepalive) for server in SERVERS for keepalive in (0, 16)]
+KINDS = [
+    *(Kind(server, keepalive) for server in ("sync", "gthread", "asgi", "uvicorn", "granian") for keepalive in (0, 16)),
+    Kind("uwsgi"),  # whose protocol has one request a connection
+    Kind("chaussette", manager="circus"),
+    *(Kind("gthread", manager=manager) for manager in ("systemd", "circus", "runit")),
+    Kind("uvicorn", manager="systemd"),
+]
 
 
 @dataclasses.dataclass
@@ -83,6 +94,7 @@ def run(server: Server, directory: Path, kind: Kind, requests: int, cutovers: in
     """
     project = Project(directory, kind.source)
     project.stage({"web1": server}, **kind.settings())
+    project.fab("-H", "prod", "setup", "--take-over")  # on a server of somebody's own, from the kind before
     project.fab("-H", "prod", "deploy", "--ref", "one")
     took: list[float] = []
     with Load((server.host, server.http_port), live(server), label=secrets.token_hex(4)) as load:

@@ -51,6 +51,20 @@ def test_what_links_point_to_stays(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["kept"]
 
 
+def test_one_directory_that_holds_too_much_is_left_when_the_time_is_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "release").mkdir()
+    for number in range(50):
+        (tmp_path / f"release/{number}").touch()
+    monkeypatch.setattr(tree, "REMOVE_SECONDS", -1.0)
+    assert not tree.remove(str(tmp_path / "release"))
+    (hidden,) = tmp_path.iterdir()
+    assert hidden.name.startswith(".release.")
+    monkeypatch.undo()
+    assert tree.remove(str(hidden))
+
+
 def test_what_is_not_there_is_gone(tmp_path: Path) -> None:
     assert tree.remove(str(tmp_path / "nothing"))
     assert tree.remove(str(tmp_path / ".nothing"))
@@ -109,6 +123,25 @@ def test_a_file_with_another_name_elsewhere_becomes_one_of_its_own(tmp_path: Pat
     assert (top / "same").read_text() == "content"
     assert ((top / "same").stat().st_uid, stat.S_IMODE((top / "same").stat().st_mode)) == (0, 0o644)
     assert (outside.stat().st_uid, outside.stat().st_nlink) == (SOMEBODY, 1)
+
+
+@as_root
+def test_holes_of_a_file_with_another_name_stay_holes(tmp_path: Path) -> None:
+    (tmp_path / "tree").mkdir()
+    path = tmp_path / "tree/file"
+    with path.open("wb") as file:
+        file.seek(1 << 20)
+        file.write(b"in the middle")
+        file.truncate(1 << 40)
+    os.link(path, tmp_path / "other")
+    os.chown(path, SOMEBODY, SOMEBODY)
+    tree.seal(str(tmp_path / "tree"))
+    info = path.stat()
+    assert (info.st_uid, info.st_nlink, info.st_size) == (0, 1, 1 << 40)
+    assert info.st_blocks < 1000
+    with path.open("rb") as file:
+        file.seek((1 << 20) - 1)
+        assert file.read(15) == b"\0in the middle\0"
 
 
 @as_root

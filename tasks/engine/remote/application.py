@@ -37,6 +37,7 @@ class Unit:
         them then until its own grace is over; None where it would cut them.
     :ivar speaks: ``http`` or ``uwsgi``, at that address.
     :ivar notifies: it tells systemd when it is ready (sd_notify).
+    :ivar reloads: at HUP it starts its workers anew and goes on serving.
     :ivar log: the file for all that it writes.
     :ivar workers: that it starts with; 0 where it has none.
     :ivar most_workers: that it can have while it runs, one more at TTIN, one less at TTOU; 0 where it cannot.
@@ -57,6 +58,7 @@ class Unit:
     activated: bool = False
     linger: float | None = None
     notifies: bool = False
+    reloads: bool = False
     workers: int = 0
     most_workers: int = 0
     copies: int = 1

@@ -75,6 +75,7 @@ class Server(Protocol):
     :ivar requirements: what its virtualenv needs.
     :ivar templates: file in the release's ``config`` to the template it is rendered from.
     :ivar notifies: it tells systemd when it is ready (sd_notify).
+    :ivar reloads: at HUP it starts its workers anew and goes on serving.
     :ivar refused: names in ``web.settings`` that this project sets itself, with the reason.
     :ivar switches: those of them that may be said to be off.
     :ivar takes: PATH, DESCRIPTOR or both.
@@ -91,6 +92,7 @@ class Server(Protocol):
     requirements: Sequence[str]
     templates: Mapping[str, str]
     notifies: bool
+    reloads: bool = False
     refused: Mapping[str, str]
     switches: frozenset[str]
     takes: frozenset[str]

@@ -22,6 +22,7 @@ from .failure import Failed
 from .unix import pwd
 
 SECONDS = 600.0  # that a program gets unless somebody says otherwise
+SYSTEMCTL_SECONDS = 90.0
 KILL_SECONDS = 5
 TAIL_LINES = 20
 LINE_BYTES = 8192
@@ -238,6 +239,16 @@ def check(argv: Sequence[str], what: str, hint: str = "", **options: Any) -> str
     if done.status != 0:
         raise Failed(f"{what}: {ending(done, argv[0], options.get('timeout', SECONDS))}{quote(done.lines)}", hint)
     return done.text
+
+
+def systemctl(*argv: str) -> None:
+    """Have systemd do something that has to succeed.
+
+    :param argv: a verb, its options and the units.
+    :raises Failed: it did not.
+    """
+    hint = f"Look at it on the host: systemctl status {argv[-1]}"
+    check(["systemctl", *argv], f"systemctl {argv[0]} did not do it", hint, timeout=SYSTEMCTL_SECONDS)
 
 
 def ending(done: Completed, name: str, timeout: float | None) -> str:

@@ -85,16 +85,34 @@ def connections(address: str) -> Connections:
     """The connections to an address that is listened on."""
     if not address:
         return Connections(0, 0)
-    found = _of_unix(address[len("unix:") :]) if address.startswith("unix:") else _of_port(address.rpartition(":")[2])
-    queued = sum(int(queue) for state, queue in found if state == "LISTEN")
-    return Connections(queued, sum(state == "ESTAB" for state, _ in found))
+    is_unix = address.startswith("unix:")
+    return _of_unix(address[len("unix:") :]) if is_unix else _of_port(address.rpartition(":")[2])
 
 
-def _of_unix(path: str) -> list[tuple[str, str]]:
-    lines = process.run(["ss", "-Hxa", "src", path], keep=None).lines
-    return [(fields[1], fields[2]) for fields in map(str.split, lines) if path in fields]
+def _of_unix(path: str) -> Connections:
+    return _counted(["ss", "-Hxa", "src", path], 1, path)
 
 
-def _of_port(port: str) -> list[tuple[str, str]]:
-    lines = process.run(["ss", "-Hta", "sport", "=", f":{port}"], keep=None).lines
-    return [(fields[0], fields[1]) for fields in map(str.split, lines)]
+def _of_port(port: str) -> Connections:
+    return _counted(["ss", "-Hta", "sport", "=", f":{port}"], 0)
+
+
+def _counted(command: list[str], column: int, path: str = "") -> Connections:
+    """Add up what ss shows; how many lines it has is the application's choice.
+
+    :param column: where the state stands, and after it the queue.
+    :param path: what has to be among a line's words.
+    """
+    queued = established = 0
+
+    def count(line: str) -> None:
+        nonlocal queued, established
+        fields = line.split()
+        if path and path not in fields:
+            return
+        state = fields[column]
+        queued += int(fields[column + 1]) if state == "LISTEN" else 0
+        established += state == "ESTAB"
+
+    process.run(command, keep=0, on_line=count)
+    return Connections(queued, established)

@@ -48,7 +48,7 @@ def remove(path: str) -> bool:
         return _remove(parent, _hide(parent, name))
     except FileNotFoundError:
         return True
-    except OSError:  # another file system is mounted there, or the disk fails
+    except OSError:  # another file system is mounted there, the disk fails, or the time is up
         return False
     finally:
         os.close(parent)
@@ -78,31 +78,37 @@ def _remove(parent: int, name: str) -> bool:
         return True
     end = time.monotonic() + REMOVE_SECONDS
     with opened(parent, name) as top:
-        while _flatten(top):  # each pass clears one level and brings up the next: depth costs nothing
-            if time.monotonic() > end:
-                return False
+        while _flatten(top, end):  # each pass clears one level and brings up the next: depth costs nothing
+            pass
     os.rmdir(name, dir_fd=parent)
     return True
 
 
-def _flatten(top: int) -> bool:
+def _in_time(end: float) -> None:
+    if time.monotonic() > end:
+        raise TimeoutError(errno.ETIMEDOUT, f"not all could be removed within {REMOVE_SECONDS:g} seconds")
+
+
+def _flatten(top: int, end: float) -> bool:
     """Remove the files of a directory and of those in it, and hoist what these hold; whether there was any."""
     found = False
     with os.scandir(top) as entries:
         for number, entry in enumerate(entries):
             found = True
+            _in_time(end)
             if entry.is_dir(follow_symlinks=False):
                 with opened(top, entry.name) as folder:
-                    _hoist(folder, top, number)
+                    _hoist(folder, top, number, end)
                 os.rmdir(entry.name, dir_fd=top)
             else:
                 os.unlink(entry.name, dir_fd=top)
     return found
 
 
-def _hoist(folder: int, top: int, number: int) -> None:
+def _hoist(folder: int, top: int, number: int, end: float) -> None:
     with os.scandir(folder) as entries:
         for entry in entries:
+            _in_time(end)
             if entry.is_dir(follow_symlinks=False):
                 # A number that no name of a pass before can have: nothing is ever renamed onto something else.
                 hoisted = f".{number}.{time.monotonic_ns()}"
@@ -208,16 +214,29 @@ def _is_being_written(handle: int) -> bool:
 
 def _copy_over(handle: int, entry: Entry) -> None:
     """Put a copy of its own in the place of a name that a file shares with others."""
-    info, left = os.fstat(handle), os.fstat(handle).st_size
-    made = f".{time.monotonic_ns()}"
+    info, made = os.fstat(handle), f".{time.monotonic_ns()}"
     with opened(entry.folder, made, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600) as copy:
-        while piece := os.read(handle, min(left, PIECE)):
-            left -= len(piece)  # it may be growing as fast as it is read
-            while piece:
-                piece = piece[os.write(copy, piece) :]
+        for start, end in _data(handle, info.st_size):  # it may be growing as fast as it is read
+            while start < end and (piece := os.pread(handle, min(end - start, PIECE), start)):
+                start += os.pwrite(copy, piece, start)
+        os.ftruncate(copy, info.st_size)
         os.fchmod(copy, stat.S_IMODE(info.st_mode) & ~LOOSE)
         os.utime(copy, ns=(info.st_atime_ns, info.st_mtime_ns))
     os.rename(made, entry.name, src_dir_fd=entry.folder, dst_dir_fd=entry.folder)
+
+
+def _data(handle: int, size: int) -> Iterator[tuple[int, int]]:
+    """Where a file holds anything up to a size: its holes would fill the disk."""
+    at = 0
+    while at < size:
+        try:
+            start = os.lseek(handle, at, os.SEEK_DATA)
+        except OSError as error:
+            if error.errno != errno.ENXIO:  # nothing but a hole is left
+                raise
+            return
+        at = os.lseek(handle, start, os.SEEK_HOLE)
+        yield start, min(at, size)
 
 
 def links_out(path: str) -> dict[str, str]:
