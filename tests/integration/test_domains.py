@@ -164,6 +164,7 @@ def test_a_rollback_brings_the_domain_back_that_the_release_had(
     assert revision(shared_server, path="/shop/") == "one"
     assert ask(shared_server, "/shop/", WWW).status == 308
     assert ask(shared_server, "/shop/", NEW).status == 404
+    assert shop.status()["problems"] == []
     assert ask(shared_server, "/blog/").status == 200
 
 

@@ -151,17 +151,23 @@ def gather(app: str, root: str, release: str, into: str, without: set[str]) -> N
 
     :param into: a directory, which is made.
     """
-    domains = {of: f"{folder()}/{of}.conf" for of in _named()} | of_release(root, release, "domains")
     os.mkdir(into)
-    for of in domains.keys() - without:
-        with open(domains[of], encoding="utf-8") as file, open(f"{into}/{of}.conf", "w", encoding="utf-8") as trial:
-            trial.write(file.read().replace(f"{folder()}/", f"{into}/"))
-        os.mkdir(f"{into}/{of}")
-        for path in _files(f"{folder()}/{of}"):
-            if path != part(app, root, of).path:
-                os.symlink(path, f"{into}/{of}/{os.path.basename(path)}")
+    with _alone():
+        there = {of: f"{folder()}/{of}.conf" for of in _named()} | of_release(root, release, "domains")
+        for of in there.keys() - without:
+            _copy(there[of], of, into, app)
     for of, path in of_release(root, release, "sites").items():
         os.symlink(path, f"{into}/{of}/{app}.conf")
+
+
+def _copy(path: str, of: str, into: str, but: str) -> None:
+    """A domain's file for a trial, with links to the parts of all applications but one."""
+    with open(path, encoding="utf-8") as file, open(f"{into}/{of}.conf", "w", encoding="utf-8") as trial:
+        trial.write(file.read().replace(f"{folder()}/", f"{into}/"))
+    os.mkdir(f"{into}/{of}")
+    for found in map(os.path.basename, _files(f"{folder()}/{of}")):
+        if found != f"{but}.conf":
+            os.symlink(f"{folder()}/{of}/{found}", f"{into}/{of}/{found}")
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,12 @@ CONFLICT = re.compile(r'conflicting server name "([^"]*)" on (\S+), ignored')
 
 
 def resources(app: str, root: str) -> list[Resource]:
-    """What makes nginx read the current release's site, once there is one; it is told so only by a reload.
+    """What makes nginx read the current release's site, once there is one; it is told so only by a reload."""
+    return [*_includes(app, root), domains.Domains(app, root)]
+
+
+def _includes(app: str, root: str) -> list[Resource]:
+    """What nginx reads at its http level: all domains, and what the application has there.
 
     The application's file is an include by pattern: where no release is live it matches nothing, and nginx still
     starts. The domains are read last: a release of the version before brings a whole server, which so comes first.
@@ -45,7 +50,6 @@ def resources(app: str, root: str) -> list[Resource]:
     return [
         SharedFile(f"{system.NGINX}/{_enabled(DOMAINS)}", _all_domains(domains.folder())),
         *([file, Link(enabled, f"../sites-available/{app}.conf")] if enabled else [file]),
-        domains.Domains(app, root),
     ]
 
 
@@ -70,7 +74,7 @@ def prepare(app: str, root: str, release: str, names: list[str], port: int) -> N
     :param names: the domains.
     :raises Failed: nginx refuses it, a domain or path is another site's, or the port another program's.
     """
-    if missing := next(filter(None, (needed.drift() for needed in resources(app, root)[:-1])), ""):
+    if missing := next(filter(None, (needed.drift() for needed in _includes(app, root))), ""):
         raise Failed(f"setup was not run here for this version: {missing}; nothing was touched", "Run it: fab setup")
     _check_port(port)
     domains.check_paths(app, root, release)

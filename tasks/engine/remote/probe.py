@@ -12,7 +12,7 @@ import struct
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from . import agent, process, system
 from .unix import grp, pwd
@@ -50,6 +50,14 @@ class Endpoint:
     def at(self, address: str, speaks: str = "http") -> Endpoint:
         """The same, at another address and by what is spoken there."""
         return replace(self, address=address, speaks=speaks)
+
+
+def site_of(release: Mapping[str, Any], now: Endpoint) -> Endpoint:
+    """What a release was made to answer at its site: one that was gone back to may have another domain.
+
+    :param now: what is asked by the settings of now, whose time-out it is.
+    """
+    return replace(Endpoint(**release["asked"]["site"]), timeout=now.timeout) if "asked" in release else now
 
 
 class Answer(TypedDict):

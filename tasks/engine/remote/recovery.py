@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 
-from . import cutover, prepare, releases, system
+from . import cutover, prepare, probe, releases, system
 from .application import Application
 from .failure import Failed
 from .machine import HOST, Machine, Programs, managers_of
@@ -49,7 +49,7 @@ def _bring_up(application: Application, release: str, site: Endpoint, machine: M
         return cleared
     machine.proxy.reload()
     try:
-        cutover.ask_site(application, site, machine)
+        cutover.ask_site(application, probe.site_of(releases.read(root, release), site), machine)
     except Failed as failed:
         return [*cleared, f"{release} went live in a cutover that was cut off, and {failed.message}"]
     releases.update(root, release, state="good", served=releases.now())

@@ -41,7 +41,7 @@ def status(application: Application, site: Endpoint) -> dict[str, Any]:
     programs = _programs(application, current, finishing, problems)
     if current is None and not problems:
         problems.append("nothing is deployed yet: fab deploy")
-    answer = _site(site, problems) if current else None
+    answer = _site(probe.site_of(current, site), problems) if current else None
     problems += _drift(root, current) if current else []
     problems += provision.drift(root)
     scale = scaling.asked(root)
