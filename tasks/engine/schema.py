@@ -169,7 +169,8 @@ def _kind(field: Schema) -> str:
     if "anyOf" in field:
         return " or ".join(kind for choice in field["anyOf"] if (kind := _kind(choice)))
     words = field.get("enum") or ([field["const"]] if "const" in field else [])
-    return " or ".join(f"`{word if isinstance(word, str) else json.dumps(word)}`" for word in words) or _KINDS[field["type"]]
+    named = [word if isinstance(word, str) else json.dumps(word) for word in words]
+    return " or ".join(f"`{word}`" for word in named) or _KINDS[field["type"]]
 
 
 def _default(field: Schema) -> str:
