@@ -122,6 +122,11 @@ EnvName = Annotated[
     ),
     AfterValidator(_not_reserved),
 ]
+Secret = Annotated[
+    Annotated[str, _like(r"([A-Za-z_]\w*)?", "the name of a variable in the file of secrets, or false", private=True)]
+    | None,
+    BeforeValidator(lambda name: "" if name is False else name, json_schema_input_type=str | Literal[False] | None),
+]
 HeaderName = Annotated[str, _like(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", "the name of an HTTP header")]
 ServerSetting = Annotated[
     str,
@@ -572,11 +577,15 @@ class Cache(Model):
     not kept. Requests with Authorization or a cookie of a session go past it.
     """
 
-    valid: Positive = Field(60, description="Seconds that the answers 200, 301, 302 and 308 are kept.")
+    valid: Count = Field(60, description="Seconds that the answers 200, 301, 302 and 308 are kept. 0: nothing is.")
     not_found: Count = Field(0, description="Seconds that the answers 404 and 410 are kept. 0: they are not.")
     stale: bool = Field(
         True, description="Answer from what is too old while the new is fetched, and where the application fails."
     )
+
+
+def _nothing_kept(cache: Any) -> Any:
+    return {"valid": 0} if cache is False else cache
 
 
 class Served(Model):
@@ -586,7 +595,7 @@ class Served(Model):
         [], description="Addresses and networks that may ask, and no others. [all]: everybody."
     )
     deny: Networks = Field([], description="Addresses and networks that may not ask; looked at before allow.")
-    basic_auth: EnvName | Literal[False] | None = Field(
+    basic_auth: Secret = Field(
         None,
         description="Ask for a name and password: the variable in the file of secrets that holds them, as "
         "alice:password, parted by blanks. The application is not given it. false: do not ask, in a path.",
@@ -596,7 +605,9 @@ class Served(Model):
     request_buffering: bool | None = Field(
         None, description="false: pass a request's body on as it comes, instead of once it is there as a whole."
     )
-    cache: Cache | Literal[False] | None = Field(
+    cache: Annotated[
+        Cache | None, BeforeValidator(_nothing_kept, json_schema_input_type=Cache | Literal[False] | None)
+    ] = Field(
         None, description="Keep answers of the application; {} for what is usual. false: do not, in a path."
     )
 
@@ -625,7 +636,8 @@ class SitePath(Served):
     @property
     def kept(self) -> Cache | None:
         """What of its answers is kept: never a stream, nor what is asked for with a password."""
-        return None if self.stream or self.websocket or self.basic_auth else self.cache or None
+        is_kept = self.cache and self.cache.valid and not (self.stream or self.websocket or self.basic_auth)
+        return self.cache if is_kept else None
 
 
 class Static(Model):
@@ -999,13 +1011,15 @@ class Settings(Model):
     def _cached_can_be(self) -> "Settings":
         """Never an answer that is for one, and never one of another release."""
         for place, said in self.site.places.items():
-            if said.cache and self.site.upstream_keepalive:
+            if not (said.cache and said.cache.valid):
+                continue
+            if self.site.upstream_keepalive:
                 raise Refused(
                     "a connection to the application that is kept may bring an answer of the release before",
                     "leave out site.upstream_keepalive",
                     at=_at(place, "cache"),
                 )
-            if said.cache and not self.site.at(place).kept:
+            if not self.site.at(place).kept:
                 raise Refused(
                     "what streams, becomes a WebSocket or is asked for with a password cannot be kept",
                     "leave one of them out",

@@ -12,7 +12,7 @@ from typing import Any
 
 import crossplane
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import Phase, assume, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -21,6 +21,7 @@ from .test_templates import needs_programs, whole_site, write_nginx
 
 VERSIONS = [(1, 18, 0), (1, 22, 1), (1, 26, 3)]  # what is special to a later one, an earlier one does not take
 PREFIXES = ["/admin/", "/admin/reports/", "/a.b+c~d@e/", "/ws/", "/blog/static/"]
+PHASES = (Phase.explicit, Phase.generate)  # each example is a program's run: what fails is not made smaller
 LONGEST_NAME = "a" * 31
 
 booleans = st.booleans()
@@ -98,7 +99,7 @@ def folder() -> Iterator[Path]:
 
 @needs_programs
 @given(whole=wholes)
-@settings(max_examples=60)
+@settings(max_examples=60, phases=PHASES)
 def test_nginx_and_crossplane_take_what_the_settings_take(folder: Path, whole: dict[str, Any]) -> None:
     main = write_nginx(folder, rendered(whole, str(folder / "my app")))
     run = subprocess.run(["nginx", "-t", "-q", "-p", folder, "-c", main], capture_output=True, text=True)
@@ -108,7 +109,7 @@ def test_nginx_and_crossplane_take_what_the_settings_take(folder: Path, whole: d
 
 
 @given(whole=wholes)
-@settings(max_examples=10)
+@settings(max_examples=10, phases=PHASES)
 def test_gixy_finds_nothing_in_what_the_settings_take(folder: Path, whole: dict[str, Any]) -> None:
     main = write_nginx(folder, rendered(whole, str(folder / "my app")))
     argv = [sys.executable, "-m", "gixy.cli.main", "-f", "json", "-ll", main]
