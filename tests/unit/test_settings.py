@@ -88,6 +88,7 @@ def test_a_manager_is_a_name_or_a_section() -> None:
 @pytest.mark.parametrize(
     ("site", "key", "said"),
     [
+        ({"paths": {"/a/": {"allwo": []}}}, "paths./a/.allwo", "unknown key"),
         ({"paths": {"/a/": {"cache": {"vald": 1}}}}, "paths./a/.cache.vald", "unknown key"),
         ({"paths": {"/a/": {"cache": True}}}, "paths./a/.cache", "expected keys and values, found true"),
         ({"paths": {"/a/": {"cache": {}, "stream": True}}}, "paths./a/.cache", "cannot be kept"),
