@@ -125,12 +125,12 @@ def test_a_path_takes_larger_bodies_and_passes_them_on_as_they_come(site: Projec
     large = "x" * 2_000_000
     assert ask(shared_server, "/told/", method="POST", body=large).status == 413
     assert ask(shared_server, "/upload/", method="POST", body=large).status == 200
-    head = f"POST %s HTTP/1.1\r\nHost: {DOMAIN}\r\nContent-Length: 100000\r\n\r\nxxxx"
+    head = f"POST %s HTTP/1.1\r\nHost: {DOMAIN}\r\nContent-Length: 100000\r\n\r\n{'x' * 5000}"
     answered = {}
     for path in ("/upload/now/", "/upload/"):
         with socket.create_connection((shared_server.host, shared_server.http_port)) as sender:
             sender.sendall((head % path).encode())
-            sender.settimeout(3)
+            sender.settimeout(10)
             try:
                 answered[path] = sender.recv(100)[:12]
             except TimeoutError:

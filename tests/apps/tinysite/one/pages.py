@@ -2,7 +2,7 @@
 
 GET  /page/…?cookie=&private=   never the same answer twice; it may set a cookie, or be for one person alone
 GET  /told/…                    what this application was told of the request, as JSON
-POST /upload/…                  answered as soon as the first byte has come
+POST /upload/…                  answered once the body is there; below /upload/now/ once it has begun
 GET  /big/?size=                so many bytes
 """
 
@@ -41,7 +41,9 @@ def told(environ, query):
 
 
 def upload(environ, query):
-    return environ["wsgi.input"].read(1), []
+    begun = environ["PATH_INFO"].startswith("/upload/now/")
+    environ["wsgi.input"].read(1 if begun else int(environ["CONTENT_LENGTH"]))
+    return b"thank you", []
 
 
 def big(environ, query):
