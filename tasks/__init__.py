@@ -10,11 +10,14 @@ from invoke.collection import Collection
 from . import byname
 from .cleanup import cleanup
 from .deploy import deploy
+from .doctor import doctor
 from .engine.hosts import connections
 from .engine.remote import drivers
 from .freeze import freeze, unfreeze
 from .logs import logs
+from .maintenance import maintenance
 from .manager import manager
+from .plan import plan
 from .proxy import proxy
 from .push import push
 from .releases import releases
@@ -32,9 +35,12 @@ from .venv import venv
 _verbs = [
     cleanup,
     deploy,
+    doctor,
     freeze,
     logs,
+    maintenance,
     manager,
+    plan,
     proxy,
     push,
     releases,

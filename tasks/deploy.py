@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import time
 
 from invoke.context import Context
 
-from .engine import configuration, hosts, local, passwords
+from .engine import configuration, hosts, local, passwords, terminal, tls
+from .engine.change import Change, say_undone
 from .engine.errors import Error, HostError
 from .engine.hosts import Host
 from .engine.remote import environment
+from .engine.rollout import Phase, together
 from .engine.verb import verb
 from .push import Wanted, new_id, revision
 from .push import calls as push_calls
-from .switch import switch_over
+from .switch import to_next
 from .venv import calls as venv_calls
 
 
@@ -23,11 +26,18 @@ from .venv import calls as venv_calls
         "ref": "branch, tag or commit; by default source.ref of the settings",
         "force": "make a new release even where nothing changed",
         "fresh": "and make its virtualenv anew, from empty caches",
+        "continue-without": "hosts that are known to be dead, with commas between; they stay behind",
     }
 )
-def deploy(c: Context, ref: str | None = None, force: bool = False, fresh: bool = False) -> None:
+def deploy(
+    c: Context,
+    ref: str | None = None,
+    force: bool = False,
+    fresh: bool = False,
+    continue_without: str | None = None,
+) -> None:
     """Main: put a revision live on every host of a stage, or on none."""
-    began, targets = time.monotonic(), hosts.of(c)
+    began, targets = time.monotonic(), hosts.without(hosts.of(c), continue_without)
     for host in targets:
         local.check(host.settings)
         passwords.check(host.settings)
@@ -39,32 +49,60 @@ def deploy(c: Context, ref: str | None = None, force: bool = False, fresh: bool 
             host.say("deploy", f"nothing to do: {wanted} is live already", "green")
         return
     name = new_id(wanted, targets)
-    try:
-        hosts.each(targets, lambda host: build(host, wanted, name, fresh), f"building {wanted}")
-    except Error as error:
-        reason = str(error).split("\n")[0]
-        hosts.each(targets, lambda host: _give_up(host, name, reason))
-        raise
-    switch_over(targets)
+    building: Phase[Host] = Phase(
+        f"building {wanted}",
+        lambda host: build_or_give_up(host, wanted, name, fresh),
+        lambda host, reason: give_up_with_others(host, name, reason),
+    )
+    change = Change(targets, functools.cache(to_next), what="deploy")
+    change.run(
+        [
+            *together(building, targets),
+            *change.hooks("before_switch"),
+            *change.cutover(),
+            *change.hooks("after_switch"),
+        ]
+    )
     _summary(targets, wanted, time.monotonic() - began)
 
 
 def _summary(targets: list[Host], wanted: Wanted, seconds: float) -> None:
     for host in targets:
         site = host.settings.site
+        scheme = "https" if configuration.is_secure(host) else "http"
         port = "" if site.port == 80 else f":{site.port}"
         host.say(
-            "deploy", f"{wanted} is live at http://{site.domains[0]}{port}{site.path} ({seconds:.1f} s)", "green"
+            "deploy", f"{wanted} is live at {scheme}://{site.domains[0]}{port}{site.path} ({seconds:.1f} s)", "green"
         )
+    for name in hosts.absent(targets):
+        stage = targets[0].settings.stage
+        terminal.say(name, "deploy", f"was not asked; whether it is behind now: fab -H {stage} status", "yellow")
 
 
-def _give_up(host: Host, name: str, reason: str) -> None:
+def build_or_give_up(host: Host, wanted: Wanted, name: str, fresh: bool) -> None:
+    """Build on one host; a release that cannot be built is not worked on any more."""
+    try:
+        build(host, wanted, name, fresh)
+    except Error as error:
+        give_up(host, name, str(error).split("\n")[0])
+        raise
+
+
+def give_up(host: Host, name: str, reason: str) -> None:
+    """Mark a release bad that was built, or was to be."""
     with contextlib.suppress(HostError):  # the first failure is what is told
         host.call(environment.give_up, host.settings.root, name, reason, host.settings.keep_releases)
 
 
+def give_up_with_others(host: Host, name: str, reason: str) -> None:
+    """The same where this host is not to blame."""
+    give_up(host, name, reason)
+    say_undone(host, "deploy")
+
+
 def build(host: Host, wanted: Wanted, name: str, fresh: bool) -> None:
     """The steps push, venv, server, manager and proxy on one host, in one round trip where that can be."""
+    tls.bring(host)
     todo = [*push_calls(host, wanted, name), *venv_calls(host, fresh)]
     if configuration.static_modules(host.settings):  # where a package's files are is known once it is installed
         host.run(todo)
@@ -79,4 +117,11 @@ def build(host: Host, wanted: Wanted, name: str, fresh: bool) -> None:
 def is_live(host: Host, wanted: Wanted) -> bool:
     """Whether a host runs this revision with these settings already."""
     there, digest = host.begin("deploy"), configuration.digest(host)
-    return there["live"] and host.live.get("commit") == wanted.commit and host.live.get("digest") == digest
+    is_same = host.live.get("commit") == wanted.commit and host.live.get("digest") == digest
+    return there["live"] and is_same and not _waits_for_tls(host)
+
+
+def _waits_for_tls(host: Host) -> bool:
+    """Whether it went live over http meanwhile."""
+    asked = host.live.get("asked", {}).get("site", {})
+    return host.settings.site.tls is not None and not asked.get("certificate")

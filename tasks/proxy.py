@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from invoke.context import Context
 
-from .engine import configuration, hosts
+from .engine import configuration, hosts, local, tls
 from .engine.verb import verb
 
 
 @verb()
 def proxy(c: Context) -> None:
     """Step 5: render the site and let nginx check it beside the others on the host."""
-    configuration.write(hosts.of(c), configuration.site_part)
+    targets = hosts.of(c)
+    for host in targets:
+        local.check(host.settings)
+    hosts.each(targets, tls.bring, "looking at certificates")
+    configuration.write(targets, configuration.site_part)

@@ -118,7 +118,7 @@ def calls(host: Host, wanted: Wanted, name: str) -> list[RemoteCall]:
     :param name: the id of the new release.
     """
     settings, there = host.settings, host.begin("push")
-    release = _release(wanted, name, settings, configuration.digest(host))
+    release = announce(wanted, name, settings, configuration.digest(host))
     shared: source.Shared = {
         "dirs": settings.shared.dirs,
         "served": [name for name in settings.shared.dirs if _is_served(name, settings)],
@@ -153,7 +153,8 @@ def _counted(pack: Iterable[bytes], sent: list[int]) -> Iterator[bytes]:
         yield piece
 
 
-def _release(wanted: Wanted, name: str, settings: Settings, digest: str) -> dict[str, Any]:
+def announce(wanted: Wanted, name: str, settings: Settings, digest: str) -> dict[str, Any]:
+    """What is known about a release before anything of it is there."""
     return {
         "id": name,
         "app": settings.app,

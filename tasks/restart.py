@@ -5,11 +5,11 @@ from __future__ import annotations
 from invoke.context import Context
 
 from .engine import hosts, planning
+from .engine.change import Change
 from .engine.hosts import Host
 from .engine.remote import again, cutover
 from .engine.verb import verb
 from .push import new_stamp
-from .switch import cut_over
 
 
 @verb()
@@ -19,7 +19,8 @@ def restart(c: Context) -> None:
     hosts.each(targets, lambda host: host.begin("restart"), "looking")
     stamp = new_stamp("restart", targets)
     plans = hosts.each(targets, lambda host: _plan(host, stamp), "copying the live release")
-    cut_over(targets, dict(zip((host.name for host in targets), plans, strict=True)), what="restart")
+    change = Change(targets, dict(zip(targets, plans, strict=True)).__getitem__, what="restart")
+    change.run(change.cutover())
 
 
 def _plan(host: Host, stamp: str) -> cutover.Cutover:

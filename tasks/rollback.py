@@ -1,26 +1,41 @@
-"""``fab rollback``: the cutover backwards, with an older good release as next."""
+"""``fab rollback``: the cutover backwards, with an older good release as next, the same on all hosts."""
 
 from __future__ import annotations
 
 from invoke.context import Context
 
-from .engine import hosts, planning
+from .engine import hosts, level, planning
+from .engine.change import Change
 from .engine.hosts import Host
-from .engine.remote import cutover, releases
+from .engine.remote import releases
 from .engine.verb import verb
-from .switch import cut_over
 
 
-@verb(help={"to": "a release's id, or the beginning of one or of its revision; by default the good one before"})
-def rollback(c: Context, to: str | None = None) -> None:
+@verb(
+    help={
+        "to": "a release's id, or the beginning of one or of its revision; by default the good one before",
+        "continue-without": "hosts that are known to be dead, with commas between; they stay as they are",
+    }
+)
+def rollback(c: Context, to: str | None = None, continue_without: str | None = None) -> None:
     """Main: go back to the good release before, by the same cutover; twice goes back two."""
-    targets = hosts.of(c)
+    targets = hosts.without(hosts.of(c), continue_without)
     hosts.each(targets, lambda host: host.begin("rollback"), "looking")
-    plans = hosts.each(targets, lambda host: _plan(host, to), "looking for what to go back to")
-    cut_over(targets, dict(zip((host.name for host in targets), plans, strict=True)), what="rollback")
+    what = "looking for what to go back to"
+    listings = hosts.each(targets, lambda host: host.call(releases.listing, host.settings.root), what)
+    standing = {host.name: level.standing(found) for host, found in zip(targets, listings, strict=True)}
+    chosen = level.choose(standing, to)
+    back = [host for host in targets if _goes_back(host, standing[host.name], chosen)]
+    plans = {host: planning.cutover(host.settings, standing[host.name].releases[chosen]) for host in back}
+    change = Change(back, plans.__getitem__, what="rollback")
+    change.run(change.cutover(rolling=False))  # what is live is not wanted any more: nobody waits to leave it
 
 
-def _plan(host: Host, to: str | None) -> cutover.Cutover:
-    release = host.call(releases.choose_rollback, host.settings.root, to)
-    host.say("rollback", f"to {release['id']} {release.get('subject', '')}".rstrip())
-    return planning.cutover(host.settings, release)
+def _goes_back(host: Host, standing: level.Standing, chosen: str) -> bool:
+    """Say where a host goes; whether it is there already."""
+    subject = standing.releases[chosen].get("subject", "")
+    if standing.current == chosen:
+        host.say("rollback", f"stays: {chosen} {subject} is live here already".rstrip())
+        return False
+    host.say("rollback", f"to {chosen} {subject}".rstrip())
+    return True

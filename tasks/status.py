@@ -8,7 +8,7 @@ from typing import Any
 
 from invoke.context import Context
 
-from .engine import hosts, live, planning, terminal
+from .engine import hosts, level, live, planning, terminal
 from .engine.errors import Error
 from .engine.hosts import Host
 from .engine.remote import report
@@ -34,6 +34,7 @@ def status(c: Context, json: bool = False, watch: bool = False) -> None:
 
 def _show(targets: list[Host], json: bool) -> None:
     states = hosts.each(targets, _state, "looking")
+    _compare(targets, states)
     if json:
         terminal.show_json(
             {
@@ -72,6 +73,19 @@ def _state(host: Host) -> dict[str, Any]:
         }
 
 
+def _compare(targets: list[Host], states: list[dict[str, Any]]) -> None:
+    """Add to the problems of the hosts that are behind others of their stage; one that cannot be asked is no news."""
+    for stage in {host.settings.stage for host in targets}:
+        of_stage = {
+            host.name: state
+            for host, state in zip(targets, states, strict=True)
+            if host.settings.stage == stage and state["set_up"] is not None
+        }
+        live = {name: state["current"] for name, state in of_stage.items()}
+        for name, sentence in level.behind(live, stage).items():
+            of_stage[name]["problems"].append(sentence)
+
+
 def _is_well(states: list[dict[str, Any]]) -> bool:
     return not any(state["problems"] for state in states)
 
@@ -89,8 +103,10 @@ def _plain(host: Host, state: dict[str, Any]) -> dict[str, Any]:
         "scale": state.get("scale"),
         "programs": state["programs"],
         "site": state["site"],
+        "certificates": state.get("certificates", []),
         "lock": state.get("lock"),
         "freeze": state.get("freeze"),
+        "maintenance": state.get("maintenance"),
         "problems": state["problems"],
     }
 
@@ -119,6 +135,8 @@ def _row(host: Host, state: dict[str, Any]) -> list[Any]:
     notes += [_lock(state["lock"])] if state.get("lock") else []
     notes += [_scale(state["scale"])] if state.get("scale") else []
     notes += [f"FROZEN by {state['freeze']['who']}: {state['freeze']['why']}"] if state.get("freeze") else []
+    closed = state.get("maintenance")
+    notes += [f"MAINTENANCE by {closed['who']}: {closed['why']}"] if closed else []
     return [
         mark,
         Text(f"{host.settings.stage}/{host.name}" if host.settings.stage != host.name else host.name),
@@ -127,7 +145,7 @@ def _row(host: Host, state: dict[str, Any]) -> list[Any]:
         _age(current.get("served") or current.get("made")),
         Text(str(current.get("who") or "")),
         Text("\n").join(programs),
-        _site(state["site"]),
+        _site(state["site"], state.get("certificates", [])),
     ]
 
 
@@ -149,10 +167,11 @@ def _program(program: dict[str, Any]) -> str:
     return f"{program['role']} {program['state']} {uptime}{workers} (pid {program['pid']}, {program['user']})"
 
 
-def _site(site: dict[str, Any] | None) -> Any:
+def _site(site: dict[str, Any] | None, certificates: list[dict[str, Any]]) -> Any:
     if site is None:
         return _text("-")
-    return _text(f"{site['status'] or site['error']} in {site['seconds'] * 1000:.0f} ms")
+    ends = f"\nTLS for {min(found['days'] for found in certificates)} more days" if certificates else ""
+    return _text(f"{site['status'] or site['error']} in {site['seconds'] * 1000:.0f} ms{ends}")
 
 
 def _age(stamp: str | None) -> str:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from invoke.context import Context
 
@@ -14,6 +14,9 @@ from .engine.hosts import Host
 from .engine.remote import environment, files, hooks, installing
 from .engine.session import RemoteCall, reference
 from .engine.verb import verb
+
+if TYPE_CHECKING:
+    from .engine.settings import Settings
 
 
 @verb(help={"fresh": "make it anew, from empty caches, even where there is one"})
@@ -33,17 +36,8 @@ def calls(host: Host, fresh: bool) -> list[RemoteCall]:
     :param fresh: make it anew, from empty caches, even where there is one.
     """
     settings, building = host.settings, configuration.Building(host)
-    python, package = settings.python, settings.source.package
-    wheel = local.wheel_of(settings)
-    spec: installing.Spec = {
-        "python": python.version,
-        "requirements": python.requirements,
-        "installer": python.installer,
-        "wheelhouse": _send_wheels(host, python.wheelhouse),
-        "package": None if wheel else package,
-        "wheel": _send_wheels(host, wheel),
-        "packages": [*python.packages, *planning.server_of(settings).requires(settings.web.settings)],
-    }
+    package = settings.source.package
+    spec = specify(settings, lambda place: _send_wheels(host, place))
     build = [hook.model_dump() for hook in settings.hooks.build]
 
     def tell(made: dict[str, Any]) -> None:
@@ -62,18 +56,38 @@ def calls(host: Host, fresh: bool) -> list[RemoteCall]:
     ]
 
 
-def _send_wheels(host: Host, place: str | None) -> str | None:
+def specify(settings: Settings, wheels: Callable[[str], str]) -> installing.Spec:
+    """What goes into an environment.
+
+    :param wheels: gives the digest that names a local wheel, or a directory of them, on the host.
+    """
+    python, wheel = settings.python, local.wheel_of(settings)
+    return {
+        "python": python.version,
+        "requirements": python.requirements,
+        "installer": python.installer,
+        "wheelhouse": wheels(python.wheelhouse) if python.wheelhouse else None,
+        "package": None if wheel else settings.source.package,
+        "wheel": wheels(wheel) if wheel else None,
+        "packages": [*python.packages, *planning.server_of(settings).requires(settings.web.settings)],
+    }
+
+
+def digest_of(wheels: list[Path]) -> str:
+    """What names some wheels on a host."""
+    content = hashlib.sha256()
+    for wheel in wheels:
+        content.update(wheel.name.encode() + b"\0" + hashlib.sha256(wheel.read_bytes()).digest())
+    return content.hexdigest()[:16]
+
+
+def _send_wheels(host: Host, place: str) -> str:
     """Put a local wheel, or a directory of them, on the host, once for the same content.
 
     :returns: the digest that names them there.
     """
-    if place is None:
-        return None
     wheels = local.wheels(host.settings, place)
-    content = hashlib.sha256()
-    for wheel in wheels:
-        content.update(wheel.name.encode() + b"\0" + hashlib.sha256(wheel.read_bytes()).digest())
-    digest = content.hexdigest()[:16]
+    digest = digest_of(wheels)
     if not host.call(environment.has_wheels, host.settings.root, digest):
         host.send(environment.receive_wheels, _archive(wheels))(host.settings.root, digest)
         host.say("venv", f"{len(wheels)} wheels sent from {place}")

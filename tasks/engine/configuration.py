@@ -16,12 +16,12 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from . import hosts, passwords, planning, profiling, units
+from . import certificate, hosts, passwords, planning, profiling, units
 from .errors import HostError
 from .hosts import Host
 from .local import read_secrets
-from .planning import application, manager_of, server_of
-from .remote import configure, domains, drivers, files, hooks, nginx, releases
+from .planning import HTTP_PORT, TLS_PORT, application, manager_of, server_of
+from .remote import certificates, configure, domains, drivers, files, hooks, nginx, releases
 from .remote.application import Unit
 from .remote.drivers import Launch
 from .remote.wire import Call
@@ -29,7 +29,7 @@ from .session import RemoteCall, reference
 
 if TYPE_CHECKING:
     from .rendering import Renderer
-    from .settings import Settings, SitePath
+    from .settings import Settings, Site, SitePath
 
 TEMPLATES = Path(__file__).parents[2] / "templates"
 HTTP = {"http.conf": "nginx/http.conf.j2"}
@@ -55,6 +55,11 @@ class Building:
     def id(self) -> str:
         """The release's id."""
         return str(self.release["id"])
+
+    @property
+    def located_in(self) -> str:
+        """The id of the release whose environment tells where packages have their files."""
+        return self.id
 
     @property
     def path(self) -> str:
@@ -104,15 +109,10 @@ class Building:
             for unit in self._units_for(name)
         ]
 
-    def domain_file(self, domain: str, template: str) -> files.File:
-        """Render a domain's own file, which is the same for every application: it is given nothing of this one."""
-        port = self.settings.site.port
-        name, facts = domains.name(domain, port), _facts(self.host)
-        del facts.name
-        text = _renderer(self.host).render(
-            template, domain=domain, port=port, members=f"{domains.folder()}/{name}", host=facts
-        )
-        return files.entry(f"{self.path}/config/domains/{name}.conf", text)
+    def domain_file(self, domain: str, port: int, template: str) -> files.File:
+        """Render a domain's own file on a port."""
+        name = domains.name(domain, port)
+        return files.entry(f"{self.path}/config/domains/{name}.conf", domain_text(self.host, domain, port, template))
 
     def _units_for(self, name: str) -> list[Unit]:
         if "{activated}" in name:
@@ -153,7 +153,7 @@ class Building:
         """The URL prefixes that nginx serves itself, with their directories: ``static`` and ``media``."""
         site, root = self.settings.site, self.settings.root
         modules = static_modules(self.settings)
-        found = self.host.call(hooks.locate, root, self.id, self.settings.user, modules) if modules else {}
+        found = self.host.call(hooks.locate, root, self.located_in, self.settings.user, modules) if modules else {}
 
         def directory(target: str) -> str:
             module, colon, inside = target.rpartition(":")
@@ -240,30 +240,54 @@ def manager_part(building: Building) -> Part:
 def site_part(building: Building) -> Part:
     """The configuration of the site in nginx."""
     settings, site = building.settings, building.settings.site
-    served, names = building.directories(), [*site.domains, *site.redirect_domains]
+    secure, served = is_secure(building.host), building.directories()
+    shown = certificates.chain(site.domains[0]) if secure else ""
+    asked = {"app": planning.app(settings, secure), "site": planning.site(settings, shown)}
+    pages = {status: path for status, path in site.pages.items() if path}
     return Part(
         "nginx",
-        f"{', '.join(site.domains)}{site.path}",
+        f"{', '.join(site.domains)}{site.path}{_in_words(site, secure)}",
         _site_files(building, served),
-        reference(nginx.prepare, settings.app, settings.root, building.id, names, site.port),
-        {
-            "asked": {"app": asdict(planning.app(settings)), "site": asdict(planning.site(settings))},
-            "paths": _paths(building, served),
-        },
+        reference(nginx.prepare, settings.app, settings.root, building.id, site.names, _ports(building), pages),
+        {"asked": {key: asdict(endpoint) for key, endpoint in asked.items()}, "paths": _paths(building, served)},
     )
 
 
+def is_secure(host: Host) -> bool:
+    """Whether the site has TLS: all of its domains have certificates on the host, whoever has brought them."""
+    site, there = host.settings.site, host.facts["certificates"]
+    return site.port == HTTP_PORT and all(domains.plain(name) in there for name in site.names)
+
+
+def _in_words(site: Site, secure: bool) -> str:
+    if not secure:
+        return ""
+    if site.tls is None:
+        return " over http, and over https by the certificate that is there"
+    return f" over https{f', browsers keep to it for {site.tls.hsts} s' if site.tls.hsts else ''}"
+
+
+def _ports(building: Building) -> list[int]:
+    return [HTTP_PORT, TLS_PORT] if is_secure(building.host) else [building.settings.site.port]
+
+
 def _site_files(building: Building, served: dict[str, list[tuple[str, str]]]) -> list[files.File]:
-    """At nginx's http level, and for each domain: its own file, and the application's part of it; see domains.py."""
-    site, given = building.settings.site, {"paths": building.paths(), "older": OLDER, **served}
-    parts = dict.fromkeys(site.domains, "nginx/site.conf.j2")
-    parts |= dict.fromkeys(site.redirect_domains, "nginx/redirect.conf.j2")
+    """At nginx's http level, pages for errors, and each domain's file and our part of it on each port: domains.py."""
+    site, secure = building.settings.site, is_secure(building.host)
+    given = {"paths": building.paths(), "older": OLDER, "is_secure": secure, **served}
     found = building.rendered(HTTP, **given)
-    for domain, template in parts.items():
-        name = domains.name(domain, site.port)
-        found += building.rendered({f"sites/{name}.conf": template}, domain=domain, **given)
-        found.append(building.domain_file(domain, "nginx/domain.conf.j2"))
-    return [*found, *building.password_files(), building.domain_file("*", "nginx/default.conf.j2")]
+    for status in [status for status, path in site.pages.items() if not path]:
+        found += building.rendered({f"errors/{status}.html": "nginx/error.html.j2"}, code=status)
+    for port in _ports(building):
+        is_moved = secure and port == HTTP_PORT and site.tls is not None and site.tls.redirect
+        parts = dict.fromkeys(site.domains, "nginx/secure.conf.j2" if is_moved else "nginx/site.conf.j2")
+        parts |= dict.fromkeys(site.redirect_domains, "nginx/redirect.conf.j2")
+        for domain, template in parts.items():
+            part = {f"sites/{domains.name(domain, port)}.conf": template}
+            found += building.rendered(part, domain=domain, port=port, **given)
+            found.append(building.domain_file(domain, port, "nginx/domain.conf.j2"))
+        found.append(building.domain_file("*", port, "nginx/default.conf.j2"))
+    return [*found, *building.password_files()]
 
 
 def _paths(building: Building, served: dict[str, list[tuple[str, str]]]) -> dict[str, list[str]]:
@@ -272,7 +296,21 @@ def _paths(building: Building, served: dict[str, list[tuple[str, str]]]) -> dict
     own = [site.path.rstrip("/") + "/"]
     inside = [prefix for prefix, _ in (*served["static"], *served["media"], *building.paths())]
     names = dict.fromkeys(site.domains, own + inside) | dict.fromkeys(site.redirect_domains, own)
-    return {domains.name(domain, site.port): paths for domain, paths in names.items()}
+    return {domains.name(domain, port): paths for domain, paths in names.items() for port in _ports(building)}
+
+
+def domain_text(host: Host, domain: str, port: int, template: str) -> str:
+    """What is in a domain's own file, the same for every application: it is given nothing of this one."""
+    facts = _facts(host)
+    del facts.name
+    return _renderer(host).render(
+        template,
+        domain=domain,
+        port=port,
+        members=f"{domains.folder()}/{domains.name(domain, port)}",
+        certificate=certificates.directory(domain) if port == TLS_PORT else "",
+        host=facts,
+    )
 
 
 def step(building: Building, parts: Sequence[Part]) -> RemoteCall:
@@ -310,10 +348,11 @@ def static_modules(settings: Settings) -> list[str]:
     return sorted({target.split(":")[0] for target in targets if ":" in target})
 
 
-def render_alone(host: Host, template: str) -> str:
+def render_alone(host: Host, template: str, **more: object) -> str:
     """Render a template that belongs to no release."""
     settings = host.settings
-    return _renderer(host).render(template, settings=settings, manager=manager_of(settings), host=_facts(host))
+    given = {"settings": settings, "manager": manager_of(settings), "host": _facts(host), **more}
+    return _renderer(host).render(template, **given)
 
 
 def _facts(host: Host) -> SimpleNamespace:
@@ -327,11 +366,11 @@ def digest(host: Host) -> str:
     It is keyed with what only root there knows: secrets are in it, and who finds it could guess short ones.
     """
     settings, key = host.settings, host.begin("looking")["key"]
-    text = json.dumps(settings.model_dump(), sort_keys=True, default=str)
+    text = json.dumps(settings.model_dump(exclude={"rollout", "members"}), sort_keys=True, default=str)
     content = hmac.new(key.encode(), text.encode(), hashlib.sha256)
     local = [settings.secrets, *settings.shared.files.values()]
     places = [TEMPLATES, settings.project / "templates"]
-    paths = [settings.local(path) for path in local if path]
+    paths = [*(settings.local(path) for path in local if path), *certificate.files(settings)]
     paths += [path for place in places for path in sorted(place.rglob("*")) if path.suffix in (".j2", ".sh")]
     for path in paths:
         content.update(path.name.encode() + b"\0" + path.read_bytes() if path.is_file() else b"")

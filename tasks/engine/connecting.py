@@ -13,7 +13,7 @@ from fabric import Connection
 from paramiko.ssh_exception import NoValidConnectionsError
 
 from . import profiling
-from .errors import HostError
+from .errors import HostError, Unreachable
 
 if TYPE_CHECKING:
     from .settings import Settings
@@ -123,7 +123,7 @@ def _open(connection: Connection, settings: Settings) -> None:
     except (OSError, EOFError) as error:
         if getattr(error, "filename", None):
             raise HostError(name, f"the key {error.filename} cannot be read: {_reason(error)}") from error  # type: ignore[union-attr]
-        raise HostError(
+        raise Unreachable(
             name,
             f"{where} cannot be reached: {_reason(error)}",
             "Look at address and port in the host's entry, and whether the server is up.",

@@ -56,6 +56,10 @@ class HostError(Error):
         self.exit_status = 3 if needs_person else 1
 
 
+class Unreachable(HostError):
+    """Nobody answers at a host's address."""
+
+
 class NoPython(HostError):
     """A host has no Python to run a session with; setup can install it."""
 

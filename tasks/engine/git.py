@@ -134,6 +134,49 @@ def read_file(revision: Revision, name: str) -> str | None:
     return _ask(revision.repository, f"{name} cannot be read", "cat-file", "blob", f"{revision.tree}:{name}")
 
 
+@dataclass(frozen=True)
+class Between:
+    """What lies between two commits: short names and subjects, the newest first.
+
+    :ivar come: in the second, and not in the first.
+    :ivar gone: in the first, and not in the second.
+    """
+
+    come: list[tuple[str, str]]
+    gone: list[tuple[str, str]]
+
+
+def between(before: str, revision: Revision, most: int = 100) -> Between | None:
+    """The commits that a revision adds to another one, and takes away; None where that one is not known here.
+
+    :param before: a commit.
+    """
+    with contextlib.suppress(UsageError):
+        _ask(revision.repository, "", "cat-file", "-e", f"{before}^{{commit}}")
+        return Between(
+            _log(revision.repository, most, before, revision.commit),
+            _log(revision.repository, most, revision.commit, before),
+        )
+    return None
+
+
+def _log(path: Path, most: int, since: str, until: str) -> list[tuple[str, str]]:
+    log = ["log", f"--max-count={most}", "--abbrev=7", "--format=%h %s", "--end-of-options", f"{since}..{until}"]
+    said = _ask(path, "git log failed", *log).encode(errors="surrogateescape").decode(errors="replace")
+    return [(line.partition(" ")[0], line.partition(" ")[2]) for line in said.splitlines()]
+
+
+def read_files(revision: Revision, pattern: str) -> dict[str, str]:
+    """The text files of a revision's tree whose path matches a regular expression as a whole."""
+    listed = _ask(revision.repository, "git ls-tree failed", "ls-tree", "-r", "-z", revision.tree).split("\0")
+    entries = [entry.partition("\t")[::2] for entry in listed if entry.startswith("100")]
+    return {
+        path: _ask(revision.repository, f"{path} cannot be read", "cat-file", "blob", known.split()[2])
+        for known, path in entries
+        if re.fullmatch(pattern, path)
+    }
+
+
 def _pack(
     path: Path, carrier: str, have: list[str], env: dict[str, str], kept: contextlib.ExitStack
 ) -> Iterator[bytes]:

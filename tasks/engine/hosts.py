@@ -18,7 +18,7 @@ from invoke.context import Context
 
 from . import local, planning, profiling, terminal
 from .connecting import open_connection
-from .errors import Error, HostError, HostErrors, SettingsError, UsageError
+from .errors import Error, HostError, HostErrors, SettingsError, Unreachable, UsageError
 from .remote import entry, prepare, releases
 from .session import RemoteCall, Session
 
@@ -123,6 +123,10 @@ class Host:
         if self._entry:
             self._entry["next"] = release
 
+    def suppose(self, there: entry.Entry) -> None:
+        """Take what was seen without the lock for what is there, until forget(): for who only foresees."""
+        self._entry = there
+
     def forget(self) -> None:
         """Look at the host again when it is needed next."""
         self._entry = None
@@ -171,6 +175,44 @@ def _become(c: Connection, host: Host) -> None:
     c.__dict__.update({**host.connection.__dict__, "original_host": c.original_host})
     if not host.is_open:
         host.connection = c
+
+
+def without(targets: list[Host], names: str | None) -> list[Host]:
+    """The hosts but for some that are known to be dead.
+
+    :param names: with commas between; None for no host.
+    :raises UsageError: one is not among the hosts, or none would be left.
+    :raises HostError, HostErrors: one is not dead.
+    """
+    if names is None:
+        return targets
+    dead = [name.strip() for name in names.split(",")]
+    left = [host for host in targets if host.name not in dead]
+    unknown = sorted(set(dead) - {host.name for host in targets})
+    if unknown:
+        there = ", ".join(host.name for host in targets)
+        raise UsageError(f"--continue-without: {', '.join(unknown)} is no host of this command. There are {there}")
+    if not left:
+        raise UsageError("--continue-without: no host would be left")
+    each([host for host in targets if host not in left], _leave_behind, "making sure that they are dead")
+    return left
+
+
+def _leave_behind(host: Host) -> None:
+    """Make sure that a host cannot be reached: one that can must not be left behind by mistake."""
+    try:
+        open_connection(host.connection, host.settings)
+    except Unreachable as error:
+        host.say("without", f"left behind: {error.what}", "yellow")
+    else:
+        hint = f"Leave --continue-without away: fab -H {host.settings.stage} …"
+        raise HostError(host.name, "it answers, so it is not left behind; nothing was touched", hint)
+
+
+def absent(targets: list[Host]) -> list[str]:
+    """The names of the other hosts of the stage."""
+    asked = {host.name for host in targets}
+    return [name for name in targets[0].settings.members if name not in asked]
 
 
 def everywhere(c: Context) -> list[Host]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from . import git
+from . import certificate, git
 from .errors import UsageError
 from .remote import files
 
@@ -24,6 +24,8 @@ def check(settings: Settings) -> None:
             wheels(settings, place)
     if settings.secrets:
         read_secrets(settings)
+    if certificate.files(settings):
+        certificate.warn(settings)
 
 
 def identity(settings: Settings) -> list[str]:

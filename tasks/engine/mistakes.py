@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, get_args
 from pydantic import BaseModel, ValidationError
 
 from .errors import Problem
-from .settings import HOST_KEYS, LOADER_FIELDS, Settings
+from .settings import HOST_KEYS, LOADER_FIELDS, STAGE_KEYS, Settings
 from .wording import describe, kind, nearest, one_of
 from .yamltree import Node, Step, dotted
 
@@ -25,6 +25,7 @@ MISSING = "missing"
 
 _TYPES = {
     "int_type": "a whole number",
+    "bool_type": "true or false",
     "string_type": "text",
     "dict_type": "keys and values",
     "model_type": "keys and values",
@@ -152,4 +153,4 @@ def _owner(name: str) -> str:
 def _known(mistake: Mistake, path: tuple[Step, ...]) -> Iterable[str]:
     if len(mistake.path) > 1:
         return mistake.known
-    return HOST_KEYS | ROOT_KEYS - {"hosts", "default_stage"} if path[:1] == ("hosts",) else ROOT_KEYS
+    return HOST_KEYS | ROOT_KEYS - STAGE_KEYS - {"hosts"} if path[:1] == ("hosts",) else ROOT_KEYS

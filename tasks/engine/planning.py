@@ -15,7 +15,8 @@ from .remote.releases import Release
 if TYPE_CHECKING:
     from .settings import Settings
 
-STANDARD_PORTS = (80, 443)  # that a Host header does not name
+HTTP_PORT, TLS_PORT = 80, 443
+STANDARD_PORTS = (HTTP_PORT, TLS_PORT)  # that a Host header does not name
 
 
 def server_of(settings: Settings) -> drivers.Server:
@@ -40,6 +41,7 @@ def wanted(settings: Settings, rotation: str = "", patience: float = 0) -> Wante
     :param patience: seconds to wait while another process installs packages.
     """
     python = settings.python
+    acme = settings.site.tls and settings.site.tls.acme
     return Wanted(
         application=application(settings),
         manager=settings.manager.name,
@@ -49,12 +51,16 @@ def wanted(settings: Settings, rotation: str = "", patience: float = 0) -> Wante
         uv=python.installer != "pip" and python.wheelhouse is None,
         rotation=rotation,
         patience=patience,
+        acme=acme is not None,
     )
 
 
-def site(settings: Settings) -> Endpoint:
-    """What a visitor asks, at nginx."""
-    health, port = settings.health, settings.site.port
+def site(settings: Settings, certificate: str = "") -> Endpoint:
+    """What a visitor asks, at nginx.
+
+    :param certificate: the file on the host of the one that the site has; empty where it has none.
+    """
+    health, port = settings.health, TLS_PORT if certificate else settings.site.port
     domain = settings.site.domains[0]
     return Endpoint(
         address=f"127.0.0.1:{port}",
@@ -62,17 +68,22 @@ def site(settings: Settings) -> Endpoint:
         path=settings.site.path.rstrip("/") + health.path,
         status=health.status,
         timeout=health.timeout,
+        certificate=certificate,
+        follow=health.follow,
     )
 
 
-def app(settings: Settings) -> Endpoint:
-    """What nginx passes on to the application, at an address that the release has."""
+def app(settings: Settings, is_secure: bool = False) -> Endpoint:
+    """What nginx passes on to the application, at an address that the release has.
+
+    :param is_secure: the site has TLS.
+    """
     asked, prefix = site(settings), settings.site.path.rstrip("/")
-    headers = {"X-Forwarded-Proto": "http", "X-Forwarded-For": "127.0.0.1"}
+    headers = {"X-Forwarded-Proto": "https" if is_secure else "http", "X-Forwarded-For": "127.0.0.1"}
     if prefix:
         headers["SCRIPT_NAME"] = prefix
     path = settings.health.path if server_of(settings).prefix == "stripped" else asked.path
-    return Endpoint("", asked.host, path, asked.status, asked.timeout, headers)
+    return replace(asked, address="", path=path, headers=headers)
 
 
 def cutover(settings: Settings, release: Release) -> Cutover:

@@ -14,7 +14,7 @@ from typing import Any
 
 from pydantic.json_schema import GenerateJsonSchema
 
-from .settings import LOADER_FIELDS, Settings
+from .settings import LOADER_FIELDS, STAGE_KEYS, Settings
 
 ROOT = Path(__file__).parents[2]
 SCHEMA_FILE = ROOT / "hosts" / "schema.json"
@@ -46,14 +46,14 @@ def _models() -> Schema:
 def schema() -> Schema:
     """The JSON Schema of a stage file. No key of a section is required: files add to one another."""
     models = _models()
-    for name in models.keys() - {"Hook"}:  # commands are in lists, which replace one another
+    for name in models.keys() - {"Hook", "SwitchHook"}:  # commands are in lists, which replace one another
         models[name].pop("required", None)
     settings = _without(models.pop("Settings")["properties"], LOADER_FIELDS)
     login = _without(models.pop("Host")["properties"], {"name"})
     models["HostEntry"] = {
         "description": "How to reach this host, and any setting that differs on it.",
         "type": ["object", "null"],
-        "properties": {**_without(settings, {"default_stage"}), **login},  # a host's user logs in
+        "properties": {**_without(settings, STAGE_KEYS), **login},  # a host's user logs in
         "additionalProperties": False,
     }
     settings["hosts"] = {
@@ -138,7 +138,7 @@ def _rows(models: Schema, model: str, prefix: str = "", without: Collection[str]
         if each:
             yield from _rows(models, each, f"{prefix}{name}.<prefix>.")
         if section == "Hooks":
-            yield from _rows(models, "Hook", HOOK_PREFIX)
+            yield from _rows(models, "SwitchHook", HOOK_PREFIX)
 
 
 def _values(field: Schema) -> Schema:
@@ -154,12 +154,12 @@ def _section(field: Schema) -> str:
 
 
 _KINDS = {
-    "boolean": "true or false",
     "string": "text",
     "integer": "whole number",
     "array": "list",
     "object": "mapping",
     "null": "",
+    "boolean": "`true` or `false`",
 }
 
 

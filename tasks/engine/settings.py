@@ -27,8 +27,9 @@ from pydantic import (
 
 from . import pairs
 from .remote import drivers
-from .wording import Refused, one_of, show
+from .wording import Refused, describe, one_of, show
 
+HTTP_PORT = 80
 # A unix socket's path may have 107 bytes (sun_path is 108 with its closing NUL).
 SOCKET_PATH_MAX = 107
 LONGEST_RUN = "releases/20261121T104500Z-1234567890/run"
@@ -287,6 +288,8 @@ def _url_prefix(value: str) -> str:
 
 
 UrlPrefix = Annotated[str, AfterValidator(_url_prefix)]
+HOST_PATH = r"(/[A-Za-z0-9_][A-Za-z0-9._@+-]*)+"
+HostPath = Annotated[str, _like(HOST_PATH, "an absolute path on the host")]
 
 
 def _health_path(value: str) -> str:
@@ -639,7 +642,6 @@ class SitePath(Served):
         is_kept = self.cache and self.cache.valid and not (self.stream or self.websocket or self.basic_auth)
         return self.cache if is_kept else None
 
-
 class Static(Model):
     """A directory of files that nginx serves."""
 
@@ -658,6 +660,81 @@ def _a_directory_alone(static: Any) -> Any:
     return {"directory": static} if isinstance(static, str) else static
 
 
+ErrorStatus = Annotated[
+    str, _like(r"(?!444|499)[45][0-9]{2}", 'an HTTP status of an error in quotes, like "404"')
+]
+
+
+def _agreed(value: bool) -> bool:
+    if not value:
+        raise Refused("an authority gives certificates to those alone who agree to its terms", "read them: true")
+    return value
+
+
+class Acme(Model):
+    """A certificate that certbot gets on the host and renews there, from Let's Encrypt or another authority."""
+
+    email: Annotated[str, _like(r"[^@\s,]+@[A-Za-z0-9.-]+", "an e-mail address")] | None = Field(
+        None, description="Where the authority may write to."
+    )
+    agree: Annotated[bool, AfterValidator(_agreed)] = Field(
+        True, description="You agree to the authority's terms: who writes tls: acme does. false is refused."
+    )
+    server: Annotated[str, _like(r"letsencrypt|staging|https://[!-~]+", "letsencrypt, staging or https://…")] = Field(
+        "letsencrypt",
+        description="The authority: letsencrypt; staging, Let's Encrypt's own for trying, which no browser trusts; "
+        "or the address of another one's ACME directory.",
+    )
+    hook: HostPath | None = Field(
+        None,
+        description="Program on the host, root's alone, that makes DNS records for the proof (DNS-01); it is run "
+        "with auth or cleanup and certbot's variables. Default: the proof is asked for on port 80 (HTTP-01).",
+    )
+    otherwise: Literal["fail", "http"] = Field(
+        "fail", description="Where no certificate can be had yet: fail, or go live over http meanwhile."
+    )
+
+
+class Tls(Model):
+    """HTTPS: its certificate is acme's, or certificate with key; with neither, one that the host has already."""
+
+    acme: Acme | None = Field(None, description="certbot gets the certificate and renews it. tls: acme for short.")
+    certificate: LocalPath | None = Field(None, description="Local file: the certificate and its chain, in PEM.")
+    key: LocalPath | None = Field(
+        None, description="Local file: the certificate's key, treated like secrets; mode 0600 and root's on the host."
+    )
+    on_host: bool = Field(
+        False, description="certificate and key are absolute paths on the host, of files that somebody else renews."
+    )
+    redirect: bool = Field(True, description="Send visitors of port 80 to https (308). false: serve them there, too.")
+    hsts: Count = Field(
+        0,
+        description="Seconds that browsers are told to ask for the whole domain by https alone (HSTS). They cannot "
+        "be told otherwise for so long: begin with 300. 0: it is not sent.",
+    )
+
+    @model_validator(mode="after")
+    def _one_certificate(self) -> "Tls":
+        if (self.certificate is None) != (self.key is None):
+            missing = "certificate" if self.certificate is None else "key"
+            raise Refused("certificate and key go together", f"add {missing}", at=(missing,))
+        if self.acme and self.certificate:
+            raise Refused(
+                "expected one of acme and certificate, found both",
+                "a stage drops what all.yml sets with null, as in acme: null",
+            )
+        if self.on_host and not (self.certificate and self.key):
+            raise Refused("which files on the host, certificate and key have to say", at=("on_host",))
+        for name in ("certificate", "key") if self.on_host else ():
+            if not re.fullmatch(HOST_PATH, getattr(self, name)):
+                raise Refused(f"expected an absolute path on the host, found {show(getattr(self, name))}", at=(name,))
+        return self
+
+
+def _acme_alone(tls: Any) -> Any:
+    return {"acme": {}} if tls == "acme" else tls
+
+
 class Site(Served):
     """What nginx serves."""
 
@@ -671,6 +748,9 @@ class Site(Served):
         "/", description="URL path the application lives below, like /shop; others may have other paths of a domain."
     )
     port: Port = Field(80, description="Port nginx listens on.")
+    tls: Annotated[Tls, BeforeValidator(_acme_alone, json_schema_input_type=Tls | Literal["acme"])] | None = Field(
+        None, description="HTTPS on port 443: acme, or a section. Default: where the host has certificates already."
+    )
     static: dict[
         UrlPrefix, Annotated[Static, BeforeValidator(_a_directory_alone, json_schema_input_type=Static | str)]
     ] = Field({}, description="URL prefix: directory in the release, its name alone or a section.")
@@ -691,6 +771,14 @@ class Site(Served):
         [], description="Proxies in front, that are believed whom they ask for: X-Forwarded-For, X-Forwarded-Proto."
     )
     access_log: Literal["combined", "json"] = Field("combined", description="How a line of the access log reads.")
+    error_pages: dict[ErrorStatus, RelativePath | None] = Field(
+        {},
+        description="Status in quotes: HTML file in the release that nginx shows with it; null: a short page "
+        "of ours, as 502 and 504 have anyway.",
+    )
+    intercept_errors: bool = Field(
+        False, description="Show these pages in place of the application's own error answers, too."
+    )
     timeouts: Timeouts = Field(UNSAID, description="How long nginx waits for the application.")
     client_max_body_size: Size = Field(
         "1m", description="Largest request body that is accepted (nginx's own setting)."
@@ -699,6 +787,11 @@ class Site(Served):
     upstream_keepalive: Count = Field(
         0, description="Idle connections to the application each nginx worker keeps open. 0: none."
     )
+
+    @property
+    def pages(self) -> dict[str, str | None]:
+        """The statuses that have a page, by the file in the release; None for one of ours."""
+        return {"502": None, "504": None, **self.error_pages}
 
     @model_validator(mode="after")
     def _fits_together(self) -> "Site":
@@ -711,6 +804,8 @@ class Site(Served):
         for kind in ("static", "media", "paths"):
             for prefix in getattr(self, kind):
                 self._take(taken, kind, prefix)
+        if self.tls:
+            self._check_tls(self.tls)
         return self
 
     def _take(self, taken: dict[str, str], kind: str, prefix: str) -> None:
@@ -757,6 +852,26 @@ class Site(Served):
     def own_headers(self) -> dict[str, str]:
         """The headers that the settings name with their values."""
         return {name: value for name, value in self.headers.items() if isinstance(value, str)}
+
+    @property
+    def names(self) -> list[str]:
+        """All domains, of both kinds."""
+        return [*self.domains, *self.redirect_domains]
+
+    def _check_tls(self, tls: Tls) -> None:
+        if self.port != HTTP_PORT:
+            raise Refused("with tls, the site is on port 443, and on 80 for redirects: leave port out", at=("port",))
+        for domain in self.names:
+            if _is_ip(domain.strip("[]")):
+                raise Refused(f"{domain} has no TLS: browsers name no address in the handshake", at=("tls",))
+            if domain.startswith("*.") and tls.acme and not tls.acme.hook:
+                raise Refused(
+                    f"a certificate for {domain} is given for a proof by DNS alone",
+                    "name the program that makes the records in tls.acme.hook, or list the domains",
+                    at=("tls", "acme"),
+                )
+        if tls.hsts and "strict-transport-security" in map(str.lower, self.headers):
+            raise Refused("hsts sends the header that headers have, too", at=("tls", "hsts"))
 
 
 def _shared_files(value: Any) -> Any:
@@ -827,21 +942,83 @@ class Hook(Model):
     timeout: Positive = Field(600, description="Seconds until the command is ended and counts as failed.")
 
 
+class SwitchHook(Hook):
+    """One command around the switch."""
+
+    once: bool = Field(False, description="On the first host alone, once for the whole stage. Not for build.")
+
+
 def _a_command_alone(hook: Any) -> Any:
     return {"run": hook} if isinstance(hook, str) else hook
 
 
-Commands = list[Annotated[Hook, BeforeValidator(_a_command_alone, json_schema_input_type=Hook | str)]]
+OneCommand = Annotated[Hook, BeforeValidator(_a_command_alone, json_schema_input_type=Hook | str)]
+Around = list[Annotated[SwitchHook, BeforeValidator(_a_command_alone, json_schema_input_type=SwitchHook | str)]]
 
 
 class Hooks(Model):
     """Commands run at points of a deploy. One that fails ends the deploy."""
 
-    build: Commands = Field([], description="Once the virtualenv is ready.")
-    before_switch: Commands = Field(
+    build: list[OneCommand] = Field([], description="Once the virtualenv is ready.")
+    before_switch: Around = Field(
         [], description="Before traffic goes to the new release, like python manage.py migrate --noinput."
     )
-    after_switch: Commands = Field([], description="Once the new release serves.")
+    after_switch: Around = Field([], description="Once the new release serves.")
+
+
+UNITS = {"s": 1, "m": 60, "h": 3600}
+
+
+def _in_seconds(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    found = re.fullmatch(r"(\d{1,6})([smh])", value, re.ASCII)
+    if not found:
+        raise Refused(f"expected seconds, or text like 10s, 5m or 1h, found {show(value)}")
+    return int(found[1]) * UNITS[found[2]]
+
+
+def _some_hosts(value: Any) -> Any:
+    is_number = isinstance(value, int) and not isinstance(value, bool) and value > 0
+    if is_number or (isinstance(value, str) and re.fullmatch(r"[1-9][0-9]?%|100%", value, re.ASCII)):
+        return value
+    raise Refused(f"expected a number of hosts, or a share of them like 25%, found {describe(value)}")
+
+
+Duration = Annotated[Count, BeforeValidator(_in_seconds, json_schema_input_type=Count | str)]
+BATCH_SCHEMA = {"anyOf": [{"type": "integer", "minimum": 1}, {"type": "string"}]}
+Batch = Annotated[Any, AfterValidator(_some_hosts), WithJsonSchema(BATCH_SCHEMA)]
+
+
+def _a_host_alone(canary: Any) -> Any:
+    return {"host": canary} if isinstance(canary, str) else canary
+
+
+class Canary(Model):
+    """The host that switches first, alone."""
+
+    host: HostName = Field(description="Its short name.")
+    check: OneCommand | None = Field(
+        None, description="Shell command, run on it as a hook is, once it has switched; where it fails, all go back."
+    )
+    wait: Duration = Field(0, description="Seconds, or like 10m, that its site is watched before the others switch.")
+
+
+OneHost = Annotated[Canary, BeforeValidator(_a_host_alone, json_schema_input_type=Canary | HostName)]
+
+
+class Rollout(Model):
+    """How a deploy goes through the hosts of a stage: by default all switch at once."""
+
+    batch: Batch = Field("100%", description="Hosts that switch at once: how many, or which share of all.")
+    pause: Duration = Field(0, description="Seconds, or like 10s, that a batch is watched before the next switches.")
+    canary: OneHost | None = Field(None, description="Host that switches first, alone: its short name, or a section.")
+
+    def size(self, hosts: int) -> int:
+        """How many of so many hosts switch at once: a share is rounded down, but never to none."""
+        if isinstance(self.batch, int):
+            return self.batch
+        return max(1, hosts * int(str(self.batch).rstrip("%")) // 100)
 
 
 class Health(Model):
@@ -850,6 +1027,7 @@ class Health(Model):
     path: Annotated[str, AfterValidator(_health_path)] = Field("/", description="Path as the application sees it.")
     status: Annotated[int, Field(ge=100, le=599)] = Field(200, description="HTTP status it must answer with.")
     timeout: Positive = Field(30, description="Seconds it has to answer so.")
+    follow: bool = Field(False, description="Follow redirects within the site, at most 5.")
 
 
 def _app(data: dict[str, Any]) -> str:
@@ -921,6 +1099,9 @@ class Settings(Model):
     )
     shared: Shared = Field(UNSAID, description="Directories and files that outlive releases.")
     hooks: Hooks = Field(UNSAID, description="Commands run at points of a deploy.")
+    rollout: Rollout = Field(
+        UNSAID, description="How a deploy goes through the hosts of a stage. Not in a host's entry."
+    )
     health: Health = Field(UNSAID, description="What proves a release healthy.")
     keep_releases: Positive = Field(5, description="Good releases kept on the host.")
     host_keys: Literal["strict", "accept-new"] = Field(
@@ -934,6 +1115,19 @@ class Settings(Model):
     host: Host = Field(description="The host these settings are for.")
     stage: HostName = Field(description="The stage's name.")
     project: Path = Field(description="Local directory that holds hosts/.")
+    members: list[str] = Field([], description="The short names of all hosts, each checked as its own.")
+
+    @model_validator(mode="after")
+    def _canary_is_there(self) -> "Settings":
+        """Else nobody would go first."""
+        canary = self.rollout.canary
+        if canary and self.members and canary.host not in self.members:
+            raise Refused(
+                f"{show(canary.host)} is no host of the stage",
+                f"hosts: {', '.join(self.members)}",
+                at=("rollout", "canary"),
+            )
+        return self
 
     @model_validator(mode="after")
     def _nginx_waits_longer(self) -> "Settings":
@@ -1062,5 +1256,6 @@ class Settings(Model):
         return self.project / Path(path).expanduser()
 
 
-LOADER_FIELDS = frozenset({"host", "stage", "project"})
+LOADER_FIELDS = frozenset({"host", "stage", "project", "members"})
+STAGE_KEYS = frozenset({"default_stage", "rollout"})  # that make no sense in one host's entry
 HOST_KEYS = frozenset(Host.model_fields) - {"name"}

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from .errors import Problem, SettingsError, UsageError
 from .mistakes import ROOT_KEYS, problems_of, unknown_key
-from .settings import HOST_KEYS, LOADER_FIELDS, Settings
+from .settings import HOST_KEYS, LOADER_FIELDS, STAGE_KEYS, Settings
 from .wording import describe, nearest, show
 from .yamltree import Node, from_plain, merge, read
 
@@ -184,7 +184,7 @@ def _load(project: Path, name: str, overrides: Mapping[str, Any] | None) -> tupl
     common = tree.without("hosts", *LOADER_FIELDS)
     settings: dict[str, Settings] = {}
     for host, entry in hosts.items():
-        merged = _for_host(project, name, host, common, entry, overrides)
+        merged = _for_host(project, name, host, list(hosts), common, entry, overrides)
         try:
             settings[host] = Settings.model_validate(merged.plain())
         except ValidationError as error:
@@ -215,15 +215,22 @@ def _host_entries(tree: Node) -> tuple[dict[str, Node], list[Problem]]:
 
 
 def _for_host(
-    project: Path, stage: str, host: str, common: Node, entry: Node, overrides: Mapping[str, Any] | None
+    project: Path,
+    stage: str,
+    host: str,
+    members: list[str],
+    common: Node,
+    entry: Node,
+    overrides: Mapping[str, Any] | None,
 ) -> Node:
     """The merged tree of one host, shaped as Settings wants it."""
-    own = entry.without(*HOST_KEYS, *LOADER_FIELDS, "hosts", "default_stage")
+    own = entry.without(*HOST_KEYS, *LOADER_FIELDS, *STAGE_KEYS, "hosts")
     merged = merge(merge(common, own), from_plain(dict(overrides or {}), "command line"))
     filled_in = {
         "host": replace(entry.only(*HOST_KEYS), value=dict(entry.only(*HOST_KEYS).value)),
         "stage": Node(stage, common.file, 0, ("stage",)),
         "project": Node(project, common.file, 0, ("project",)),
+        "members": from_plain(members, common.file, ("members",)),
     }
     filled_in["host"].value["name"] = replace(entry, value=host)
     # What is missing altogether is missing in the stage's file, not in one host's entry.
@@ -237,9 +244,9 @@ def _misplaced(project: Path, shared: Node, own: Node) -> list[Problem]:
         problems += _unknown(tree, LOADER_FIELDS, ROOT_KEYS)
         hosts = tree.children.get("hosts")
         for entry in hosts.children.values() if hosts else ():
-            known = (HOST_KEYS | ROOT_KEYS) - {"hosts", "default_stage"}
+            known = (HOST_KEYS | ROOT_KEYS) - STAGE_KEYS - {"hosts"}
             problems += _unknown(entry, LOADER_FIELDS | {"hosts"}, known)
-            problems += _only_in_all(entry)
+            problems += [*_only_in_all(entry), *_only_for_all(entry)]
     problems += _only_in_all(own)
     chosen = shared.children.get("default_stage")
     if chosen is not None and chosen.value is not None:
@@ -255,6 +262,12 @@ def _unknown(tree: Node, names: Iterable[str], known: Iterable[str]) -> list[Pro
 def _only_in_all(tree: Node) -> list[Problem]:
     node = tree.children.get("default_stage")
     hint = "it chooses among stages, so it belongs into hosts/all.yml"
+    return [Problem(node.file, node.line, node.key, "not allowed here", hint)] if node else []
+
+
+def _only_for_all(entry: Node) -> list[Problem]:
+    node = entry.children.get("rollout")
+    hint = "it is for all hosts of the stage, so it belongs beside hosts:"
     return [Problem(node.file, node.line, node.key, "not allowed here", hint)] if node else []
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar, cast
 
 import fabric
@@ -16,12 +16,13 @@ PROFILE = inspect.Parameter("profile", inspect.Parameter.KEYWORD_ONLY, default=F
 HELP = f"print what the time went to, and save it in {profiling.FOLDER}/"
 
 
-def verb(help: Mapping[str, str] | None = None) -> Callable[[F], F]:
+def verb(help: Mapping[str, str] | None = None, iterable: Sequence[str] = ()) -> Callable[[F], F]:
     """Make a function a Fabric task; it still is called as the function it was.
 
     It takes ``profile=True``, too, and then tells where its time went; see profiling.py.
 
     :param help: what each option of the command is for.
+    :param iterable: the options that may be given more than once.
     """
 
     def decorate(function: F) -> F:
@@ -36,6 +37,6 @@ def verb(help: Mapping[str, str] | None = None) -> Callable[[F], F]:
         command.__signature__ = signature.replace(  # type: ignore[attr-defined]
             parameters=[*signature.parameters.values(), PROFILE]
         )
-        return cast(F, fabric.task(help={**(help or {}), "profile": HELP})(command))
+        return cast(F, fabric.task(help={**(help or {}), "profile": HELP}, iterable=iterable)(command))
 
     return decorate

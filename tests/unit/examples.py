@@ -57,7 +57,14 @@ def example(
         pythonpath=[],
     )
     host = SimpleNamespace(
-        name="web1", ipv6=True, nginx_version=(1, 22, 1), family="debian", web_user="www-data", precompressed=["gzip_static"]
+        name="web1",
+        ipv6=True,
+        nginx_version=(1, 22, 1),
+        family="debian",
+        web_user="www-data",
+        precompressed=["gzip_static"],
+        webroot="",
+        certificates=[],
     )
     programs = units.all_of(settings, home, release.address, settings.processes)
     site = settings.site
@@ -78,6 +85,8 @@ def example(
         "older": configuration.OLDER,
         "domain": settings.site.domains[0],
         "port": settings.site.port,
+        "certificate": "",
+        "is_secure": False,
         "members": f"/etc/nginx/fabrelease/{domains.name(settings.site.domains[0], settings.site.port)}",
         "variables": {"FLASKTODO_CONFIG": f"{settings.root}/shared/config.py", "GREETING": "it's 100% é\n"},
     }

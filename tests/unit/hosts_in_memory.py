@@ -263,7 +263,7 @@ class Orphans:
 
 
 def answer(status: int | None) -> Answer:
-    return {"status": status, "error": "" if status else "nobody listens", "body": [], "seconds": 0}
+    return {"status": status, "error": "" if status else "nobody listens", "body": [], "seconds": 0, "location": ""}
 
 
 @contextmanager

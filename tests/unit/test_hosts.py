@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import re
 import signal
+import socket
 import threading
 import time
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+from fabric import Connection
 
 from fabrelease.tasks.engine import hosts
-from fabrelease.tasks.engine.errors import HostError, HostErrors
+from fabrelease.tasks.engine.errors import HostError, HostErrors, UsageError
 from fabrelease.tasks.engine.hosts import Host
+
+from .examples import example_settings
 
 
 class Standing:
@@ -78,3 +83,41 @@ def test_ctrl_c_ends_every_session_and_waits_for_none() -> None:
         hosts.each(cast(list[Host], two), lambda host: cast(Standing, host).step())
     assert time.monotonic() - began < 30
     assert all(host.closed.is_set() for host in two)
+
+
+def at_a_closed_port(name: str) -> Host:
+    """A host at whose address nobody listens."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    settings = example_settings(host={"name": name, "address": "127.0.0.1", "port": port})
+    return Host(settings, Connection("127.0.0.1", user="nobody", port=port))
+
+
+def test_a_dead_host_is_left_behind_where_it_is_named() -> None:
+    targets = [at_a_closed_port(name) for name in ("web1", "web2", "web3")]
+    assert hosts.without(targets, None) == targets
+    assert [host.name for host in hosts.without(targets, "web3, web1")] == ["web2"]
+
+
+@pytest.mark.parametrize(
+    ("names", "why"),
+    [
+        ("web9", "--continue-without: web9 is no host of this command. There are web1, web2"),
+        ("web1,", "is no host of this command"),
+        ("web1,web2", "--continue-without: no host would be left"),
+    ],
+)
+def test_a_host_that_is_left_behind_must_be_one_of_several(names: str, why: str) -> None:
+    with pytest.raises(UsageError, match=re.escape(why)):
+        hosts.without([at_a_closed_port("web1"), at_a_closed_port("web2")], names)
+
+
+def test_a_host_that_refuses_us_is_not_dead() -> None:
+    """Who listens but speaks no SSH is up: a fault of ours or of the network must leave no host behind."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        threading.Thread(target=lambda: server.accept()[0].sendall(b"HTTP/1.1 400 no\r\n" * 200), daemon=True).start()
+        settings = example_settings(host={"name": "web1", "address": "127.0.0.1", "port": port})
+        other = Host(settings, Connection("127.0.0.1", user="nobody", port=port))
+        with pytest.raises(HostError, match=r"^web1: "):
+            hosts.without([other, at_a_closed_port("web2")], "web1")

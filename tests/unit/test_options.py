@@ -8,10 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fabrelease.tasks.engine import git, terminal
-from fabrelease.tasks.engine.errors import UsageError
+from fabrelease.tasks.engine import git, level, terminal
+from fabrelease.tasks.engine.errors import HostError, UsageError
 from fabrelease.tasks.engine.remote import releases
-from fabrelease.tasks.engine.remote.failure import Failed
 from tests.apps import Repository, make_repository
 
 # No NUL: a command line cannot hold one.
@@ -56,10 +55,10 @@ def test_any_ref_is_a_commit_of_the_repository_or_refused(repository: Repository
 @given(to=hostile | st.sampled_from([GOOD, GOOD[:9], "1111111", "111", BAD, "2222"]))
 def test_a_rollback_goes_to_a_good_release_or_nowhere(root: str, to: str) -> None:
     try:
-        chosen = releases.choose_rollback(root, to)
-    except Failed as failed:
-        assert "nothing was touched" in failed.message
+        chosen = level.choose({"web1": level.standing(releases.listing(root))}, to)
+    except HostError as failed:
+        assert "nothing was touched" in str(failed)
         assert to not in (GOOD, GOOD[:9], "1111111", "111")
     else:
-        assert chosen["id"] == GOOD
+        assert chosen == GOOD
         assert GOOD.startswith(to) or (GOOD.endswith("-1111111") and "1111111".startswith(to))

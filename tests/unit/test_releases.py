@@ -70,33 +70,6 @@ def test_where_the_live_release_is_not_on_the_way_the_end_of_the_way_is_gone_bac
     assert releases.rollback_target(root) == B
 
 
-@pytest.mark.parametrize(
-    ("to", "found"),
-    [(None, B), (A, A), ("20260101", A), ("1111", A)],
-)
-def test_a_release_to_go_back_to_is_chosen_by_its_id_or_the_beginning_of_one(
-    root: str, to: str | None, found: str
-) -> None:
-    live(root, A, B, C)
-    assert releases.choose_rollback(root, to)["id"] == found
-
-
-@pytest.mark.parametrize(
-    ("to", "why"),
-    [
-        ("2026", "4 releases answer to '2026'"),
-        ("none", "no releases answer to 'none'"),
-        (C, "is the current release already"),
-        (B, "is bad, not good: it does not start"),
-    ],
-)
-def test_a_release_that_is_not_gone_back_to_is_refused_with_the_reason(root: str, to: str, why: str) -> None:
-    live(root, A, C)
-    make(root, B, "bad", reason="it does not start")
-    with pytest.raises(Failed, match=why):
-        releases.choose_rollback(root, to)
-
-
 def test_pruning_keeps_what_is_live_next_gone_back_to_newest_and_the_newest_bad_one(root: str) -> None:
     for day, state in ((5, "good"), (6, "bad"), (7, "bad"), (8, "built")):
         make(root, f"2026010{day}T000000Z-{str(day) * 7}", state)

@@ -403,3 +403,37 @@ def test_a_unicode_domain_is_refused_with_the_name_to_write() -> None:
     with pytest.raises(ValidationError) as caught:
         load("site.domains", ["bücher.example"])
     assert mistakes(caught.value, Settings)[0].hint == "write it as xn--bcher-kva.example"
+
+
+@pytest.mark.parametrize(
+    ("tls", "more", "said"),
+    [
+        ({"acme": {}, "certificate": "a", "key": "b"}, {}, "site.tls: expected one of acme and certificate, found both"),
+        ({"certificate": "a"}, {}, "site.tls.key: certificate and key go together"),
+        ({"on_host": True}, {}, "site.tls.on_host: which files on the host, certificate and key have to say"),
+        (
+            {"certificate": "a.pem", "key": "/b", "on_host": True},
+            {},
+            "site.tls.certificate: expected an absolute path on the host, found \"a.pem\"",
+        ),
+        ({"acme": {"agree": False}}, {}, "site.tls.acme.agree: an authority gives certificates to those alone who agree"),
+        ({"acme": {"server": "http://a"}}, {}, "site.tls.acme.server: expected letsencrypt, staging or https://"),
+        ({"acme": {"hook": "dns.sh"}}, {}, "site.tls.acme.hook: expected an absolute path on the host"),
+        ("acne", {}, "site.tls: expected keys and values, found"),
+        ("acme", {"port": 8080}, "site.port: with tls, the site is on port 443"),
+        ("acme", {"domains": ["demo.example.net", "*.example.net"]}, "site.tls.acme: a certificate for *.example.net"),
+        ("acme", {"domains": ["192.0.2.1"]}, "site.tls: 192.0.2.1 has no TLS"),
+        ({"hsts": 300}, {"headers": {"strict-transport-security": "max-age=1"}}, "site.tls.hsts: hsts sends the header"),
+    ],
+)
+def test_tls_that_makes_no_sense_is_refused_at_its_key(tls: Any, more: dict[str, Any], said: str) -> None:
+    data = with_value("site", {"domains": ["demo.example.net"], **more, "tls": tls})
+    (found,) = refusals(data)
+    assert found.startswith(said), found
+
+
+def test_acme_is_enough_and_means_the_usual_authority() -> None:
+    tls = load("site.tls", "acme").site.tls
+    assert tls and tls.acme and (tls.acme.server, tls.acme.agree, tls.redirect, tls.hsts) == ("letsencrypt", True, True, 0)
+    assert load("site.tls", {}).site.tls is not None
+    assert load("site.tls", None).site.tls is None

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from .examples import example, example_settings
-from .test_templates import needs_programs, whole_site, write_nginx
+from .test_templates import for_crossplane, needs_programs, whole_site, write_nginx
 
 VERSIONS = [(1, 18, 0), (1, 22, 1), (1, 26, 3)]  # what is special to a later one, an earlier one does not take
 PREFIXES = ["/admin/", "/admin/reports/", "/a.b+c~d@e/", "/ws/", "/blog/static/"]
@@ -101,10 +101,11 @@ def folder() -> Iterator[Path]:
 @given(whole=wholes)
 @settings(max_examples=60, phases=PHASES)
 def test_nginx_and_crossplane_take_what_the_settings_take(folder: Path, whole: dict[str, Any]) -> None:
-    main = write_nginx(folder, rendered(whole, str(folder / "my app")))
+    text = rendered(whole, str(folder / "my app"))
+    main = write_nginx(folder, text)
     run = subprocess.run(["nginx", "-t", "-q", "-p", folder, "-c", main], capture_output=True, text=True)
     assert (run.returncode, run.stderr) == (0, "")
-    parsed = crossplane.parse(str(main))  # strict, it would take the lines of a map for directives
+    parsed = crossplane.parse(str(write_nginx(folder, for_crossplane(text))), strict=True)
     assert parsed["status"] == "ok", parsed["errors"]
 
 

@@ -11,7 +11,8 @@ import tempfile
 from collections.abc import Callable
 from copy import deepcopy
 from pathlib import Path
-from typing import Annotated, Any, get_args, get_origin
+from types import UnionType
+from typing import Annotated, Any, Union, get_args, get_origin
 
 import pytest
 import yaml
@@ -24,7 +25,7 @@ from fabrelease.tasks.engine import schema, stages
 from fabrelease.tasks.engine.errors import SettingsError, UsageError
 from fabrelease.tasks.engine.mistakes import model_in
 from fabrelease.tasks.engine.remote import drivers
-from fabrelease.tasks.engine.settings import HOST_KEYS, LOADER_FIELDS, Hook, Model, Settings, Static
+from fabrelease.tasks.engine.settings import HOST_KEYS, LOADER_FIELDS, Hook, Model, Settings, Static, SwitchHook
 from fabrelease.tasks.engine.yamltree import from_plain, merge
 
 REPOSITORY = Path(__file__).parents[2]
@@ -430,7 +431,7 @@ def test_secrets_are_not_in_messages(project: Project, text: str) -> None:
 # --- any input ----------------------------------------------------------------------------
 
 KNOWN = sorted(
-    {name for model in (Settings, Hook) for name in model.model_fields}
+    {name for model in (Settings, SwitchHook) for name in model.model_fields}
     | {name for field in Settings.model_fields.values() if (model := model_in(field.annotation)) for name in model.model_fields}
     | HOST_KEYS
     | {"hosts", "<<", "timeout", "bind"}
@@ -822,9 +823,18 @@ def model_keys(model: Any, prefix: str = "") -> set[str]:
         if prefix == "" and name in LOADER_FIELDS:
             continue
         keys.add(prefix + name)
-        if isinstance(field.annotation, type) and (section := model_in(field.annotation)):
+        if section := section_of(field.annotation):
             keys |= model_keys(section, f"{prefix}{name}.")
     return keys
+
+
+def section_of(annotation: Any) -> Any:
+    """The model of a section, or of one that may be left out; no model that is in a list or a mapping."""
+    if get_origin(annotation) is Annotated:
+        return section_of(get_args(annotation)[0])
+    if get_origin(annotation) in (Union, UnionType):
+        return next(filter(None, map(section_of, get_args(annotation))), None)
+    return model_in(annotation) if isinstance(annotation, type) else None
 
 
 def reference_keys(model: Any, prefix: str = "") -> set[str]:
@@ -865,7 +875,7 @@ def test_the_example_shows_every_setting_and_no_other() -> None:
     assert example_keys(data, known) == known
     assert set(hosts["web1"]) == HOST_KEYS
     hook = next(item for item in data["hooks"]["before_switch"] if isinstance(item, dict))
-    assert set(hook) == set(Hook.model_fields)
+    assert set(hook) == set(SwitchHook.model_fields)
 
 
 def test_what_the_example_shows_as_a_default_is_the_default(project: Project) -> None:
@@ -912,7 +922,7 @@ hosts:
   web1: {address: 203.0.113.10, user: deploy, port: 22}
 """
     settings = stages.load_stage(project(prod=text), "prod").hosts["web1"]
-    assert settings.hooks.before_switch == [Hook(run="python manage.py migrate --noinput", timeout=600)]
+    assert settings.hooks.before_switch == [SwitchHook(run="python manage.py migrate --noinput", timeout=600)]
     assert settings.host.user == "deploy"
 
 
@@ -928,7 +938,7 @@ def test_the_reference_is_current() -> None:
 def test_the_reference_has_a_row_with_a_meaning_for_every_setting() -> None:
     rows = re.findall(r"^\| `(\S+)` \|.*\| (.+) \|$", schema.reference(), re.MULTILINE)
     hosts = {f"hosts.<name>.{key}" for key in HOST_KEYS} | {"hosts"}
-    hooks = {f"{schema.HOOK_PREFIX}{key}" for key in Hook.model_fields}
+    hooks = {f"{schema.HOOK_PREFIX}{key}" for key in SwitchHook.model_fields}
     assert {key for key, _ in rows} == reference_keys(Settings) | hosts | hooks
     assert all(len(meaning) > 10 for _, meaning in rows)
 

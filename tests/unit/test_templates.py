@@ -5,6 +5,7 @@ import http.client
 import json
 import os
 import pwd
+import re
 import shlex
 import shutil
 import signal
@@ -39,6 +40,7 @@ RENDERED = [
     "nginx/domain.conf.j2",
     "nginx/http.conf.j2",
     "nginx/redirect.conf.j2",
+    "nginx/secure.conf.j2",
     "nginx/site.conf.j2",
     "supervisor/processes.conf.j2",
     "supervisor/web.conf.j2",
@@ -66,17 +68,30 @@ def wait_for(condition: Callable[[], object], what: str, seconds: float = 15) ->
         time.sleep(0.02)
 
 
-def whole_site(given: dict[str, Any]) -> str:
+def whole_site(given: dict[str, Any], template: str = "nginx/site.conf.j2") -> str:
     """What nginx reads of an application in one text: its http level, its domains with its parts of them, the default."""
+    return "\n".join([Renderer(None, "web1").render("nginx/http.conf.j2", **given), one_port(given, template)])
+
+
+def one_port(given: dict[str, Any], template: str = "nginx/site.conf.j2") -> str:
+    """The domains on one port, with the application's parts of them, and the default server."""
     renderer, site = Renderer(None, "web1"), given["settings"].site
-    parts = dict.fromkeys(site.domains, "nginx/site.conf.j2")
-    parts |= dict.fromkeys(site.redirect_domains, "nginx/redirect.conf.j2")
-    texts = [renderer.render("nginx/http.conf.j2", **given)]
-    for domain, template in parts.items():
+    parts = dict.fromkeys(site.domains, template) | dict.fromkeys(site.redirect_domains, "nginx/redirect.conf.j2")
+    texts = []
+    for domain, name in parts.items():
         own = {**given, "domain": domain, "members": "/parts"}
-        part = textwrap.indent(renderer.render(template, **own), "    ")
+        part = textwrap.indent(renderer.render(name, **own), "    ")
         texts.append(renderer.render("nginx/domain.conf.j2", **own).replace("    include /parts/*.conf;\n", part))
     return "\n".join([*texts, renderer.render("nginx/default.conf.j2", **given)])
+
+
+def secure_site(version: tuple[int, ...], certificate: str, root: str = "", ports: tuple[int, int] = (80, 443), **site: Any) -> str:
+    """The same of one that has TLS, on both ports; its path, root and the settings of TLS vary."""
+    settings = example_settings(site={"redirect_domains": ["www.example.org"], **site})
+    given = {**example(settings, root=root), "is_secure": True}
+    given["host"].nginx_version, given["host"].webroot = version, "/var/lib/fabrelease/acme"
+    plain = whole_site({**given, "port": ports[0]}, "nginx/secure.conf.j2")
+    return plain + one_port({**given, "port": ports[1], "certificate": certificate})
 
 
 # As they read. UPDATE_GOLDEN=1 writes the files anew.
@@ -129,6 +144,11 @@ def test_what_is_rendered_for_runit_reads_as_in_its_golden_files_and_is_a_script
         text = render("runit/unit.sh.j2", {**given, "unit": unit})
         check_golden(f"runit.{unit.role}.run", text)
         subprocess.run(["sh", "-n"], input=text, text=True, check=True)
+
+
+def test_what_is_rendered_for_a_site_with_tls_reads_as_in_its_golden_file() -> None:
+    text = secure_site((1, 22, 1), "/etc/fabrelease/tls/demo.example.net", path="/todo", tls={"acme": {}, "hsts": 300})
+    check_golden("tls.nginx.site.conf", text)
 
 
 @pytest.mark.parametrize("name", RENDERED)
@@ -450,11 +470,16 @@ def site(variant: str, **more: Any) -> str:
     return whole_site(example(example_settings(site=VARIANTS[variant], web=web), **more))
 
 
+def for_crossplane(text: str) -> str:
+    """A configuration without the entries of its maps, which crossplane takes for directives."""
+    return re.sub(r"(?ms)^((?:map|geo) .*?\{\n).*?^\}", r"\1}", text)
+
+
 @pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize("address", ["", "127.0.0.1:8004", "[::1]:8004"])
 def test_crossplane_parses_the_site(tmp_path: Path, variant: str, address: str) -> None:
-    main = write_nginx(tmp_path, site(variant, address=address))
-    parsed = crossplane.parse(str(main))  # strict, it would take the lines of a map for directives
+    main = write_nginx(tmp_path, for_crossplane(site(variant, address=address)))
+    parsed = crossplane.parse(str(main), strict=True)
     assert parsed["status"] == "ok", parsed["errors"]
 
 
@@ -477,6 +502,66 @@ def test_nginx_takes_the_site(tmp_path: Path, root: Path, variant: str, address:
     assert (run.returncode, run.stderr) == (0, "")
 
 
+VERSIONS = [(1, 18, 0), (1, 22, 1), (1, 26, 3), (1, 29, 7)]
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The directory of a certificate that signs itself."""
+    folder = tmp_path_factory.mktemp("certificate")
+    make = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -subj /CN=demo -days 2"
+    files = ["-keyout", folder / "privkey.pem", "-out", folder / "fullchain.pem"]
+    subprocess.run([*make.split(), *files], check=True, capture_output=True)
+    return str(folder)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("path", ["/", "/todo"])
+def test_crossplane_and_gixy_take_a_site_with_tls_as_each_nginx_writes_it(
+    tmp_path: Path, version: tuple[int, ...], path: str
+) -> None:
+    text = secure_site(version, "/etc/tls", path=path, tls={"acme": {}, "hsts": 31536000})
+    # HSTS is a setting, and stands in the application's location.
+    main = write_nginx(tmp_path, text)
+    too_new = "http2 on;|ssl_reject_handshake on;|ssl_conf_command [^;]*;"  # for crossplane
+    known = write_nginx(made(tmp_path / "known"), for_crossplane(re.sub(too_new, "", text)))
+    parsed = crossplane.parse(str(known), strict=True)
+    assert parsed["status"] == "ok", parsed["errors"]
+    argv = [sys.executable, "-m", "gixy.cli.main", "-f", "json", "-ll", "--skips", "hsts_header", main]
+    found = json.loads(subprocess.run(argv, capture_output=True, text=True, timeout=60).stdout)
+    assert found == []
+
+
+def made(folder: Path) -> Path:
+    """A directory, which is there from now on."""
+    folder.mkdir()
+    return folder
+
+
+@needs_programs
+@pytest.mark.parametrize("path", ["/", "/todo"])
+def test_nginx_takes_a_site_with_tls(tmp_path: Path, root: Path, certificate: str, path: str) -> None:
+    (root / "logs").mkdir()
+    said = subprocess.run(["nginx", "-v"], capture_output=True, text=True).stderr
+    version = tuple(map(int, said.split("nginx/")[1].split()[0].split(".")))
+    main = write_nginx(tmp_path, secure_site(version, certificate, str(root), path=path, tls={"acme": {}, "hsts": 300}))
+    run = subprocess.run(["nginx", "-t", "-q", "-p", tmp_path, "-c", main], capture_output=True, text=True)
+    assert (run.returncode, run.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_http2_tickets_and_unknown_names_are_as_the_version_of_nginx_has_them(version: tuple[int, ...]) -> None:
+    text = secure_site(version, "/etc/tls", tls={"acme": {}})
+    is_new = version >= (1, 25, 1)
+    assert ("    http2 on;\n" in text, "ssl http2" in text) == (is_new, not is_new)
+    assert ("ssl_session_tickets off;" in text) is (version < (1, 23, 2))
+    default = text[text.rindex("server {") :]
+    assert ("ssl_reject_handshake on;" in default, "ssl_certificate " in default) == (version >= (1, 19, 4), version < (1, 19, 4))
+    servers = text.count("server {")
+    assert text.count("ssl_protocols TLSv1.2 TLSv1.3;") == servers / 2
+    assert "Strict-Transport-Security" not in text
+
+
 def test_ipv6_is_listened_on_only_where_the_host_has_it() -> None:
     given = example()
     assert "listen [::]:80;" in whole_site(given)
@@ -493,7 +578,7 @@ def test_connections_to_the_app_are_not_kept_by_an_nginx_that_would_by_default(
     assert ("keepalive 0;" in whole_site(given)) is wanted
 
 
-@pytest.mark.parametrize("version", [(1, 18, 0), (1, 22, 1), (1, 26, 3), (1, 29, 7)])
+@pytest.mark.parametrize("version", VERSIONS)
 def test_a_domain_and_the_default_server_are_the_same_whichever_application_has_them_written(version: tuple[int, ...]) -> None:
     texts = []
     for name in ("shop", "blog"):
@@ -751,3 +836,70 @@ def rotate(tmp_path: Path, root: Path, supervisor: Path) -> None:
     path = f"{tmp_path}:{os.environ['PATH']}"
     argv = ["logrotate", "-f", "-s", tmp_path / "state", conf]
     subprocess.run(argv, check=True, env={**os.environ, "PATH": path})
+
+
+# Pages of nginx's own
+
+
+def close(root: Path, *passes: str, seconds: int = 77) -> None:
+    """Maintenance as the host's side makes it."""
+    place = root / f".maintenance/1-{seconds}"
+    (place / "passes").mkdir(parents=True)
+    for name in passes:
+        (place / "passes" / name).touch()
+    (place / "page.html").write_text("closed")
+    (place / "on").touch()
+    (root / "maintenance").symlink_to(f".maintenance/1-{seconds}")
+
+
+@needs_programs
+def test_maintenance_keeps_out_all_but_who_may_pass_and_says_when_to_come_again(tmp_path: Path, root: Path) -> None:
+    secret = "0123456789abcdef" * 4
+    with live(tmp_path, root, headers={"X-Frame-Options": "DENY"}, paths={"/ws/": {"websocket": True}}) as port:
+        close(root, secret)
+        for method, path in (("GET", "/"), ("POST", "/ws/x"), ("GET", "/static/a%20b.txt"), ("DELETE", "/x?y=z")):
+            status, headers, text = ask(port, path, method, "x" * 500_000 if method == "POST" else None)
+            assert (status, headers["Retry-After"], text) == (503, "77", "closed")
+        shown = ask(port, "/a", headers={"X-Fabrelease-Pass": secret})
+        assert (shown[0], "FABRELEASE" in shown[2], secret in shown[2]) == (200, False, False)
+        for forged in ("../on", "../page.html", secret.upper(), f"./{secret}", "127.0.0.1", ""):
+            assert ask(port, "/", headers={"X-Fabrelease-Pass": forged})[0] == 503
+        (root / "maintenance/passes/127.0.0.1").touch()
+        assert ask(port, "/static/a%20b.txt")[::2] == (200, "static")
+        (root / "maintenance/passes/127.0.0.1").unlink()
+        (root / "maintenance/on").unlink()
+        assert ask(port, "/")[0] == 200
+
+
+@needs_programs
+def test_a_page_is_shown_where_nobody_answers_and_can_be_asked_for_by_nobody(tmp_path: Path, root: Path) -> None:
+    port = free_port()
+    given = example(live_settings(port, error_pages={"404": "x.html"}), root=str(root), user=ME)
+    given["host"].ipv6 = False
+    make_release(root, given)
+    errors = root / "current/config/errors"
+    errors.mkdir(parents=True)
+    for status in ("404", "502"):
+        (errors / f"{status}.html").write_text(f"page {status}")
+    with nginx(tmp_path, whole_site(given), port):
+        for method in ("GET", "POST", "PUT"):
+            status, headers, text = ask(port, "/x", method)
+            assert (status, text, headers["Content-Type"]) == (502, "page 502", "text/html; charset=utf-8")
+        assert ask(port, "/static/missing")[::2] == (404, "page 404")
+        assert ask(port, "/.fabrelease/flask-todo/errors/502.html")[0] == 404
+        (errors / "502.html").unlink()
+        status, _, text = ask(port, "/x")
+        assert (status, "502 Bad Gateway" in text) == (502, True)
+
+
+@pytest.mark.parametrize("code", ["403", "404", "413", "500", "502", "503", "504"])
+def test_our_page_for_an_error_says_little(code: str) -> None:
+    text = render("nginx/error.html.j2", {**example(), "code": code})
+    assert text.startswith("<!DOCTYPE html>")
+    assert ("Please try again" in text) is (code >= "500")
+    assert not any(word in text.lower() for word in ("nginx", "fabrelease", "flask", "gateway"))
+
+
+def test_a_message_is_text_in_the_page_and_no_markup() -> None:
+    text = render("nginx/maintenance.html.j2", {**example(), "message": "<script>'&", "retry_after": 60})
+    assert "<p>&lt;script&gt;&#39;&amp;</p>" in text

@@ -1,7 +1,7 @@
 """The cutover: the new release beside the old, probed, switched to by one rename, the old one drained.
 
-Each function is one phase, so that several hosts can wait for each other between two of them:
-start, switch, commit, finish; abandon and undo are the ways out. Nothing is kept in memory from one to the next.
+Each function is one phase, so that several hosts can wait for each other between two of them: start, switch, watch,
+commit, finish; abandon and undo are the ways out. Nothing is kept in memory from one to the next.
 Among several hosts it is a two-phase commit that presumes abort (Mohan, Lindsay, Obermarck 1986): who has not heard
 that all have switched goes back.
 """
@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypedDict
 
-from . import agent, logs, probe, process, releases, scaling, sockets
+from . import agent, logs, maintenance, probe, process, releases, scaling, sockets
 from .application import Application, Unit
 from .drivers import Program
 from .failure import Failed, describe
@@ -25,6 +25,7 @@ from .probe import Answer, Endpoint
 
 PAUSE = 0.02
 WARMING_SECONDS = 0.25  # between two questions to an application that answers, though not as it should yet
+WATCHING_SECONDS = 1  # between two questions to a site before other hosts switch
 SITE_SECONDS = 5  # that the site may answer wrongly after a switch
 GONE = "the deployer went away"
 
@@ -123,17 +124,37 @@ def switch(cutover: Cutover, among_others: bool, machine: Machine = HOST) -> Swi
         _switch(cutover, old, machine)
         answer = ask_site(cutover.application, cutover.site, machine)
     except Exception as error:  # whatever it was, the old release must be live again
-        try:
-            undo(cutover, str(error), machine)
-        except Failed as worse:
-            raise Failed(f"{describe(error)}\n  {worse.message}", worse.hint, needs_person=True) from error
-        hint = error.hint if isinstance(error, Failed) else ""
-        raise Failed(f"{describe(error)}\n  {_went_back(old)}", hint) from error
+        raise _undone(cutover, error, machine) from error
     if among_others:
         machine.session.if_abandoned(lambda: undo(cutover, GONE, machine))
     else:
         _commit(cutover, machine)
     return {"old": old, "answer": cutover.site.status, "seconds": answer["seconds"]}
+
+
+def watch(cutover: Cutover, seconds: float, machine: Machine = HOST) -> None:
+    """Ask through nginx for a while after a switch, before other hosts switch.
+
+    :raises Failed: the site does not answer rightly any more, and everything was switched back.
+    """
+    clock = machine.clock
+    end = clock.monotonic() + seconds
+    try:
+        while (left := end - clock.monotonic()) > 0 and not machine.session.is_ending():
+            clock.sleep(min(left, WATCHING_SECONDS))
+            ask_site(cutover.application, cutover.site, machine)
+    except Exception as error:  # whatever it was, the old release must be live again
+        raise _undone(cutover, error, machine) from error
+
+
+def _undone(cutover: Cutover, error: Exception, machine: Machine) -> Failed:
+    """Undo a switch for a reason; what to tell about both."""
+    old = releases.read(cutover.application.root, cutover.release).get("came_after")
+    try:
+        undo(cutover, str(error), machine)
+    except Failed as worse:
+        return Failed(f"{describe(error)}\n  {worse.message}", worse.hint, needs_person=True)
+    return Failed(f"{describe(error)}\n  {_went_back(old)}", error.hint if isinstance(error, Failed) else "")
 
 
 @agent.uninterrupted()
@@ -359,7 +380,7 @@ def ask_site(application: Application, endpoint: Endpoint, machine: Machine) -> 
     """
     end = machine.clock.monotonic() + SITE_SECONDS
     while True:
-        answer = machine.proxy.ask(endpoint)
+        answer = machine.proxy.ask(maintenance.passing(application.root, endpoint))
         if answer["status"] == endpoint.status:
             return answer
         if machine.clock.monotonic() > end:

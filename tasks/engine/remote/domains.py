@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
-from . import releases, system
+from . import process, releases, system
 from .failure import Failed
 from .resources import File
 from .unix import fcntl
@@ -35,7 +35,12 @@ def folder() -> str:
 
 def name(domain: str, port: int) -> str:
     """What a domain's file and directory are called, without an ending; * alone is the default server."""
-    return f"{domain.lower().replace('*', ANY).strip('[]')}_{port}"
+    return f"{plain(domain)}_{port}"
+
+
+def plain(domain: str) -> str:
+    """A domain in the name of a file or directory."""
+    return domain.lower().replace("*", ANY).strip("[]")
 
 
 def is_default(found: str) -> bool:
@@ -85,6 +90,25 @@ def place(app: str, root: str, release: str, without: set[str]) -> list[str]:
         files = [part(app, root, of) for of in of_release(root, release, "sites")]
         files += [_file_of(of, path) for of, path in own.items() if of not in without]
         return [*(f"no domain {of}" for of in gone), *(line for file in files for line in file.apply())]
+
+
+def announce(app: str, root: str, texts: dict[str, str]) -> list[str]:
+    """Have nginx read domains from its next reload on, with nothing of an application in them that is not live.
+
+    :param texts: the domains' names, and what is in their files.
+    :returns: what was changed, in words.
+    :raises Failed: somebody else's file stands there, or nginx refuses what is there then; it is as before.
+    """
+    files = [File(f"{folder()}/{of}.conf", text, marked=True, what="domain") for of, text in texts.items()]
+    with _alone():
+        before = {file.path: _text(file.path) for file in files}
+        changed = [line for file in files for line in file.apply()]
+        tried = process.run(["nginx", "-t", "-q"], timeout=60) if changed else None
+        if tried and tried.status != 0:
+            for path, text in before.items():
+                File(path, text).apply() if text else releases.unlink(path)
+            raise Failed(f"nginx refuses the domains; the configuration is as before{process.quote(tried.lines)}")
+        return changed + [line for of in texts for line in part(app, root, of).apply()]
 
 
 def tidy(app: str, root: str) -> None:
@@ -240,6 +264,18 @@ def _parts(app: str) -> list[str]:
 def _has_parts(of: str) -> bool:
     """Whether anybody has a part of a domain; of a default server, who has a domain on its port."""
     return bool(glob.glob(f"{folder()}/{of.replace(ANY, '*') if is_default(of) else of}/*.conf"))
+
+
+def others(app: str, port: int) -> list[str]:
+    """The domains that other applications have parts of, as they stand in names of files."""
+    found = [of.rpartition("_") for of in _named() if _others(app, of)]
+    return [domain for domain, _, its in found if its == str(port)]
+
+
+def _text(path: str) -> str:
+    with contextlib.suppress(FileNotFoundError), open(path, encoding="utf-8") as file:
+        return file.read()
+    return ""
 
 
 def _others(app: str, of: str) -> dict[str, str]:

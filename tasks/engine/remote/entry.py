@@ -6,14 +6,18 @@ import os
 import re
 from typing import TypedDict
 
-from . import agent, lock, nginx, prepare, probe, process, recovery, releases, source, system
+from . import acme, agent, certificates, lock, nginx, prepare, probe, process, recovery, releases, source, system
 from .application import Application
 from .machine import HOST, Programs, units_of
 from .probe import Endpoint
 
 
 class Facts(TypedDict):
-    """What the steps and the templates need to know about a host."""
+    """What the steps and the templates need to know about a host.
+
+    ``certificates`` are the domains that have one, as they stand in names of files; ``webroot`` is where the
+    questions of an authority are answered from, where that was set up.
+    """
 
     family: str
     ipv6: bool
@@ -21,6 +25,8 @@ class Facts(TypedDict):
     precompressed: list[str]
     web_user: str
     web_group: str
+    certificates: list[str]
+    webroot: str
 
 
 class Entry(TypedDict):
@@ -52,6 +58,8 @@ def facts() -> Facts:
         "precompressed": nginx.precompressed(said),
         "web_user": probe.web_user(),
         "web_group": probe.web_group(),
+        "certificates": certificates.there(),
+        "webroot": acme.WEBROOT if os.path.isdir(acme.WEBROOT) else "",
     }
 
 
@@ -69,19 +77,26 @@ def begin(application: Application, site: Endpoint, owner: prepare.Owner, what: 
     agent.keep_journal(root, owner["who"])
     agent.journal(f"begin: {what}")
     cleared = recovery.clear(application, site)
+    releases.key(root)
+    return {**look(application), "cleared": cleared}
+
+
+def look(application: Application) -> Entry:
+    """Look at what is there, and change nothing."""
+    root = application.root
     current, following = releases.linked(root, "current"), releases.linked(root, "next")
     ids = releases.ids(root)
     others = [releases.read(root, name) for name in ids if name != following]
     return {
         "facts": facts(),
-        "key": releases.key(root),
+        "key": releases.known_key(root),
         "known": source.known(root),
         "current": releases.read(root, current) if current else None,
         "next": releases.read(root, following) if following else None,
         "ids": ids,
         "addresses": [unit.address for known in others for unit in units_of(known)],
         "live": current is not None and Programs(HOST, application, current).run(),
-        "cleared": cleared,
+        "cleared": [],
     }
 
 

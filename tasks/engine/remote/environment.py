@@ -10,7 +10,7 @@ import os
 import re
 import shutil
 import time
-from typing import Any
+from typing import Any, NamedTuple
 
 from . import agent, builder, process, releases, tree
 from .failure import Failed
@@ -108,13 +108,33 @@ def give_up(root: str, name: str, reason: str, keep: int) -> None:
     releases.give_up(root, name, reason, keep)
 
 
-def _ensure(root: str, user: str, spec: Spec, public: str, name: str, fresh: bool) -> dict[str, Any]:
+class Foreseen(NamedTuple):
+    """What decides an environment: ``name`` is the hash of it, ``known`` the newest that is there."""
+
+    name: str
+    known: dict[str, Any] | None
+    python: str
+    source: str | None
+    installer: str
+    files: list[str]
+
+
+def foresee(root: str, spec: Spec, public: str, name: str) -> Foreseen:
+    """Which environment a release gets.
+
+    :param public: where its source is.
+    :raises Failed: none can be made.
+    """
     python = find_python(spec["python"])
     source = _source(public, spec)
     installer = _installer(spec, source)
     files = _files(public, source)
     digest = _digest(public, spec, source, files, installer, python, name)
-    known = _newest(f"{root}/envs", digest)
+    return Foreseen(digest, _newest(f"{root}/envs", digest), python, source, installer, files)
+
+
+def _ensure(root: str, user: str, spec: Spec, public: str, name: str, fresh: bool) -> dict[str, Any]:
+    digest, known, python, source, installer, files = foresee(root, spec, public, name)
     if known and not fresh:
         return {**known, "reused": True}
     builder.check(root, user)

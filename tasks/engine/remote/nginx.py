@@ -10,7 +10,7 @@ import re
 import shutil
 import time
 
-from . import agent, domains, probe, process, releases, system
+from . import agent, domains, pages, probe, process, releases, system
 from .application import Application
 from .failure import Failed
 from .probe import Answer, Endpoint
@@ -22,7 +22,7 @@ SYSTEMCTL_SECONDS = 90
 SITES = re.compile(r"(?m)^([^#\n]*\binclude\s+[\"']?)(?:/etc/nginx/)?((?:sites-enabled|conf\.d)/[^;\"']*\*[^;\"']*)")
 AT = re.compile(r" in (/\S+):\d+$")
 DOMAINS = "zz.fabrelease"  # no application is called so, and what it includes comes last
-DEFAULTS = "a duplicate default server for "
+DEFAULT = re.compile(r"a duplicate default server for \S+:(\d+) ")
 GZIPPED = "--with-http_gzip_static_module"
 BROTLI = re.compile(r"(?m)^\s*load_module\s[^#\n]*http_brotli_static_module")
 CONFLICT = re.compile(r'conflicting server name "([^"]*)" on (\S+), ignored')
@@ -66,22 +66,27 @@ def _all_domains(folder: str) -> str:
     return f'# written by fabrelease: the domains of all applications\ninclude "{folder}/*.conf";\n'
 
 
-def prepare(app: str, root: str, release: str, names: list[str], port: int) -> None:
+def prepare(
+    app: str, root: str, release: str, names: list[str], ports: list[int], errors: dict[str, str]
+) -> None:
     """Check a release's site as part of this host's whole configuration; the switch then has nginx read its domains.
 
-    The default server of its port is left out where somebody else has one.
+    The default server of a port is left out where somebody else has one.
 
     :param names: the domains.
+    :param errors: the pages of the release's own for errors; see pages.copy.
     :raises Failed: nginx refuses it, a domain or path is another site's, or the port another program's.
     """
     if missing := next(filter(None, (needed.drift() for needed in _includes(app, root))), ""):
         raise Failed(f"setup was not run here for this version: {missing}; nothing was touched", "Run it: fab setup")
-    _check_port(port)
+    pages.copy(root, release, errors)
+    for port in ports:
+        _check_port(port)
     domains.check_paths(app, root, release)
     without: set[str] = set()
     is_taken, lines = _try(app, root, release, without)
-    if any(DEFAULTS in line for line in lines):
-        without = {domains.name("*", port)}
+    while taken := {domains.name("*", port) for port in _defaults(lines)} - without:  # nginx says one at a time
+        without |= taken
         is_taken, lines = _try(app, root, release, without)
     if not is_taken:
         raise _refusal(lines, app, root, release)
@@ -113,9 +118,9 @@ def _try(app: str, root: str, release: str, without: set[str]) -> tuple[bool, li
         _gather(app, root, release, sites, without)
         with open(f"{system.NGINX}/nginx.conf", encoding="utf-8") as file:
             text = file.read()
-        if not any(fnmatch.fnmatch(_enabled(app), pattern) for _, pattern in SITES.findall(text)):
+        if missing := unread(app):
             raise Failed(
-                f"{system.NGINX}/nginx.conf does not include {system.NGINX}/{_enabled(app)}",
+                missing,
                 f"Put the system's line back: include {system.NGINX}/{os.path.dirname(_enabled(app))}/*.conf;",
             )
         with open(trial, "w", encoding="utf-8") as file:
@@ -127,6 +132,23 @@ def _try(app: str, root: str, release: str, without: set[str]) -> tuple[bool, li
             os.unlink(trial)
     said = "\n".join(done.lines).replace(f"{sites}/", f"{system.NGINX}/").replace(trial, f"{system.NGINX}/nginx.conf")
     return done.status == 0, said.splitlines()
+
+
+def _defaults(lines: list[str]) -> list[int]:
+    """The ports that have a default server of somebody else's."""
+    return [int(found[1]) for line in lines if (found := DEFAULT.search(line))]
+
+
+def unread(app: str) -> str:
+    """Which of our files nginx's main file does not include, in words; empty where it includes all."""
+    with open(f"{system.NGINX}/nginx.conf", encoding="utf-8", errors="replace") as file:
+        patterns = [pattern for _, pattern in SITES.findall(file.read())]
+    missing = [name for name in (_enabled(app), _enabled(DOMAINS)) if not _matches(name, patterns)]
+    return f"{system.NGINX}/nginx.conf does not include {system.NGINX}/{missing[0]}" if missing else ""
+
+
+def _matches(name: str, patterns: list[str]) -> bool:
+    return any(fnmatch.fnmatch(name, pattern) for pattern in patterns)
 
 
 def _enabled(app: str) -> str:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 BODY_LINES = 5
 BODY_BYTES = 2000
+HOPS = 5  # that redirects are followed for
 ANSWER_BYTES = 1 << 18  # with all its headers; of the body no more is read than is shown
 INIT = 1
 SO_PEERPIDFD = 77
@@ -37,6 +38,8 @@ class Endpoint:
     :ivar path: with the prefix that the application lives below.
     :ivar timeout: seconds it has to answer rightly.
     :ivar speaks: ``http`` or ``uwsgi``.
+    :ivar certificate: the file of the certificate that has to be shown, by TLS; empty for plain HTTP.
+    :ivar follow: follow redirects within the site.
     """
 
     address: str
@@ -46,6 +49,13 @@ class Endpoint:
     timeout: float
     headers: dict[str, str] = field(default_factory=dict)
     speaks: str = "http"
+    certificate: str = ""
+    follow: bool = False
+
+    @property
+    def scheme(self) -> str:
+        """As a visitor sees it, who may be in front of the web server."""
+        return "https" if self.certificate else self.headers.get("X-Forwarded-Proto", "http")
 
     def at(self, address: str, speaks: str = "http") -> Endpoint:
         """The same, at another address and by what is spoken there."""
@@ -61,12 +71,13 @@ def site_of(release: Mapping[str, Any], now: Endpoint) -> Endpoint:
 
 
 class Answer(TypedDict):
-    """What came back; ``error`` says why nothing did."""
+    """What came back; ``error`` says why nothing did, ``location`` where a redirect leads."""
 
     status: int | None  # type: ignore[misc, unused-ignore]
     error: str
     body: list[str]
     seconds: float
+    location: str
 
 
 def ask(
@@ -76,20 +87,50 @@ def ask(
     program: int | None = None,
     to_the_end: bool = False,
 ) -> Answer:
-    """Ask once. Who answers may be hostile: all of it has one time-out, and only so many bytes are read.
+    """Ask, and follow redirects where that is wanted. Who answers may be hostile: all of it has one time-out.
 
     :param user: connect with this user's rights.
     :param timeout: seconds for all of it.
     :param program: the pid of the program that has to be the one that listens there; where None, any may be.
     :param to_the_end: the answer is wanted when the deployer is gone, too.
     """
+    end = time.monotonic() + timeout
+    answer = _ask(endpoint, user, timeout, program, to_the_end)
+    for _ in range(HOPS if endpoint.follow else 0):
+        following = _followed(endpoint, answer["location"])
+        if following is None or (left := end - time.monotonic()) <= 0:
+            break
+        endpoint = following
+        answer = _ask(endpoint, user, left, program, to_the_end)
+    return answer
+
+
+def _followed(endpoint: Endpoint, location: str) -> Endpoint | None:
+    """What a redirect asks for; None where there is none, or where it leads out of the site."""
+    from urllib.parse import urljoin, urlsplit
+
+    base = f"{endpoint.scheme}://{endpoint.host}"
+    prefix = endpoint.headers.get("SCRIPT_NAME", "")
+    is_stripped = not endpoint.path.startswith(f"{prefix}/")
+    try:
+        to = urlsplit(urljoin(f"{base}{prefix if is_stripped else ''}{endpoint.path}", location))
+    except ValueError:
+        return None
+    if not location or f"{to.scheme}://{to.netloc}" != base or not re.fullmatch(r"/[!-~]*", to.path or "/"):
+        return None
+    path = (to.path[len(prefix) :] if is_stripped and to.path.startswith(f"{prefix}/") else to.path) or "/"
+    return replace(endpoint, path=f"{path}?{to.query}" if to.query else path)
+
+
+def _ask(endpoint: Endpoint, user: str | None, timeout: float, program: int | None, to_the_end: bool) -> Answer:
+    """Ask once; of what comes, only so many bytes are read."""
     import http.client  # not needed, and slow to import, on the control machine
 
     from . import unix_http
 
     began = time.monotonic()
     try:
-        with _connect(endpoint.address, user, timeout) as sock:
+        with _connect(endpoint.address, user, timeout) as plain, _secured(plain, endpoint) as sock:
             connection = http.client.HTTPConnection("localhost")
             is_unwanted = (lambda: False) if to_the_end else agent.is_ending
             connection.sock = unix_http.Bounded(sock, began + timeout, ANSWER_BYTES, is_unwanted)
@@ -97,11 +138,38 @@ def ask(
             body = response.read(BODY_BYTES).decode(errors="replace").splitlines()[:BODY_LINES]
             if program is not None and not _listens(sock, endpoint.address, program):
                 return _nothing("another program has taken the release's place there", began)
-        return {"status": response.status, "error": "", "body": body, "seconds": time.monotonic() - began}
+        location = response.headers.get("Location", "") if response.status in REDIRECTS else ""
+        seconds = time.monotonic() - began
+        return {"status": response.status, "error": "", "body": body, "seconds": seconds, "location": location}
     except TimeoutError:
         return _nothing(f"no answer within {timeout:.0f} seconds", began)
     except (OSError, http.client.HTTPException) as error:
         return _nothing(f"{getattr(error, 'strerror', None) or error or type(error).__name__}", began)
+
+
+def _secured(plain: socket.socket, endpoint: Endpoint) -> socket.socket:
+    """TLS over a connection, where the endpoint has it.
+
+    Its authority may be anybody, and the certificate one that signs itself: it has to be the one in the file, which
+    root alone writes. That also tells whether the web server has read the file since it was renewed.
+
+    :raises ConnectionError: another certificate is shown.
+    """
+    if not endpoint.certificate:
+        return plain
+    import ssl
+
+    with open(endpoint.certificate, encoding="ascii", errors="replace") as file:
+        pem = re.search(r"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", file.read(), re.DOTALL)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    sock = context.wrap_socket(plain, server_hostname=endpoint.host.rpartition(":")[0] or endpoint.host)
+    shown = sock.getpeercert(binary_form=True)
+    if pem is None or shown != ssl.PEM_cert_to_DER_cert(pem[0]):
+        sock.close()
+        raise ConnectionError(f"nginx shows another certificate than the one in {endpoint.certificate}")
+    return sock
 
 
 def _send(connection: http.client.HTTPConnection, endpoint: Endpoint) -> http.client.HTTPResponse:
@@ -131,7 +199,9 @@ def _send_uwsgi(connection: http.client.HTTPConnection, endpoint: Endpoint) -> h
                 "QUERY_STRING": query,
                 "SERVER_PROTOCOL": "HTTP/1.1",
                 "SERVER_NAME": endpoint.host.partition(":")[0],
-                "SERVER_PORT": "80",
+                "SERVER_PORT": "443" if endpoint.scheme == "https" else "80",
+                "REQUEST_SCHEME": endpoint.scheme,
+                **({"HTTPS": "on"} if endpoint.scheme == "https" else {}),
                 "REMOTE_ADDR": "127.0.0.1",
                 **{f"HTTP_{name.upper().replace('-', '_')}": value for name, value in _headers(endpoint).items()},
             }
@@ -182,6 +252,7 @@ def _connect(address: str, user: str | None, timeout: float) -> socket.socket:
     return socket.socket(fileno=handles[0])
 
 
+REDIRECTS = (301, 302, 303, 307, 308)
 SENDERS = {"http": _send, "uwsgi": _send_uwsgi}
 
 
@@ -233,7 +304,7 @@ def _is_of(pid: int, program: int) -> bool:
 
 
 def _nothing(error: str, began: float) -> Answer:
-    return {"status": None, "error": error, "body": [], "seconds": time.monotonic() - began}
+    return {"status": None, "error": error, "body": [], "seconds": time.monotonic() - began, "location": ""}
 
 
 def describe(endpoint: Endpoint, answer: Answer) -> str:
@@ -243,6 +314,8 @@ def describe(endpoint: Endpoint, answer: Answer) -> str:
     hint = ""
     if answer["status"] == 400:
         hint = f" (asked as Host: {endpoint.host}; Django answers so where ALLOWED_HOSTS lacks it)"
+    if answer["location"]:
+        hint = f" (it leads to {answer['location'][:200]!r}; within the site, health: {{follow: true}} follows)"
     body = "".join(f"\n    > {line[:200]}" for line in answer["body"])
     return f"GET {endpoint.path} answered {answer['status']}, not {endpoint.status}{hint}{body}"
 

@@ -13,14 +13,29 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypedDict
 
-from . import agent, builder, cutover, domains, drivers, lock, nginx, prepare, releases, selinux, system, wire
+from . import (
+    acme,
+    agent,
+    builder,
+    certificates,
+    cutover,
+    domains,
+    drivers,
+    lock,
+    nginx,
+    prepare,
+    releases,
+    selinux,
+    system,
+    wire,
+)
 from .application import Application
 from .failure import Failed, describe
 from .interpreter import Interpreter
 from .machine import HOST, Machine, managers_of
 from .resources import Account, Directory, DropIn, File, Link, Packages, Resource, Service, Tool, discard
 
-PACKAGES = ("ca-certificates", "git", "iproute2", "logrotate", "nginx", "python3-venv")
+PACKAGES = ("ca-certificates", "git", "iproute2", "logrotate", "nginx", "openssl", "python3-venv")
 SERVICES = ("nginx",)
 DROPINS = {"nginx": "Restart=on-failure\nRestartSec=1"}  # Debian's unit leaves a dead nginx dead
 UV = Tool("uv", "uv", "uv>=0.8", ["/usr/local/bin/uv", "/usr/bin/uv"], optional=True)  # pip does its work otherwise
@@ -37,6 +52,7 @@ class Wanted:
     :ivar uv: whether uv is to be there; pip does its work otherwise.
     :ivar rotation: what logrotate is told of the application's logs.
     :ivar patience: seconds to wait while another process installs packages.
+    :ivar acme: whether its certificate is one that certbot gets.
     """
 
     application: Application
@@ -47,6 +63,7 @@ class Wanted:
     uv: bool
     rotation: str
     patience: float
+    acme: bool = False
 
 
 class Record(TypedDict):
@@ -60,6 +77,7 @@ def resources(wanted: Wanted) -> list[Resource]:
     """All that setup makes sure of, in its order."""
     application, manager = wanted.application, drivers.manager(wanted.manager)
     packages = [*PACKAGES, *selinux.packages(), *manager.packages, *wanted.packages]
+    packages += acme.PACKAGES if wanted.acme else []
     return [
         Packages(packages, wanted.patience),
         *([UV] if wanted.uv else []),
@@ -70,6 +88,8 @@ def resources(wanted: Wanted) -> list[Resource]:
         *selinux.resources(application.root),
         *(DropIn(name, lines) for name, lines in {**DROPINS, **manager.dropins}.items()),
         *(Service(name) for name in (*SERVICES, *manager.services)),
+        *(acme.RESOURCES if wanted.acme else []),
+        certificates.Certificates(application.name),
         *nginx.resources(application.name, application.root),
         *manager.resources(application),
         File(prepare.rotation(application.name), wanted.rotation),

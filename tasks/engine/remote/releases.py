@@ -226,12 +226,18 @@ def _write(root: str, name: str, release: Release) -> None:
 
 def key(root: str) -> str:
     """What the digests of settings and files on this host are keyed with; made when it is first asked for."""
-    path = f"{root}/.digest-key"
-    with contextlib.suppress(FileNotFoundError), open(path, encoding="ascii") as file:
-        return file.read()
+    if known := known_key(root):
+        return known
     made = os.urandom(32).hex()
-    write_atomically(path, made.encode(), 0o600)
+    write_atomically(f"{root}/.digest-key", made.encode(), 0o600)
     return made
+
+
+def known_key(root: str) -> str:
+    """The same; empty where it was not made yet."""
+    with contextlib.suppress(FileNotFoundError), open(f"{root}/.digest-key", encoding="ascii") as file:
+        return file.read()
+    return ""
 
 
 def fingerprint(root: str, path: str) -> str:
@@ -252,9 +258,10 @@ def ids(root: str) -> list[str]:
 
 
 def listing(root: str) -> dict[str, Any]:
-    """All releases, oldest first, and which is next, which current, and which a rollback would go to."""
+    """All releases, oldest first; the lineage; which is next, which current, and which a rollback would go to."""
     return {
         "releases": [read(root, name) for name in ids(root)],
+        "lineage": lineage(root),
         "current": linked(root, "current"),
         "next": linked(root, "next"),
         "rollback": rollback_target(root),
@@ -376,33 +383,6 @@ def give_up(root: str, name: str, reason: str, keep: int) -> None:
     if linked(root, "next") == name:
         unlink(f"{root}/next")
     prune(root, keep)
-
-
-def choose_rollback(root: str, to: str | None) -> Release:
-    """The release a rollback goes to.
-
-    :param to: an id, or the unique beginning of an id or a revision; the one before the current by default.
-    :raises Failed: there is none, or it is not good.
-    """
-    hint = "See what there is: fab releases"
-    current = linked(root, "current")
-    if to is None:
-        name = rollback_target(root)
-        if name is None:
-            raise Failed("there is no good release to go back to; nothing was touched", hint)
-        return read(root, name)
-    found = [name for name in ids(root) if name.startswith(to) or name.split("-", 1)[1].startswith(to)]
-    if len(found) != 1:
-        raise Failed(f"{len(found) or 'no'} releases answer to {to!r}; nothing was touched", hint)
-    if found[0] == current:
-        raise Failed(f"{found[0]} is the current release already; nothing was touched", hint)
-    release = read(root, found[0])
-    if release["state"] != "good":
-        raise Failed(
-            f"{found[0]} is {release['state']}, not good: {release.get('reason', '')}; nothing was touched",
-            hint,
-        )
-    return release
 
 
 def same_as_live(root: str, name: str, files: list[str]) -> bool:

@@ -7,7 +7,7 @@ import os
 import time
 from typing import Any
 
-from . import killing, lock, nginx, probe, provision, releases, scaling
+from . import certificates, killing, lock, maintenance, nginx, probe, provision, releases, scaling
 from .application import Application
 from .drivers import Program
 from .failure import Failed
@@ -19,9 +19,9 @@ from .unix import pwd
 def status(application: Application, site: Endpoint) -> dict[str, Any]:
     """The whole state of one application on this host.
 
-    :param site: what to ask the proxy.
-    :returns: ``current`` and ``next`` releases, ``programs``, ``site``, ``lock``, ``freeze``, and ``problems``:
-        a sentence for everything that is not as it should be.
+    :param site: what to ask the proxy, where the release does not say it.
+    :returns: ``current`` and ``next`` releases, ``programs``, ``site``, ``certificates``, ``lock``, ``freeze``,
+        ``maintenance``, and ``problems``: a sentence for everything that is not as it should be.
     """
     name, root = application.name, application.root
     problems: list[str] = []
@@ -41,9 +41,12 @@ def status(application: Application, site: Endpoint) -> dict[str, Any]:
     programs = _programs(application, current, finishing, problems)
     if current is None and not problems:
         problems.append("nothing is deployed yet: fab deploy")
-    answer = _site(probe.site_of(current, site), problems) if current else None
+    visited = probe.site_of(current, site) if current else site
+    answer = _site(maintenance.passing(root, visited), problems) if current else None
+    shown = certificates.live(root, current["id"], problems) if current else []
     problems += _drift(root, current) if current else []
     problems += provision.drift(root)
+    problems += filter(None, [maintenance.problem(root, visited) if current else ""])
     scale = scaling.asked(root)
     problems += _scale(scale, current, programs) if scale and current else []
     return {
@@ -52,8 +55,10 @@ def status(application: Application, site: Endpoint) -> dict[str, Any]:
         "next": following,
         "programs": programs,
         "site": answer,
+        "certificates": shown,
         "rollback": releases.rollback_target(root) if current else None,
         "scale": scale,
+        "maintenance": maintenance.state(root),
         **locked,
         "problems": problems,
     }

@@ -299,6 +299,26 @@ class Directory:
         return account.pw_uid, grp.getgrnam(self.group).gr_gid if self.group else account.pw_gid
 
 
+@dataclass(frozen=True)
+class SharedDirectory(Common):
+    """A directory of root's that others on the host use, too; everybody may read it."""
+
+    path: str
+    cheap: ClassVar[bool] = True
+
+    def drift(self) -> str:
+        """Whether it is there, and root's."""
+        return self._directory.drift()
+
+    def apply(self) -> list[str]:
+        """Make it."""
+        return self._directory.apply()
+
+    @property
+    def _directory(self) -> Directory:
+        return Directory(self.path, "root", "root", 0o755)
+
+
 def discard(path: str) -> None:
     """Remove whatever stands at a path, following no link.
 

@@ -6,6 +6,7 @@ import http.client
 import io
 import select
 import socket
+import ssl
 import time
 from collections.abc import Callable
 from typing import Any
@@ -86,11 +87,18 @@ class Bounded(io.RawIOBase):
         while True:
             if self.is_given_up() or time.monotonic() > self.end:
                 raise TimeoutError
-            if select.select([self.sock], [], [], min(LOOK_SECONDS, max(self.end - time.monotonic(), 0)))[0]:
+            if self._has_more() or select.select([self.sock], [], [], self._pause())[0]:
                 break
         count = self.sock.recv_into(memoryview(buffer)[: self.left])
         self.left -= count
         return count
+
+    def _has_more(self) -> bool:
+        """Whether something was decrypted already and not read, which no select sees."""
+        return isinstance(self.sock, ssl.SSLSocket) and self.sock.pending() > 0
+
+    def _pause(self) -> float:
+        return min(LOOK_SECONDS, max(self.end - time.monotonic(), 0))
 
     def close(self) -> None:
         """Nothing: http.client closes what it still reads from."""

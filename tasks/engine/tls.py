@@ -1,0 +1,49 @@
+"""Brings the certificate of a site to its host, or has it brought there."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from . import certificate, configuration
+from .planning import HTTP_PORT
+from .remote import acme, certificates, domains
+
+if TYPE_CHECKING:
+    from .hosts import Host
+    from .settings import Acme
+
+STAGING = "https://acme-staging-v02.api.letsencrypt.org/directory"
+SERVERS = {"letsencrypt": "", "staging": STAGING}  # certbot knows the first by itself
+
+
+def bring(host: Host) -> None:
+    """See that a host has the certificate that its settings name.
+
+    :raises HostError: it cannot be had; nothing live was touched.
+    """
+    site, app = host.settings.site, host.settings.app
+    if site.tls is None:
+        return
+    if site.tls.acme:
+        changed = host.call(acme.request, app, host.settings.root, site.names, *_asked(host, site.tls.acme))
+    elif site.tls.on_host:
+        paths = site.tls.certificate or "", site.tls.key or ""
+        changed = host.call(certificates.adopt, app, site.names, *paths)
+    elif certificate.files(host.settings):
+        changed = host.call(certificates.install, app, site.names, *certificate.own(host.settings))
+    else:
+        changed = host.call(certificates.share, site.names)
+    if changed:
+        host.say("tls", ", ".join(changed))
+        host.facts["certificates"] = host.call(certificates.there)
+
+
+def _asked(host: Host, wanted: Acme) -> tuple[acme.Authority, dict[str, str]]:
+    """Whom certbot asks, and the domains' files on port 80."""
+    server = SERVERS.get(wanted.server, wanted.server)
+    authority = acme.Authority(server, wanted.email or "", wanted.hook or "", wanted.otherwise == "http")
+    template = "nginx/domain.conf.j2"
+    return authority, {
+        domains.name(name, HTTP_PORT): configuration.domain_text(host, name, HTTP_PORT, template)
+        for name in host.settings.site.names
+    }

@@ -1,0 +1,130 @@
+"""``fab plan``: what setup and deploy would change on each host, without changing anything."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from invoke.context import Context
+
+from .deploy import is_live
+from .engine import configuration, foresight, git, hosts, local, planning, terminal
+from .engine.hosts import Host
+from .engine.remote import plan as remote
+from .engine.verb import verb
+from .push import Wanted, announce, new_id, revision
+from .venv import digest_of, specify
+
+
+@verb(
+    help={
+        "ref": "branch, tag or commit; by default source.ref of the settings",
+        "json": "for programs: see docs/json.md",
+    }
+)
+def plan(c: Context, ref: str | None = None, json: bool = False) -> None:
+    """Look: what setup and deploy would change on each host; nothing is changed, and no lock is taken."""
+    targets = hosts.of(c)
+    for host in targets:
+        local.check(host.settings)
+    wanted = revision(targets[0].settings, ref)
+    plans = hosts.each(targets, lambda host: _plan(host, wanted), "looking")
+    if json:
+        terminal.show_json({"version": 1, "hosts": plans})
+    else:
+        for found in plans:
+            _show(found)
+
+
+def _plan(host: Host, wanted: Wanted) -> dict[str, Any]:
+    settings = host.settings
+    needed = planning.wanted(settings, configuration.render_alone(host, "logrotate.conf.j2"))
+    drift = host.call(remote.drift, host.owner(), needed)
+    there = host.call(remote.look, planning.application(settings))
+    found = {"host": host.name, "stage": settings.stage, "app": settings.app, "setup": drift}
+    if there is None:
+        return {**found, "set_up": False, "live": None, "next": None}
+    try:
+        host.suppose(there)
+        live = _release(host.live) if host.live else None
+        return {**found, "set_up": True, "live": live, "next": None if is_live(host, wanted) else _next(host, wanted)}
+    finally:
+        host.forget()  # what comes after this has no lock yet
+
+
+def _next(host: Host, wanted: Wanted) -> dict[str, Any]:
+    name = new_id(wanted, [host])
+    release = announce(wanted, name, host.settings, "")
+    spec = specify(host.settings, lambda place: digest_of(local.wheels(host.settings, place)))
+    between = git.between(host.live["commit"], wanted.git) if host.live and wanted.git else None
+    return {
+        **_release(release),
+        "environment": foresight.environment(host, spec, wanted.git, name),
+        "come": None if between is None else _commits(between.come),
+        "gone": None if between is None else _commits(between.gone),
+        "files": [asdict(change) for change in foresight.files(host, release)] if host.live else None,
+        "secrets": asdict(foresight.secrets(host)) if host.live else None,
+    }
+
+
+def _release(release: dict[str, Any]) -> dict[str, Any]:
+    return {key: release.get(key) for key in ("id", "revision", "subject")}
+
+
+def _commits(commits: list[tuple[str, str]]) -> list[dict[str, str]]:
+    return [{"commit": commit, "subject": subject} for commit, subject in commits]
+
+
+def _show(found: dict[str, Any]) -> None:
+    from rich.text import Text
+
+    terminal.show(Text(f"{found['stage']}/{found['host']}", "bold"))
+    for line in describe(found):
+        terminal.show(Text(f"  {line}", _style(line)))
+
+
+def _style(line: str) -> str:
+    return {"+": "green", "-": "red", "@": "cyan"}.get(line[:1], "")
+
+
+def describe(found: dict[str, Any]) -> list[str]:
+    """A host's plan in words, a line each."""
+    lines = [f"setup would mend: {words}" for words in found["setup"]] or ["setup would change nothing"]
+    live, following = found["live"], found["next"]
+    if not found["set_up"]:
+        return [*lines, "deploy needs setup first: fab setup"]
+    if following is None:
+        return [*lines, f"deploy would change nothing: {_short(live)} is live with these settings"]
+    lines.append(f"deploy would put {_short(following)} live" + (f" in place of {_short(live)}" if live else ""))
+    lines += _about_commits(live, following)
+    lines.append(_about_environment(following["environment"]))
+    lines += _about_secrets(following["secrets"] or {})
+    for change in following["files"] or []:
+        lines += [f"{change['change']}: config/{change['file']}", *change["diff"].splitlines()[2:]]
+    if following["files"] == []:
+        lines.append("the configuration stays as it is")
+    return lines
+
+
+def _short(release: dict[str, Any]) -> str:
+    return f"{str(release['id']).partition('-')[2]} {release['subject'] or ''}".strip()
+
+
+def _about_commits(live: dict[str, Any] | None, following: dict[str, Any]) -> list[str]:
+    if live is None:
+        return ["nothing is live yet: it would be the first release"]
+    if following["come"] is None:
+        return ["which commits lie between is not known here: the live one is not in this repository"]
+    lines = [f"+ {commit['commit']} {commit['subject']}" for commit in following["come"]]
+    lines += [f"- {commit['commit']} {commit['subject']}" for commit in following["gone"]]
+    return lines or ["the same commit, with other settings"]
+
+
+def _about_environment(found: dict[str, Any]) -> str:
+    if found["problem"]:
+        return f"the environment could not be made: {found['problem']}"
+    return f"environment {found['name'][:7]}: {'the one that is there' if found['reused'] else 'made anew'}"
+
+
+def _about_secrets(found: dict[str, list[str]]) -> list[str]:
+    return [f"secrets {kind}: {', '.join(names)}" for kind, names in found.items() if names]
