@@ -16,7 +16,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from . import certificate, hosts, planning, profiling, units
+from . import certificate, hosts, passwords, planning, profiling, units
 from .errors import HostError
 from .hosts import Host
 from .local import read_secrets
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 TEMPLATES = Path(__file__).parents[2] / "templates"
 HTTP = {"http.conf": "nginx/http.conf.j2"}
+OLDER = range(1, releases.OLDER + 1)
 LAUNCH = TEMPLATES / "launch.sh"
 
 
@@ -127,9 +128,21 @@ class Building:
             files.entry(f"{self.path}/config/environment", environment, 0o640, user),
         ]
         if self.settings.secrets:
-            secrets = self.render("environment.j2", variables=read_secrets(self.settings))
+            known, others = read_secrets(self.settings), passwords.variables(self.settings)
+            theirs = {name: value for name, value in known.items() if name not in others}
+            secrets = self.render("environment.j2", variables=theirs)
             entries.append(files.entry(f"{self.path}/config/secrets", secrets, 0o640, user))
         return entries
+
+    def password_files(self) -> list[files.File]:
+        """The names and passwords that nginx asks for."""
+        key, reader = self.host.begin("configuration")["key"], self.host.facts["web_user"]
+        return [
+            files.entry(
+                f"{self.path}/config/users/{name}", passwords.file_of(self.settings, name, key), 0o640, reader
+            )
+            for name in sorted(passwords.variables(self.settings))
+        ]
 
     def render(self, template: str, **more: object) -> str:
         """Render one template for this host and release."""
@@ -147,18 +160,14 @@ class Building:
             return f"{root}/current/{found[module]}/{inside}" if colon else f"{root}/current/public/{target}"
 
         return {
-            "static": [(self._prefix(prefix), directory(target)) for prefix, target in site.static.items()],
-            "media": [(self._prefix(prefix), f"{root}/shared/{target}") for prefix, target in site.media.items()],
+            "static": [(site.below(prefix), directory(own.directory)) for prefix, own in site.static.items()],
+            "media": [(site.below(prefix), f"{root}/shared/{target}") for prefix, target in site.media.items()],
         }
 
     def paths(self) -> list[tuple[str, SitePath]]:
-        """The URL prefixes that are passed on to the application in a way of their own."""
-        return [(self._prefix(prefix), path) for prefix, path in self.settings.site.paths.items()]
-
-    def _prefix(self, prefix: str) -> str:
-        """A URL prefix below the site's path; one that names the path already is taken as it is."""
-        path = self.settings.site.path.rstrip("/")
-        return prefix if prefix.startswith(f"{path}/") else path + prefix
+        """The URL prefixes that are passed on to the application in a way of their own, and all that holds there."""
+        site = self.settings.site
+        return [(site.below(prefix), site.at(prefix)) for prefix in site.paths]
 
     def _environment(self) -> dict[str, str]:
         """The variables of the settings, and the paths that Python finds the application by."""
@@ -265,7 +274,7 @@ def _ports(building: Building) -> list[int]:
 def _site_files(building: Building, served: dict[str, list[tuple[str, str]]]) -> list[files.File]:
     """At nginx's http level, pages for errors, and each domain's file and our part of it on each port: domains.py."""
     site, secure = building.settings.site, is_secure(building.host)
-    given = {"paths": building.paths(), "is_secure": secure, **served}
+    given = {"paths": building.paths(), "older": OLDER, "is_secure": secure, **served}
     found = building.rendered(HTTP, **given)
     for status in [status for status, path in site.pages.items() if not path]:
         found += building.rendered({f"errors/{status}.html": "nginx/error.html.j2"}, code=status)
@@ -278,7 +287,7 @@ def _site_files(building: Building, served: dict[str, list[tuple[str, str]]]) ->
             found += building.rendered(part, domain=domain, port=port, **given)
             found.append(building.domain_file(domain, port, "nginx/domain.conf.j2"))
         found.append(building.domain_file("*", port, "nginx/default.conf.j2"))
-    return found
+    return [*found, *building.password_files()]
 
 
 def _paths(building: Building, served: dict[str, list[tuple[str, str]]]) -> dict[str, list[str]]:
@@ -335,7 +344,8 @@ def _write(host: Host, part: Callable[[Building], Part]) -> None:
 
 def static_modules(settings: Settings) -> list[str]:
     """The packages that nginx serves files of; where they are is known once the environment is there."""
-    return sorted({target.split(":")[0] for target in settings.site.static.values() if ":" in target})
+    targets = (static.directory for static in settings.site.static.values())
+    return sorted({target.split(":")[0] for target in targets if ":" in target})
 
 
 def render_alone(host: Host, template: str, **more: object) -> str:

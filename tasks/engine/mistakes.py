@@ -127,7 +127,7 @@ def model_in(annotation: Any) -> type[BaseModel] | None:
 
 def _model_at(path: Iterable[Step], model: type[BaseModel]) -> type[BaseModel]:
     for step in path:
-        if isinstance(step, str):  # a number leads to an item, which has the list's model
+        if isinstance(step, str) and step in model.model_fields:  # items and values of a mapping have its model
             model = model_in(model.model_fields[step].annotation) or model
     return model
 

@@ -128,15 +128,23 @@ HOSTS = (
 
 def _rows(models: Schema, model: str, prefix: str = "", without: Collection[str] = ()) -> Iterator[Row]:
     for name, field in _without(models[model]["properties"], without).items():
-        section = _section(field)
+        section, each = _section(field), _section(_values(field))
         default = "required" if name in models[model].get("required", ()) else _default(field)
         # A section's meaning is left out where its model says the same.
         meaning = field.get("description") or models[section]["description"]
         yield f"`{prefix}{name}`", _kind(field), default, meaning
         if section:
             yield from _rows(models, section, f"{prefix}{name}.")
+        if each:
+            yield from _rows(models, each, f"{prefix}{name}.<prefix>.")
         if section == "Hooks":
             yield from _rows(models, "SwitchHook", HOOK_PREFIX)
+
+
+def _values(field: Schema) -> Schema:
+    """What the values of a mapping with any keys are; nothing for any other field."""
+    values = field.get("additionalProperties")
+    return values if isinstance(values, dict) else {}
 
 
 def _section(field: Schema) -> str:
@@ -161,7 +169,8 @@ def _kind(field: Schema) -> str:
     if "anyOf" in field:
         return " or ".join(kind for choice in field["anyOf"] if (kind := _kind(choice)))
     words = field.get("enum") or ([field["const"]] if "const" in field else [])
-    return " or ".join(f"`{word}`" for word in words) or _KINDS[field["type"]]
+    named = [word if isinstance(word, str) else json.dumps(word) for word in words]
+    return " or ".join(f"`{word}`" for word in named) or _KINDS[field["type"]]
 
 
 def _default(field: Schema) -> str:

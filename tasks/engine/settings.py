@@ -123,6 +123,11 @@ EnvName = Annotated[
     ),
     AfterValidator(_not_reserved),
 ]
+Secret = Annotated[
+    Annotated[str, _like(r"([A-Za-z_]\w*)?", "the name of a variable in the file of secrets, or false", private=True)]
+    | None,
+    BeforeValidator(lambda name: "" if name is False else name, json_schema_input_type=str | Literal[False] | None),
+]
 HeaderName = Annotated[str, _like(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", "the name of an HTTP header")]
 ServerSetting = Annotated[
     str,
@@ -162,6 +167,30 @@ def _header_value(value: str) -> str:
 
 
 HeaderValue = Annotated[str, AfterValidator(_header_value)]
+
+
+SECURE = "secure"
+
+
+def _headers(value: Any) -> Any:
+    return {SECURE: True} if value == SECURE else value
+
+
+def _secure_alone_is_a_switch(headers: dict[str, str | bool]) -> dict[str, str | bool]:
+    for name, value in headers.items():
+        if isinstance(value, bool) != (name == SECURE):
+            wanted = "true for the documented set, or false" if name == SECURE else "text"
+            raise Refused(f"expected {wanted}, found {show(value)}", at=(name,))
+    return headers
+
+
+Headers = Annotated[
+    dict[HeaderName, HeaderValue | bool],
+    BeforeValidator(_headers, json_schema_input_type=Literal["secure"] | dict[HeaderName, HeaderValue | bool]),
+    AfterValidator(_secure_alone_is_a_switch),
+]
+CookieName = Annotated[str, _like(r"[A-Za-z0-9_.-]+", "the name of a cookie, of letters, digits and _ . -")]
+Rate = Annotated[str, _like(r"[1-9][0-9]{0,6}r/[sm]", 'a rate as nginx writes it, like "10r/s" or "30r/m"')]
 
 
 def _revision(value: str) -> str:
@@ -317,6 +346,28 @@ def _bind(value: str) -> str:
         raise Refused(f'expected "socket" or an address and port like 127.0.0.1:8004, found {show(value)}')
     return value
 
+
+ALL = "all"
+RESERVED = "/.fabrelease/"  # URLs that nginx alone uses, within itself
+
+
+def _network(value: str) -> str:
+    try:
+        ipaddress.ip_network(value)
+    except ValueError as error:
+        hint = f"write {ipaddress.ip_network(value, strict=False)}" if "host bits" in str(error) else ""
+        raise Refused(f"expected an address or a network like 10.0.0.0/8, found {show(value)}", hint) from None
+    if "%" in value:
+        raise Refused("an address with a zone (%) is not allowed")
+    return value
+
+
+def _network_or_all(value: str) -> str:
+    return value if value == ALL else _network(value)
+
+
+Networks = Annotated[list[Annotated[str, AfterValidator(_network)]], AfterValidator(_each_once)]
+NetworksOrAll = Annotated[list[Annotated[str, AfterValidator(_network_or_all)]], AfterValidator(_each_once)]
 
 # --- drivers ------------------------------------------------------------------------------
 
@@ -515,12 +566,98 @@ class PathTimeouts(Model):
     send: Positive | None = Field(None, description="As site.timeouts.send.")
 
 
-class SitePath(Model):
-    """What is different below one path of the application."""
+class LimitRequests(Model):
+    """How often one address may ask. Who asks more often is answered 429."""
 
+    rate: Rate = Field(description='Requests a second or a minute, like "10r/s" or "30r/m".')
+    burst: Count = Field(0, description="So many more at once are answered without delay.")
+
+
+class Cache(Model):
+    """What nginx keeps of the application's answers, until they are too old or another release is live.
+
+    What the application says by Cache-Control, Expires or X-Accel-Expires goes first; an answer with Set-Cookie is
+    not kept. Requests with Authorization or a cookie of a session go past it.
+    """
+
+    valid: Count = Field(60, description="Seconds that the answers 200, 301, 302 and 308 are kept. 0: nothing is.")
+    not_found: Count = Field(0, description="Seconds that the answers 404 and 410 are kept. 0: they are not.")
+    stale: bool = Field(
+        True, description="Answer from what is too old while the new is fetched, and where the application fails."
+    )
+
+
+def _nothing_kept(cache: Any) -> Any:
+    return {"valid": 0} if cache is False else cache
+
+
+class Served(Model):
+    """What may be said of the whole site, and of a path differently."""
+
+    allow: NetworksOrAll = Field(
+        [], description="Addresses and networks that may ask, and no others. [all]: everybody."
+    )
+    deny: Networks = Field([], description="Addresses and networks that may not ask; looked at before allow.")
+    basic_auth: Secret = Field(
+        None,
+        description="Ask for a name and password: the variable in the file of secrets that holds them, as "
+        "alice:password, parted by blanks. The application is not given it. false: do not ask, in a path.",
+    )
+    limit_requests: LimitRequests | None = Field(None, description="How often one address may ask.")
+    limit_connections: Positive | None = Field(None, description="Requests of one address that may run at once.")
+    request_buffering: bool | None = Field(
+        None, description="false: pass a request's body on as it comes, instead of once it is there as a whole."
+    )
+    cache: Annotated[
+        Cache | None, BeforeValidator(_nothing_kept, json_schema_input_type=Cache | Literal[False] | None)
+    ] = Field(
+        None, description="Keep answers of the application; {} for what is usual. false: do not, in a path."
+    )
+
+    def speaks_of(self, name: str) -> bool:
+        """Whether a setting stands here."""
+        return name in self.model_fields_set and getattr(self, name) is not None
+
+    def admits(self, address: str) -> bool:
+        """Whether an address may ask."""
+        asking = ipaddress.ip_address(address)
+
+        def is_in(networks: list[str]) -> bool:
+            return any(name == ALL or asking in ipaddress.ip_network(name) for name in networks)
+
+        return not is_in(self.deny) and (not self.allow or is_in(self.allow))
+
+
+class SitePath(Served):
+    """What is different below one path of the application, and below those in it that do not say so themselves."""
+
+    client_max_body_size: Size | None = Field(None, description="As site.client_max_body_size.")
     websocket: bool = Field(False, description="Let a connection become a WebSocket.")
     stream: bool = Field(False, description="Pass each piece of an answer on at once, as server-sent events need it.")
     timeouts: PathTimeouts = Field(UNSAID, description="Where they differ from those of the site.")
+
+    @property
+    def kept(self) -> Cache | None:
+        """What of its answers is kept: never a stream, nor what is asked for with a password."""
+        is_kept = self.cache and self.cache.valid and not (self.stream or self.websocket or self.basic_auth)
+        return self.cache if is_kept else None
+
+class Static(Model):
+    """A directory of files that nginx serves."""
+
+    directory: Annotated[str, AfterValidator(_static_target)] = Field(
+        description="Directory in the release; module:directory for one in an installed package."
+    )
+    autoindex: bool = Field(False, description="List what is in a directory.")
+    immutable: bool | None = Field(
+        None,
+        description="Whether a name's file never changes: browsers keep it for a year, and those of older releases "
+        "are served on. Default: where a hash is in the name, as Django's manifest and Vite write it.",
+    )
+
+
+def _a_directory_alone(static: Any) -> Any:
+    return {"directory": static} if isinstance(static, str) else static
 
 
 ErrorStatus = Annotated[
@@ -598,7 +735,7 @@ def _acme_alone(tls: Any) -> Any:
     return {"acme": {}} if tls == "acme" else tls
 
 
-class Site(Model):
+class Site(Served):
     """What nginx serves."""
 
     domains: Annotated[
@@ -614,12 +751,26 @@ class Site(Model):
     tls: Annotated[Tls, BeforeValidator(_acme_alone, json_schema_input_type=Tls | Literal["acme"])] | None = Field(
         None, description="HTTPS on port 443: acme, or a section. Default: where the host has certificates already."
     )
-    static: dict[UrlPrefix, Annotated[str, AfterValidator(_static_target)]] = Field(
-        {}, description="URL prefix: directory in the release; module:directory for one in an installed package."
-    )
+    static: dict[
+        UrlPrefix, Annotated[Static, BeforeValidator(_a_directory_alone, json_schema_input_type=Static | str)]
+    ] = Field({}, description="URL prefix: directory in the release, its name alone or a section.")
     media: dict[UrlPrefix, RelativePath] = Field({}, description="URL prefix: directory in shared, served by nginx.")
     paths: dict[UrlPrefix, SitePath] = Field({}, description="URL prefix: what is different below it.")
-    headers: dict[HeaderName, HeaderValue] = Field({}, description="Further response headers.")
+    public: RelativePath | None = Field(
+        None, description="Directory in the release whose files are served before the application is asked."
+    )
+    headers: Headers = Field(
+        {}, description="Further response headers; secure, or secure: true among them, for the documented set."
+    )
+    session_cookies: list[CookieName] = Field(
+        ["sessionid", "session"], description="Cookies whose requests go past the cache."
+    )
+    cache_max_size: Size = Field("256m", description="Most that the cache may have on disk.")
+    cache_status: bool = Field(False, description="Say in a header X-Cache what the cache did.")
+    trusted_proxies: Networks = Field(
+        [], description="Proxies in front, that are believed whom they ask for: X-Forwarded-For, X-Forwarded-Proto."
+    )
+    access_log: Literal["combined", "json"] = Field("combined", description="How a line of the access log reads.")
     error_pages: dict[ErrorStatus, RelativePath | None] = Field(
         {},
         description="Status in quotes: HTML file in the release that nginx shows with it; null: a short page "
@@ -649,16 +800,58 @@ class Site(Model):
         for domain in self.redirect_domains:
             if domain.lower() in map(str.lower, self.domains):
                 raise Refused(f"{domain} is in domains already", at=("redirect_domains",))
-        for prefix in self.media:
-            if prefix in self.static:
-                raise Refused(f"{prefix} is in static already", at=("media", prefix))
+        taken: dict[str, str] = {}
+        for kind in ("static", "media", "paths"):
+            for prefix in getattr(self, kind):
+                self._take(taken, kind, prefix)
         if self.tls:
             self._check_tls(self.tls)
-        for prefix in self.paths:
-            for served in ("static", "media"):
-                if prefix in getattr(self, served):
-                    raise Refused(f"nginx serves {prefix} itself: it is in {served}", at=("paths", prefix))
         return self
+
+    def _take(self, taken: dict[str, str], kind: str, prefix: str) -> None:
+        """One location for each prefix: /ws/ and /shop/ws/ are one below /shop."""
+        whole = self.below(prefix)
+        if whole.startswith(self.below(RESERVED)):
+            raise Refused(f"what begins with {RESERVED} is kept for other uses", at=(kind, prefix))
+        if other := taken.get(whole):
+            itself = kind == "paths" != other
+            said = f"nginx serves {prefix} itself: it is in {other}" if itself else f"{prefix} is in {other} already"
+            raise Refused(said, at=(kind, prefix))
+        taken[whole] = kind
+
+    def below(self, prefix: str) -> str:
+        """A URL prefix below the site's path; one that names the path already is taken as it is."""
+        path = self.path.rstrip("/")
+        return prefix if prefix.startswith(f"{path}/") else path + prefix
+
+    def said_at(self, prefix: str, name: str) -> str:
+        """The path, of those that a prefix lies in, which decides a setting; / where none of them speaks of it."""
+        whole = self.below(prefix)
+        around = [outer for outer in self.paths if whole.startswith(self.below(outer))]
+        nearest = sorted(around, key=lambda outer: -len(self.below(outer)))
+        return next((outer for outer in nearest if self.paths[outer].speaks_of(name)), "/")
+
+    def at(self, prefix: str) -> SitePath:
+        """All that holds below a prefix."""
+        said: dict[str, Any] = {name: getattr(self, name) for name in Served.model_fields}
+        for name in SitePath.model_fields:
+            if (place := self.said_at(prefix, name)) != "/":
+                said[name] = getattr(self.paths[place], name)
+        return SitePath.model_construct(**{"timeouts": PathTimeouts(connect=None, read=None, send=None), **said})
+
+    def static_at(self, prefix: str) -> Static:
+        """What is said of a prefix of static."""
+        return next(own for said, own in self.static.items() if self.below(said) == self.below(prefix))
+
+    @property
+    def places(self) -> dict[str, Served]:
+        """The whole site, and each path of it."""
+        return {"/": self, **self.paths}
+
+    @property
+    def own_headers(self) -> dict[str, str]:
+        """The headers that the settings name with their values."""
+        return {name: value for name, value in self.headers.items() if isinstance(value, str)}
 
     @property
     def names(self) -> list[str]:
@@ -855,6 +1048,11 @@ def _not_root(value: str) -> str:
     return value
 
 
+def _at(place: str, name: str) -> tuple[str, ...]:
+    """Where a setting of the whole site or of one of its paths stands."""
+    return ("site", name) if place == "/" else ("site", "paths", place, name)
+
+
 def _no_web_process(processes: dict[str, str]) -> dict[str, str]:
     if "web" in processes:
         raise Refused("web is the name of the server itself", "describe it under web:", at=("web",))
@@ -968,6 +1166,58 @@ class Settings(Model):
                     f"nginx passes no WebSocket on in {server.speaks}'s protocol, which {name} speaks",
                     "leave it out, or take a server that speaks HTTP",
                     at=("site", "paths", prefix, "websocket"),
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _passwords_are_there(self) -> "Settings":
+        """The file that they are read from."""
+        for place, said in self.site.places.items():
+            if said.basic_auth and not self.secrets:
+                raise Refused(
+                    "there is no file of secrets that could hold the names and passwords",
+                    f"name one in secrets:, and write {said.basic_auth}=alice:password into it",
+                    at=_at(place, "basic_auth"),
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _health_check_may_ask(self) -> "Settings":
+        """It comes from the host itself, and knows no password."""
+        path = self.site.path.rstrip("/") + self.health.path
+        own = self.site.at(path)
+        if own.basic_auth:
+            raise Refused(
+                f"{path} is asked for with a password, which the health check has not",
+                "take it out by a path of its own: site.paths: {/health/: {basic_auth: false}}",
+                at=_at(self.site.said_at(path, "basic_auth"), "basic_auth"),
+            )
+        if not own.admits("127.0.0.1"):
+            name = "deny" if own.model_copy(update={"deny": []}).admits("127.0.0.1") else "allow"
+            raise Refused(
+                f"the health check asks for {path} from 127.0.0.1, which is not let in",
+                "let the host itself ask: 127.0.0.1",
+                at=_at(self.site.said_at(path, name), name),
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _cached_can_be(self) -> "Settings":
+        """Never an answer that is for one, and never one of another release."""
+        for place, said in self.site.places.items():
+            if not (said.cache and said.cache.valid):
+                continue
+            if self.site.upstream_keepalive:
+                raise Refused(
+                    "a connection to the application that is kept may bring an answer of the release before",
+                    "leave out site.upstream_keepalive",
+                    at=_at(place, "cache"),
+                )
+            if not self.site.at(place).kept:
+                raise Refused(
+                    "what streams, becomes a WebSocket or is asked for with a password cannot be kept",
+                    "leave one of them out",
+                    at=_at(place, "cache"),
                 )
         return self
 

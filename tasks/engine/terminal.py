@@ -124,9 +124,12 @@ def show(*things: Any) -> None:
     _console(sys.stdout, soft_wrap=not is_terminal, width=None if is_terminal else 160).print(*things)
 
 
-def show_json(value: Any) -> None:
-    """Print a command's result for programs on standard output."""
-    text = json.dumps(value, indent=2, ensure_ascii=(sys.stdout.encoding or "utf-8").lower() != "utf-8")
+def show_json(value: Any, indent: int | None = 2) -> None:
+    """Print a command's result for programs on standard output.
+
+    :param indent: None for one line.
+    """
+    text = json.dumps(value, indent=indent, ensure_ascii=(sys.stdout.encoding or "utf-8").lower() != "utf-8")
     sys.stdout.write(CONTROL.sub(lambda match: f"\\u{ord(match[0]):04x}", text) + "\n")
 
 

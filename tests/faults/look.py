@@ -82,6 +82,7 @@ def names():
     ]
     places += [
         f"{root}/wheels/*",
+        f"{root}/older/*",
         "/etc/supervisor/conf.d/*",
         "/etc/nginx/*",
         "/etc/nginx/sites-*/*",

@@ -4,7 +4,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from fabrelease.tasks.engine import planning, units
+from fabrelease.tasks.engine import configuration, planning, units
 from fabrelease.tasks.engine.remote import domains
 from fabrelease.tasks.engine.settings import Settings
 
@@ -17,7 +17,11 @@ def example_settings(**more: Any) -> Settings:
         "app": "flask-todo",
         "user": "flasktodo",
         "web": {"app": "flasktodo:app"},
-        "site": {"domains": ["demo.example.net", "www.demo.example.net"]},
+        "site": {
+            "domains": ["demo.example.net", "www.demo.example.net"],
+            "static": {"/static/": "static"},
+            "media": {"/media/": "media"},
+        },
         "processes": {
             "worker": "celery -A flasktodo worker",
             "beat": "date >> started; celery -A flasktodo beat",
@@ -53,10 +57,17 @@ def example(
         pythonpath=[],
     )
     host = SimpleNamespace(
-        name="web1", ipv6=True, nginx_version=(1, 22, 1), family="debian", web_user="www-data", webroot="", certificates=[]
+        name="web1",
+        ipv6=True,
+        nginx_version=(1, 22, 1),
+        family="debian",
+        web_user="www-data",
+        precompressed=["gzip_static"],
+        webroot="",
+        certificates=[],
     )
     programs = units.all_of(settings, home, release.address, settings.processes)
-    below = settings.site.path.rstrip("/")
+    site = settings.site
     return {
         "settings": settings,
         "release": release,
@@ -66,9 +77,12 @@ def example(
         "server": planning.server_of(settings),
         "manager": planning.manager_of(settings),
         "host": host,
-        "static": [(f"{below}/static/", f"{settings.root}/current/public/static")],
-        "media": [(f"{below}/media/", f"{settings.root}/shared/media")],
-        "paths": [(below + prefix, path) for prefix, path in settings.site.paths.items()],
+        "static": [
+            (site.below(prefix), f"{settings.root}/current/public/{own.directory}") for prefix, own in site.static.items()
+        ],
+        "media": [(site.below(prefix), f"{settings.root}/shared/{target}") for prefix, target in site.media.items()],
+        "paths": [(site.below(prefix), site.at(prefix)) for prefix in site.paths],
+        "older": configuration.OLDER,
         "domain": settings.site.domains[0],
         "port": settings.site.port,
         "certificate": "",

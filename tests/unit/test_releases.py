@@ -80,6 +80,26 @@ def test_pruning_keeps_what_is_live_next_gone_back_to_newest_and_the_newest_bad_
     assert sorted(os.listdir(f"{root}/releases")) == releases.ids(root)
 
 
+def older(root: str) -> list[str]:
+    """The releases that nginx looks for an older file in, in its order."""
+    links = sorted(Path(root, "older").iterdir())
+    assert [link.name for link in links] == [str(number + 1) for number in range(len(links))]
+    return [link.resolve().name for link in links]
+
+
+def test_older_releases_are_those_that_served_the_newest_first_but_the_one_that_is_left_before_all(root: str) -> None:
+    live(root, A)
+    releases.link_older(root, None)
+    assert older(root) == [D, C, B]
+    releases.update(root, C, state="bad")
+    live(root, D)
+    releases.link_older(root, A)  # about to go from A
+    assert older(root) == [A, B]
+    releases.link_older(root, D)  # as a rollback does, while D is live yet
+    assert older(root) == [D, B, A]
+    assert str(os.readlink(f"{root}/older/1")) == f"../releases/{D}"
+
+
 def test_pruning_keeps_the_environments_and_wheels_that_a_release_uses(root: str) -> None:
     make(root, D, environment="used", wheels=["kept"])
     for path in ("envs/used", "envs/unused", "wheels/kept", "wheels/dropped"):

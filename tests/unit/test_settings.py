@@ -85,6 +85,60 @@ def test_a_manager_is_a_name_or_a_section() -> None:
     assert load("manager", "supervisor").manager == load("manager", {"name": "supervisor"}).manager
 
 
+@pytest.mark.parametrize(
+    ("site", "key", "said"),
+    [
+        ({"paths": {"/a/": {"allwo": []}}}, "paths./a/.allwo", "unknown key"),
+        ({"paths": {"/a/": {"cache": {"vald": 1}}}}, "paths./a/.cache.vald", "unknown key"),
+        ({"paths": {"/a/": {"cache": True}}}, "paths./a/.cache", "expected keys and values, found true"),
+        ({"paths": {"/a/": {"cache": {}, "stream": True}}}, "paths./a/.cache", "cannot be kept"),
+        ({"cache": {}, "upstream_keepalive": 4}, "cache", "may bring an answer of the release before"),
+        ({"basic_auth": "USERS"}, "basic_auth", "/ is asked for with a password, which the health check has not"),
+        ({"paths": {"/a/": {"basic_auth": "my password"}}}, "paths./a/.basic_auth", "expected the name of a variable"),
+        ({"allow": ["10.0.0.0/8"]}, "allow", "from 127.0.0.1, which is not let in"),
+        ({"deny": ["127.0.0.0/8"], "allow": ["all"]}, "deny", "from 127.0.0.1, which is not let in"),
+        ({"allow": ["10.0.0.1/8"]}, "allow[0]", "expected an address or a network"),
+        ({"trusted_proxies": ["fe80::1%eth0"]}, "trusted_proxies[0]", "zone"),
+        ({"paths": {"/a/": {"limit_requests": {"rate": "10"}}}}, "paths./a/.limit_requests.rate", "expected a rate"),
+        ({"path": "/shop", "paths": {"/a/": {}, "/shop/a/": {}}}, "paths./shop/a/", "is in paths already"),
+        ({"path": "/shop", "static": {"/a/": "a"}, "media": {"/shop/a/": "b"}}, "media./shop/a/", "is in static already"),
+        ({"paths": {"/.fabrelease/a/": {}}}, "paths./.fabrelease/a/", "kept for other uses"),
+        ({"headers": {"secure": "yes"}}, "headers.secure", "expected true for the documented set"),
+        ({"headers": {"X-A": True}}, "headers.X-A", "expected text"),
+        ({"session_cookies": ["a=b"]}, "session_cookies[0]", "the name of a cookie"),
+    ],
+)
+def test_settings_of_the_site_that_contradict_each_other_or_cannot_be_are_refused(
+    site: dict[str, Any], key: str, said: str
+) -> None:
+    data = minimal() | {"secrets": "prod.env"}
+    (refusal,) = refusals({**data, "site": {**data["site"], **site}})
+    assert refusal.startswith(f"site.{key}: ")
+    assert said in refusal
+    assert "my password" not in refusal
+
+
+def test_a_password_needs_a_file_of_secrets() -> None:
+    data = with_value("site.paths", {"/a/": {"basic_auth": "USERS"}})
+    assert "there is no file of secrets" in refusals(data)[0]
+
+
+def test_what_a_path_says_holds_for_the_paths_in_it_until_they_say_otherwise() -> None:
+    paths = {
+        "/a/": {"allow": ["10.0.0.0/8"], "basic_auth": "USERS", "timeouts": {"read": 300}, "limit_connections": 3},
+        "/a/b/": {"basic_auth": False, "websocket": True},
+        "/ab/": {},
+    }
+    data = with_value("site.paths", paths) | {"secrets": "prod.env"}
+    data["site"] |= {"path": "/shop", "limit_requests": {"rate": "1r/s"}}
+    site = Settings.model_validate(data).site
+    inner, other = site.at("/a/b/c/"), site.at("/ab/")
+    assert (inner.allow, inner.basic_auth, inner.timeouts.read, inner.websocket) == (["10.0.0.0/8"], "", 300, True)
+    assert [site.said_at("/a/b/c/", name) for name in ("limit_connections", "limit_requests")] == ["/a/", "/"]
+    assert (other.allow, other.basic_auth, other.limit_requests) == ([], None, site.limit_requests)
+    assert site.at("/shop/a/") == site.at("/a/")
+
+
 def test_what_python_itself_shows_of_a_mistake_holds_no_secret() -> None:
     with pytest.raises(ValidationError) as caught:
         load("env", {"PASSWORD": ["hunter2"]})
@@ -143,7 +197,6 @@ ACCEPTED = [
     ("web.settings", {"raw_env": ["A=b"], "logconfig_dict": {"version": 1}, "daemon": False, "umask": 79}),
     ("site.domains", ["localhost", "*.example.net", "10.0.0.1", "[::1]", "xn--bcher-kva.example", "my_host"]),
     ("site.path", "/flasktodo"),
-    ("site.static", {"/static/": "static", "/a/b/": "pkg.sub:data/static"}),
     ("site.headers", {"X-Frame-Options": "DENY; é"}),
     ("site.client_max_body_size", "20M"),
     ("env", {"TEXT": 'any "quoted" $(text)\n%s;{}é', "_X1": ""}),

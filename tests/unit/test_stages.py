@@ -25,7 +25,7 @@ from fabrelease.tasks.engine import schema, stages
 from fabrelease.tasks.engine.errors import SettingsError, UsageError
 from fabrelease.tasks.engine.mistakes import model_in
 from fabrelease.tasks.engine.remote import drivers
-from fabrelease.tasks.engine.settings import HOST_KEYS, LOADER_FIELDS, Hook, Settings, SwitchHook
+from fabrelease.tasks.engine.settings import HOST_KEYS, LOADER_FIELDS, Hook, Model, Settings, Static, SwitchHook
 from fabrelease.tasks.engine.yamltree import from_plain, merge
 
 REPOSITORY = Path(__file__).parents[2]
@@ -610,7 +610,12 @@ def read_back(settings: Settings, path: tuple[str | int, ...]) -> Any:
     found: Any = settings
     for step in path:
         found = found[step] if isinstance(found, (dict, list)) else getattr(found, str(step))
-    return found.run if isinstance(found, Hook) else found
+    match found:
+        case Hook():
+            return found.run
+        case Static():
+            return found.directory
+    return found
 
 
 def written(path: tuple[str | int, ...]) -> str:
@@ -832,6 +837,21 @@ def section_of(annotation: Any) -> Any:
     return model_in(annotation) if isinstance(annotation, type) else None
 
 
+def reference_keys(model: Any, prefix: str = "") -> set[str]:
+    """Those of model_keys, and of sections that may be left out, or that a mapping has of each prefix."""
+    keys: set[str] = set()
+    for name, field in model.model_fields.items():
+        if prefix == "" and name in LOADER_FIELDS:
+            continue
+        keys.add(prefix + name)
+        kind = get_origin(field.annotation)
+        for found in () if kind is list else get_args(field.annotation) or (field.annotation,):
+            found = get_args(found)[0] if get_origin(found) is Annotated else found
+            if isinstance(found, type) and issubclass(found, Model):
+                keys |= reference_keys(found, f"{prefix}{name}.<prefix>." if kind is dict else f"{prefix}{name}.")
+    return keys
+
+
 def example_keys(data: Any, known: set[str], prefix: str = "") -> set[str]:
     keys: set[str] = set()
     for name, value in data.items():
@@ -919,7 +939,7 @@ def test_the_reference_has_a_row_with_a_meaning_for_every_setting() -> None:
     rows = re.findall(r"^\| `(\S+)` \|.*\| (.+) \|$", schema.reference(), re.MULTILINE)
     hosts = {f"hosts.<name>.{key}" for key in HOST_KEYS} | {"hosts"}
     hooks = {f"{schema.HOOK_PREFIX}{key}" for key in SwitchHook.model_fields}
-    assert {key for key, _ in rows} == model_keys(Settings) | hosts | hooks
+    assert {key for key, _ in rows} == reference_keys(Settings) | hosts | hooks
     assert all(len(meaning) > 10 for _, meaning in rows)
 
 

@@ -472,7 +472,7 @@ def site(variant: str, **more: Any) -> str:
 
 def for_crossplane(text: str) -> str:
     """Without the entries of maps, which it takes for directives, and without directives that are too new for it."""
-    text = re.sub(r"(?ms)^(map .*?\{\n).*?^\}", r"\1}", text)
+    text = re.sub(r"(?ms)^((?:map|geo) .*?\{\n).*?^\}", r"\1}", text)
     return re.sub("http2 on;|ssl_reject_handshake on;|ssl_conf_command [^;]*;", "", text)
 
 

@@ -185,6 +185,7 @@ def _switch(cutover: Cutover, old: str | None, machine: Machine) -> None:
             *(releases.directory(root, old), before.address),
             *(releases.directory(root, cutover.release), programs.address),
         )
+    releases.link_older(root, old)
     releases.link(root, "current", cutover.release)
     programs.start(programs.background)
     if changed:
@@ -218,6 +219,7 @@ def undo(cutover: Cutover, reason: str, machine: Machine = HOST) -> None:
         with contextlib.suppress(Failed):
             programs.stop(programs.background)
         steps.append(lambda: releases.link(root, "current", old) if old else releases.unlink(f"{root}/current"))
+        steps.append(lambda: releases.link_older(root, None))
         if old is None or not _same_site(cutover, old):
             steps.append(machine.proxy.reload)
         steps.append(lambda: _let_end(programs, cutover.drain, machine))

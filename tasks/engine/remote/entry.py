@@ -6,7 +6,7 @@ import os
 import re
 from typing import TypedDict
 
-from . import acme, agent, certificates, lock, prepare, probe, process, recovery, releases, source, system
+from . import acme, agent, certificates, lock, nginx, prepare, probe, process, recovery, releases, source, system
 from .application import Application
 from .machine import HOST, Programs, units_of
 from .probe import Endpoint
@@ -22,6 +22,7 @@ class Facts(TypedDict):
     family: str
     ipv6: bool
     nginx_version: list[int]
+    precompressed: list[str]
     web_user: str
     web_group: str
     certificates: list[str]
@@ -48,11 +49,13 @@ class Entry(TypedDict):
 
 def facts() -> Facts:
     """Look at the host."""
-    version = re.search(r"nginx/([\d.]+)", process.run(["nginx", "-v"]).text if _has("nginx") else "")
+    said = process.run(["nginx", "-V"]).text if _has("nginx") else ""
+    version = re.search(r"nginx/([\d.]+)", said)
     return {
         "family": system.here().family,
         "ipv6": _has_ipv6(),
         "nginx_version": [int(part) for part in version[1].split(".")] if version else [],
+        "precompressed": nginx.precompressed(said),
         "web_user": probe.web_user(),
         "web_group": probe.web_group(),
         "certificates": certificates.there(),

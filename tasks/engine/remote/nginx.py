@@ -23,6 +23,8 @@ SITES = re.compile(r"(?m)^([^#\n]*\binclude\s+[\"']?)(?:/etc/nginx/)?((?:sites-e
 AT = re.compile(r" in (/\S+):\d+$")
 DOMAINS = "zz.fabrelease"  # no application is called so, and what it includes comes last
 DEFAULT = re.compile(r"a duplicate default server for \S+:(\d+) ")
+GZIPPED = "--with-http_gzip_static_module"
+BROTLI = re.compile(r"(?m)^\s*load_module\s[^#\n]*http_brotli_static_module")
 CONFLICT = re.compile(r'conflicting server name "([^"]*)" on (\S+), ignored')
 
 
@@ -49,6 +51,15 @@ def _includes(app: str, root: str) -> list[Resource]:
         SharedFile(f"{system.NGINX}/{_enabled(DOMAINS)}", _all_domains(domains.folder())),
         *([file, Link(enabled, f"../sites-available/{app}.conf")] if enabled else [file]),
     ]
+
+
+def precompressed(built: str) -> list[str]:
+    """The modules that are there to send a file compressed which lies so beside it.
+
+    :param built: what ``nginx -V`` says.
+    """
+    texts = "\n".join(_texts(f"{system.NGINX}/nginx.conf", 1))
+    return [*(["gzip_static"] if GZIPPED in built else []), *(["brotli_static"] if BROTLI.search(texts) else [])]
 
 
 def _all_domains(folder: str) -> str:

@@ -115,6 +115,7 @@ def _directories(application: Application) -> list[Directory]:
         Directory(f"{root}/wheels", "root", "root", 0o755),
         Directory(f"{root}/shared", "root", web, 0o755),
         Directory(f"{root}/logs", "root", web, 0o750),  # nginx's workers open their logs anew after a rotation
+        Directory(f"{root}/cache", web, "", 0o700),
         Directory(f"{root}/home", user, "", 0o750),  # its own group, which may have any name
         Directory(builder.home(root), builder.name(user), "", 0o700),
     ]

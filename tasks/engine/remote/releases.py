@@ -22,6 +22,7 @@ from .failure import Failed
 ID = re.compile(r"\d{8}T\d{6}Z-[A-Za-z0-9.]{1,10}")
 TEMPORARY = ".fabrelease-new"  # how a name ends until it is renamed
 STOP_SECONDS = 10.0
+OLDER = 3  # releases before the live one whose files nginx serves on
 Release = dict[str, Any]
 
 
@@ -82,6 +83,23 @@ def link(root: str, name: str, release: str) -> None:
         raise Failed(f"{path} does not point to {target} after it was renamed there", needs_person=True)
 
 
+def link_older(root: str, first: str | None) -> None:
+    """Have nginx find the files of the releases before the live one, by ``older/1`` and so on.
+
+    :param first: the one that has just been live, or is about to have been: it is asked for most.
+    """
+    known = {first, linked(root, "current")}
+    good = [name for name in reversed(ids(root)) if name not in known and is_good(root, name)]
+    before = [first, *good] if first else good
+    os.makedirs(f"{root}/older", mode=0o755, exist_ok=True)
+    for number in range(1, OLDER + 1):
+        path = f"{root}/older/{number}"
+        if len(before) < number:
+            unlink(path)
+        else:
+            replace_link(path, f"../releases/{before[number - 1]}", durable=False)
+
+
 def temporary(path: str) -> str:
     """A name to make something under, until a rename gives it its own."""
     return f"{path}.{os.getpid()}.{time.monotonic_ns()}{TEMPORARY}"
@@ -93,7 +111,7 @@ def clear_temporary(root: str, *beginnings: str) -> list[str]:
     :param beginnings: of the paths of files elsewhere that we write.
     :returns: their paths.
     """
-    own = ("", "/shared", "/envs/*", "/wheels", "/releases/*", "/releases/*/config", "/releases/*/config/*")
+    own = ("", "/older", "/shared", "/envs/*", "/wheels", "/releases/*", "/releases/*/config", "/releases/*/config/*")
     patterns = [f"{glob.escape(root)}{folder}/{name}{TEMPORARY}" for folder in own for name in ("*", ".*")]
     patterns += [f"{glob.escape(beginning)}.*{TEMPORARY}" for beginning in beginnings]
     found = [path for pattern in patterns for path in glob.glob(pattern)]
@@ -108,8 +126,11 @@ def discard(path: str) -> None:
         agent.output(f"{path} cannot be removed, and is tried again by the next deploy; look at it: findmnt, lsattr")
 
 
-def replace_link(path: str, target: str) -> None:
-    """Make or replace a symbolic link atomically."""
+def replace_link(path: str, target: str, durable: bool = True) -> None:
+    """Make or replace a symbolic link atomically.
+
+    :param durable: flush it to the disk.
+    """
     made = temporary(path)
     os.symlink(target, made)
     try:
@@ -117,7 +138,8 @@ def replace_link(path: str, target: str) -> None:
     except OSError:
         os.unlink(made)
         raise
-    flush(os.path.dirname(path))
+    if durable:
+        flush(os.path.dirname(path))
 
 
 def unlink(path: str) -> bool:

@@ -15,7 +15,12 @@ from . import process
 from .resources import Common, Resource
 
 BOOLEAN = "httpd_can_network_connect"
-TYPES = {"": "httpd_sys_content_t", "/logs": "httpd_log_t", "/releases/[^/]+/run": "httpd_var_run_t"}
+TYPES = {
+    "": "httpd_sys_content_t",
+    "/cache": "httpd_cache_t",
+    "/logs": "httpd_log_t",
+    "/releases/[^/]+/run": "httpd_var_run_t",
+}
 TOOLS = "policycoreutils-python-utils"  # semanage is in there
 SECONDS = 120.0
 
