@@ -99,6 +99,17 @@ def test_addresses_are_let_in_by_what_a_trusted_proxy_says_and_by_nobody_else(si
     assert forged.stdout.strip() == b"403"
 
 
+def test_maintenance_lets_a_client_of_a_trusted_proxy_in_and_no_other(site: Project, shared_server: Target) -> None:
+    site.fab("-H", "prod", "maintenance", "on", "-m", "Back soon.", "--allow", STRANGER)
+    try:
+        assert ask(shared_server, "/").status == 503
+        assert ask(shared_server, "/", X_Forwarded_For=f"198.51.100.1, {STRANGER}").status == 200
+        assert ask(shared_server, "/", X_Forwarded_For=f"{STRANGER}, 198.51.100.1").status == 503
+    finally:
+        site.fab("-H", "prod", "maintenance", "off")
+    assert ask(shared_server, "/").status == 200
+
+
 def test_the_application_is_told_what_a_trusted_proxy_says(site: Project, shared_server: Target) -> None:
     told = ask(shared_server, "/told/", X_Forwarded_For=STRANGER, X_Forwarded_Proto="https").json
     assert (told["HTTP_X_FORWARDED_FOR"], told["HTTP_X_FORWARDED_PROTO"], told["scheme"]) == (STRANGER, "https", "https")
