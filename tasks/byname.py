@@ -7,7 +7,7 @@ from typing import Any
 
 from invoke.context import Context
 
-from .engine import configuration, hosts
+from .engine import configuration, hosts, tls
 from .engine.configuration import Building, Part
 from .engine.errors import UsageError
 from .engine.hosts import Host
@@ -26,19 +26,28 @@ def manager(name: str) -> Any:
 
 def proxy(name: str) -> Any:
     """The step of a proxy."""
-    return _step(name, "proxy", 5, lambda host: name, configuration.site_part)
+    return _step(name, "proxy", 5, lambda host: name, configuration.site_part, tls.bring_to)
 
 
 def _step(
-    name: str, kind: str, number: int, used: Callable[[Host], str], part: Callable[[Building], Part]
+    name: str,
+    kind: str,
+    number: int,
+    used: Callable[[Host], str],
+    part: Callable[[Building], Part],
+    before: Callable[[list[Host]], None] = lambda targets: None,
 ) -> Any:
-    """One that refuses where the stage uses another program, and names that."""
+    """One that refuses where the stage uses another program, and names that.
+
+    :param before: what else is done, first.
+    """
 
     def step(c: Context) -> None:
         targets = hosts.of(c)
         for host in targets:
             if (other := used(host)) != name:
                 raise UsageError(f"{host.name} has {other} as its {kind}, not {name}. Run: fab {kind}")
+        before(targets)
         configuration.write(targets, part)
 
     step.__name__ = step.__qualname__ = name

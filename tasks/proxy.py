@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from invoke.context import Context
 
-from .engine import configuration, hosts, local, tls
+from .engine import configuration, hosts, tls
 from .engine.verb import verb
 
 
@@ -12,7 +12,5 @@ from .engine.verb import verb
 def proxy(c: Context) -> None:
     """Step 5: render the site and let nginx check it beside the others on the host."""
     targets = hosts.of(c)
-    for host in targets:
-        local.check(host.settings)
-    hosts.each(targets, tls.bring, "looking at certificates")
+    tls.bring_to(targets)
     configuration.write(targets, configuration.site_part)

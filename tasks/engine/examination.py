@@ -55,10 +55,15 @@ def clock(there: float, earliest: float, latest: float) -> Iterator[Finding]:
 
 
 def reach(host: Host) -> Iterator[Finding]:
-    """Whether the site's port is open from here."""
-    address, port = host.connection.host, host.settings.site.port
+    """Whether the site's ports are open from here."""
     if host.connection.gateway is not None:  # then we see no more of the host than its gateway lets us
         return
+    site = host.settings.site
+    for port in (planning.HTTP_PORT, planning.TLS_PORT) if site.tls else (site.port,):
+        yield from _reach(host.connection.host, port)
+
+
+def _reach(address: str, port: int) -> Iterator[Finding]:
     try:
         socket.create_connection((address, port), REACH_SECONDS).close()
     except OSError as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from . import certificate, configuration
+from . import certificate, configuration, hosts, local
 from .planning import HTTP_PORT
 from .remote import acme, certificates, domains
 
@@ -14,6 +14,22 @@ if TYPE_CHECKING:
 
 STAGING = "https://acme-staging-v02.api.letsencrypt.org/directory"
 SERVERS = {"letsencrypt": "", "staging": STAGING}  # certbot knows the first by itself
+
+
+def bring_to(targets: list[Host]) -> None:
+    """See that hosts have the certificates that their settings name, before their sites are rendered.
+
+    :raises UsageError: a local one cannot be used.
+    :raises HostError, HostErrors: one cannot be had; nothing live was touched.
+    """
+    for host in targets:
+        local.check(host.settings)
+    hosts.each(targets, _bring_first)
+
+
+def _bring_first(host: Host) -> None:
+    host.begin("certificates")
+    bring(host)
 
 
 def bring(host: Host) -> None:

@@ -365,6 +365,15 @@ def test_redirects_within_the_site_are_followed_where_that_is_wanted(django: Pro
     assert visit(shared_server).status == 200
 
 
+def test_the_steps_one_by_one_bring_it_as_a_deploy_does(django: Project, shared_server: Target) -> None:
+    own_certificate(django.path)
+    django.stage({"web1": shared_server}, site={"tls": OWN})
+    django.fab("-H", "prod", "push", "venv", "gunicorn", "supervisor", "nginx", "switch")
+    settle(shared_server)
+    assert shown(shared_server) == (django.path / "site.pem").read_text()
+    assert visit(shared_server).status == 200
+
+
 def test_testssl_finds_nothing_above_low(django: Project, shared_server: Target) -> None:
     """Of the server; that the certificate signs itself, and is not public, is this test's own doing."""
     sh(
