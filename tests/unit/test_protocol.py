@@ -118,7 +118,7 @@ def test_a_death_while_the_next_command_clears_up_is_cleared_up_by_the_one_after
                 death(host)
                 next_command(host)
             assert is_clean(host, str(releases.linked(str(host.root), "current")))
-    assert again > points
+    assert again > points / 2, "clearing up has something to do after most deaths"
 
 
 @pytest.mark.parametrize("illness", ["sick", "dead"])
