@@ -173,21 +173,25 @@ SECURE = "secure"
 
 
 def _headers(value: Any) -> Any:
-    return {SECURE: True} if value == SECURE else value
+    """secure is a switch among headers, which are text: kept as text, so that all of them are checked alike."""
+    if value == SECURE:
+        return {SECURE: "true"}
+    if isinstance(value, dict) and isinstance(value.get(SECURE), bool):
+        rest = {name: text for name, text in value.items() if name != SECURE}
+        return {SECURE: "true", **rest} if value[SECURE] else rest
+    return value
 
 
-def _secure_alone_is_a_switch(headers: dict[str, str | bool]) -> dict[str, str | bool]:
-    for name, value in headers.items():
-        if isinstance(value, bool) != (name == SECURE):
-            wanted = "true for the documented set, or false" if name == SECURE else "text"
-            raise Refused(f"expected {wanted}, found {show(value)}", at=(name,))
+def _secure_is_a_switch(headers: dict[str, str]) -> dict[str, str]:
+    if headers.get(SECURE, "true") != "true":
+        raise Refused(f"expected true for the documented set, or false, found {show(headers[SECURE])}", at=(SECURE,))
     return headers
 
 
 Headers = Annotated[
-    dict[HeaderName, HeaderValue | bool],
+    dict[HeaderName, HeaderValue],
     BeforeValidator(_headers, json_schema_input_type=Literal["secure"] | dict[HeaderName, HeaderValue | bool]),
-    AfterValidator(_secure_alone_is_a_switch),
+    AfterValidator(_secure_is_a_switch),
 ]
 CookieName = Annotated[str, _like(r"[A-Za-z0-9_.-]+", "the name of a cookie, of letters, digits and _ . -")]
 Rate = Annotated[str, _like(r"[1-9][0-9]{0,6}r/[sm]", 'a rate as nginx writes it, like "10r/s" or "30r/m"')]
@@ -851,7 +855,7 @@ class Site(Served):
     @property
     def own_headers(self) -> dict[str, str]:
         """The headers that the settings name with their values."""
-        return {name: value for name, value in self.headers.items() if isinstance(value, str)}
+        return {name: value for name, value in self.headers.items() if name != SECURE}
 
     @property
     def names(self) -> list[str]:

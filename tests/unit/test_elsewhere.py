@@ -51,7 +51,7 @@ for name in names:
 print(len(names))
 """
 TEST = """
-sys.exit(pytest.main([*sys.argv[1:], "-q", "--noconftest", "-p", "no:cacheprovider", "-p", "no:xdist"]))
+sys.exit(pytest.main([*sys.argv[1:], "-q", "--noconftest", "--hypothesis-profile=ci", "-p", "no:cacheprovider", "-p", "no:xdist"]))
 """
 # Of the control side alone, and without programs that a machine may not have.
 TESTS = ("git", "options", "profiling", "push", "rendering", "settings", "stages", "terminal")
