@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Any
 from . import certificate, hosts, passwords, planning, profiling, units
 from .errors import HostError
 from .hosts import Host
-from .local import read_secrets
 from .planning import HTTP_PORT, TLS_PORT, application, manager_of, server_of
 from .remote import certificates, configure, domains, drivers, files, hooks, nginx, releases
 from .remote.application import Unit
@@ -128,9 +127,7 @@ class Building:
             files.entry(f"{self.path}/config/environment", environment, 0o640, user),
         ]
         if self.settings.secrets:
-            known, others = read_secrets(self.settings), passwords.variables(self.settings)
-            theirs = {name: value for name, value in known.items() if name not in others}
-            secrets = self.render("environment.j2", variables=theirs)
+            secrets = self.render("environment.j2", variables=passwords.of_application(self.settings))
             entries.append(files.entry(f"{self.path}/config/secrets", secrets, 0o640, user))
         return entries
 

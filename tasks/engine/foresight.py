@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Literal
 
-from . import configuration, git, local
+from . import configuration, git, passwords
 from .hosts import Host
 from .remote import plan
 from .remote.environment import DETECTED
@@ -57,7 +57,7 @@ def files(host: Host, release: Release) -> list[Change]:
     make = (configuration.server_part, configuration.manager_part, configuration.site_part)
     entries = [file for part in make for file in part(building).files]
     after = {file["path"].partition("/config/")[2]: base64.b64decode(file["data"]).decode() for file in entries}
-    after.pop(plan.SECRETS, None)
+    after = {name: text for name, text in after.items() if not plan.is_secret(name)}
     before = host.call(plan.configuration, host.settings.root, host.live["id"])
     pages = [f"errors/{status}.html" for status, path in host.settings.site.pages.items() if path]
     kept = {name: text for name, text in before.items() if name not in pages}  # they come from the release itself
@@ -78,7 +78,7 @@ def compare(before: dict[str, str], after: dict[str, str]) -> list[Change]:
 def secrets(host: Host) -> Secrets:
     """The secrets that are not as in the live release."""
     settings, key = host.settings, host.begin("looking")["key"]
-    read = local.read_secrets(settings) if settings.secrets else {}
+    read = passwords.of_application(settings)
     after = {name: plan.digest(key, value) for name, value in read.items()}
     before = host.call(plan.secrets, settings.root, host.live["id"])
     return Secrets(

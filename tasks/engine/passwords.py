@@ -27,6 +27,12 @@ def variables(settings: Settings) -> set[str]:
     return {said.basic_auth for said in settings.site.places.values() if said.basic_auth}
 
 
+def of_application(settings: Settings) -> dict[str, str]:
+    """The other variables in the file of secrets, for the application's environment; none where there is no file."""
+    known = read_secrets(settings) if settings.secrets else {}
+    return {name: value for name, value in known.items() if name not in variables(settings)}
+
+
 def check(settings: Settings) -> None:
     """Look at all of them.
 

@@ -31,6 +31,7 @@ def test_passwords_are_hashed_the_same_way_each_time_and_hashes_are_left_as_they
     assert passwords.file_of(given, "USERS", "key") == text
     assert passwords.file_of(given, "USERS", "another host's") != text
     assert passwords.variables(given) == {"USERS"}
+    assert passwords.of_application(given) == {"OTHER": "1"}
 
 
 @pytest.mark.skipif(not shutil.which("openssl"), reason="openssl is not here")

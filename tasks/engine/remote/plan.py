@@ -19,6 +19,7 @@ from .installing import Spec
 from .unix import O_NOFOLLOW
 
 SECRETS = "secrets"
+PASSWORDS = "users/"  # below it, what nginx compares with what is typed
 LARGEST = 1 << 20  # bytes of a file of configuration that is compared
 
 
@@ -47,13 +48,18 @@ def look(application: Application) -> entry.Entry | None:
     return entry.look(application) if prepare.read_mark(application.root) else None
 
 
+def is_secret(name: str) -> bool:
+    """Whether a file of the configuration holds secrets, or hashes of some."""
+    return name == SECRETS or name.startswith(PASSWORDS)
+
+
 def configuration(root: str, release: str) -> dict[str, str]:
     """The files of a release's configuration, but for its secrets."""
     config = f"{releases.directory(root, release)}/config"
     found = {}
     for path in sorted(glob.glob(f"{glob.escape(config)}/**", recursive=True)):
         name = os.path.relpath(path, config)
-        if name != SECRETS and os.path.isfile(path) and os.path.getsize(path) <= LARGEST:
+        if not is_secret(name) and os.path.isfile(path) and os.path.getsize(path) <= LARGEST:
             with open(path, encoding="utf-8", errors="replace") as file:
                 found[name] = file.read()
     return found
