@@ -10,12 +10,12 @@ chmod 755 /usr/sbin/policy-rc.d
 apt-get update -qq
 # python3-venv: Red Hat's python3 has the module in itself. The others are taken apart again below; their libraries stay.
 apt-get install -qq -y --no-install-recommends \
-    dnf rpm createrepo-c python3-venv git logrotate nginx supervisor
+    dnf rpm createrepo-c python3-venv git logrotate nginx openssl supervisor
 work=/build/rpm
 mkdir -p "$work/debs" /srv/repository
 cd "$work/debs"
 chmod 777 .
-apt-get download -qq git logrotate nginx nginx-common supervisor
+apt-get download -qq git logrotate nginx nginx-common openssl supervisor
 
 # usage: make_rpm NAME VERSION [SCRIPTLETS]; the files are those of $work/root
 make_rpm() {
@@ -46,6 +46,8 @@ unpack() {
 
 unpack git
 make_rpm git 2.39
+unpack openssl
+make_rpm openssl 3.0
 unpack logrotate
 touch "$work/root/var/lib/logrotate/.keep"
 make_rpm logrotate 3.20
@@ -165,14 +167,14 @@ mkdir -p /etc/yum.repos.d
 printf '[machine]\nname=of this machine\nbaseurl=file:///srv/repository\ngpgcheck=0\n' >/etc/yum.repos.d/machine.repo
 
 # dpkg itself stays: dnf and the rest of the machine are still of its making.
-dpkg --purge --force-depends git logrotate nginx nginx-common supervisor >/dev/null 2>&1 || true
+dpkg --purge --force-depends git logrotate nginx nginx-common openssl supervisor >/dev/null 2>&1 || true
 rm -rf /etc/nginx /etc/supervisor /etc/debian_version /var/log/nginx /var/log/supervisor
 # shellcheck disable=SC2016  # os-release is read by programs
 printf 'ID="machine"\nID_LIKE="rhel fedora"\nVERSION_ID="9"\nPRETTY_NAME="A machine of dnf"\n' >/etc/os-release.new
 rm -f /etc/os-release
 mv /etc/os-release.new /etc/os-release
 
-for name in git logrotate nginx supervisord; do
+for name in git logrotate nginx openssl supervisord; do
     if command -v "$name" >/dev/null; then
         echo "$name is still there" >&2
         exit 1

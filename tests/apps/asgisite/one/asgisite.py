@@ -12,6 +12,7 @@ Every answer says which revision and release gave it.
 import asyncio
 import contextlib
 import os
+import sys
 from pathlib import Path
 
 from revision import REVISION
@@ -32,6 +33,7 @@ def write_down(name, line):
         os.write(handle, f"{line}\n".encode())
     finally:
         os.close(handle)
+    sys.stderr.write(f"{name} {line}\n")
 
 
 @contextlib.asynccontextmanager

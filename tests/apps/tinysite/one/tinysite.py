@@ -7,6 +7,7 @@ Every answer says which revision, release and configuration gave it.
 """
 
 import os
+import sys
 import time
 from pathlib import Path
 from urllib.parse import parse_qs
@@ -47,3 +48,4 @@ def write_down(key):
         os.write(handle, f"{key}\n".encode())
     finally:
         os.close(handle)
+    sys.stderr.write(f"executed {key}\n")
