@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import datetime
 import http.client
 import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 from tests.project import Project
 from tests.target import Target
@@ -175,6 +182,23 @@ def through(project: Project, server: Target, proxy: Proxy) -> Iterator[None]:
         yield
     finally:
         path.write_text(before)
+
+
+def own_certificate(folder: Path, days: int = 90, names: tuple[str, ...] = (DOMAIN,)) -> None:
+    """A certificate that signs itself, as site.pem and site.key."""
+    key, now = ec.generate_private_key(ec.SECP256R1()), datetime.datetime.now(datetime.timezone.utc)
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "demo")])
+    begun = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(minutes=1))
+        .not_valid_after(now + datetime.timedelta(days=days))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name) for name in names]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+    )
+    signed = begun.sign(key, hashes.SHA256())
+    (folder / "site.pem").write_bytes(signed.public_bytes(serialization.Encoding.PEM))
+    plain = (serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    (folder / "site.key").write_bytes(key.private_bytes(serialization.Encoding.PEM, *plain))
 
 
 LEFT = """\

@@ -7,6 +7,7 @@ import time
 from typing import Any
 
 from tests.documents import documented, flatten
+from tests.integration.support import own_certificate
 from tests.project import Project
 from tests.target import Target, free_port
 
@@ -37,12 +38,15 @@ def test_a_host_that_cannot_be_reached(project: Project, server: Target) -> None
 
 
 def test_every_documented_key_is_there_while_a_deploy_runs_on_a_frozen_host(project: Project, server: Target) -> None:
-    project.stage({"web1": server})
+    own_certificate(project.path)
+    site = {"tls": {"certificate": "site.pem", "key": "site.key"}}
+    project.stage({"web1": server}, site=site)
     check("status", ask(project, "status"))
     project.fab("-H", "prod", "deploy", "--ref", "one")
+    project.fab("-H", "prod", "maintenance", "on", "-m", "Back at three.", "--allow", "192.0.2.1")
     project.fab("-H", "prod", "scale", "3")
     project.fab("-H", "prod", "deploy", "--ref", "broken-500", status=1)
-    project.stage({"web1": server}, hooks={"build": ["sleep 300"]})
+    project.stage({"web1": server}, site=site, hooks={"build": ["sleep 300"]})
     with project.fab_running("-H", "prod", "deploy", "--ref", "two"):
         wait_for_next(project)
         project.fab("-H", "prod", "freeze", "-m", "freeze for the fair")

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from tests.integration import authority
-from tests.integration.support import DOMAIN, Answer, ask, current, settle, sh
+from tests.integration.support import DOMAIN, Answer, ask, current, own_certificate, settle, sh
 from tests.project import Project
 from tests.target import Target
 
@@ -244,14 +244,6 @@ def test_another_application_of_the_domain_shares_it_and_is_left_when_the_first_
 
 
 # One's own
-
-
-def own_certificate(folder: Path, days: int = 90, names: tuple[str, ...] = (DOMAIN,)) -> None:
-    """A certificate that signs itself, as site.pem and site.key."""
-    make = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
-    more = ["-subj", "/CN=demo", "-days", str(days), "-addext", "subjectAltName=" + ",".join(f"DNS:{name}" for name in names)]
-    files = ["-keyout", folder / "site.key", "-out", folder / "site.pem"]
-    subprocess.run([*make, *more, *files], check=True, capture_output=True)
 
 
 INSIST = """
