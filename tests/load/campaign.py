@@ -11,7 +11,7 @@ from typing import Any
 
 from tests.load.client import Load
 from tests.project import Project
-from tests.target import Server
+from tests.target import Server, Target
 
 EXECUTED = "/srv/tinysite/shared/data/executed"
 
@@ -94,7 +94,8 @@ def run(server: Server, directory: Path, kind: Kind, requests: int, cutovers: in
     """
     project = Project(directory, kind.source)
     project.stage({"web1": server}, **kind.settings())
-    project.fab("-H", "prod", "setup", "--take-over")  # on a server of somebody's own, from the kind before
+    if kind.manager != "supervisor" or not isinstance(server, Target):  # it may be the kind before's
+        project.fab("-H", "prod", "setup", "--take-over")
     project.fab("-H", "prod", "deploy", "--ref", "one")
     took: list[float] = []
     with Load((server.host, server.http_port), live(server), label=secrets.token_hex(4)) as load:
