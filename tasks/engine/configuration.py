@@ -34,6 +34,7 @@ TEMPLATES = Path(__file__).parents[2] / "templates"
 HTTP = {"http.conf": "nginx/http.conf.j2"}
 OLDER = range(1, releases.OLDER + 1)
 LAUNCH = TEMPLATES / "launch.sh"
+MOST_NAMED = 4  # files that are named when they were written
 
 
 class Building:
@@ -321,7 +322,8 @@ def step(building: Building, parts: Sequence[Part]) -> RemoteCall:
         for part in parts:
             paths = {file["path"] for file in part.files}
             written = [path.rpartition("/config/")[2] for path in done["changed"] if path in paths]
-            more = f"{', '.join(written)} written" if written else "no change"
+            named = ", ".join(written) if len(written) <= MOST_NAMED else f"{len(written)} files"
+            more = f"{named} written" if written else "no change"
             host.say(part.step, f"{part.says}: checked ({more})")
 
     checks = [part.check for part in parts]
