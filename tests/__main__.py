@@ -7,6 +7,8 @@ comes a moment later. What fails by itself, too, has failed; and where much fail
 from __future__ import annotations
 
 import json
+import os
+import random
 import subprocess
 import sys
 from pathlib import Path
@@ -21,6 +23,7 @@ SOME_FAILED = 1  # pytest's exit status
 def main(arguments: list[str]) -> int:
     """Run pytest; its exit status."""
     FAILED.unlink(missing_ok=True)
+    os.environ.setdefault("FAULTS_SEED", str(random.randrange(10**6)))  # the same is broken both times
     status = pytest(*SIDE_BY_SIDE, *arguments)
     failed = json.loads(FAILED.read_text()) if FAILED.exists() else {}
     if status != SOME_FAILED or not 0 < len(failed) <= MOST:
