@@ -72,7 +72,7 @@ def engine() -> None:
 
 @pytest.fixture(scope="session")
 def programs() -> None:
-    """nginx, logrotate and rsync on this machine."""
+    """nginx, logrotate, openssl and rsync on this machine."""
     ensure_programs()
 
 

@@ -74,7 +74,7 @@ def ensure_engine() -> None:
 
 
 def ensure_programs() -> None:
-    """Makes sure that the programs which tests call on this machine are here: nginx, logrotate, rsync.
+    """Makes sure that the programs which tests call on this machine are here: nginx, logrotate, openssl, rsync.
 
     Debian keeps some in /usr/sbin, which only root has on PATH: it is put there, except where PATH is a directory of
     links (bare.sh).

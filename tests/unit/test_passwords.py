@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -34,8 +33,7 @@ def test_passwords_are_hashed_the_same_way_each_time_and_hashes_are_left_as_they
     assert passwords.of_application(given) == {"OTHER": "1"}
 
 
-@pytest.mark.skipif(not shutil.which("openssl"), reason="openssl is not here")
-def test_a_hash_of_openssl_is_taken_for_one(tmp_path: Path) -> None:
+def test_a_hash_of_openssl_is_taken_for_one(programs: None, tmp_path: Path) -> None:
     made = subprocess.run(["openssl", "passwd", "-6", "x"], capture_output=True, text=True, check=True).stdout.strip()
     assert passwords.file_of(settings(tmp_path, f"USERS='a:{made}'"), "USERS", "key") == f"a:{made}\n"
 

@@ -507,7 +507,7 @@ VERSIONS = [(1, 18, 0), (1, 22, 1), (1, 26, 3), (1, 29, 7)]
 
 
 @pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> str:
+def certificate(programs: None, tmp_path_factory: pytest.TempPathFactory) -> str:
     """The directory of a certificate that signs itself."""
     folder = tmp_path_factory.mktemp("certificate")
     make = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -subj /CN=demo -days 2"
