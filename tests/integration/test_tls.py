@@ -319,9 +319,17 @@ def test_a_certificate_that_does_not_fit_is_refused_before_anything_is_connected
         path.write_bytes(content)
 
 
+def put(server: Target, project: Project, place: str) -> None:
+    """Put the project's certificate on the host, as somebody else would."""
+    for name, there in (("site.pem", "fullchain.pem"), ("site.key", "privkey.pem")):
+        server.exec(["sh", "-c", f"cat >{place}/{there}"], input=(project.path / name).read_bytes())
+
+
 def test_files_on_the_host_have_to_be_root_s_and_for_the_domain(django: Project, shared_server: Target) -> None:
     place = "/etc/ssl/site"
-    sh(shared_server, f"mkdir -p {place}; cp -L /etc/fabrelease/tls/{DOMAIN}/*.pem {place}; chown djangosite {place}")
+    own_certificate(django.path)
+    sh(shared_server, f"mkdir -p {place}; chown djangosite {place}")
+    put(shared_server, django, place)
     there = {"certificate": f"{place}/fullchain.pem", "key": f"{place}/privkey.pem", "on_host": True}
     django.stage({"web1": shared_server}, site={"tls": there})
     said = django.fab("-H", "prod", "deploy", "--force", status=1).stderr
@@ -337,9 +345,7 @@ def test_files_on_the_host_have_to_be_root_s_and_for_the_domain(django: Project,
 def test_an_nginx_that_still_shows_the_certificate_before_is_no_success(django: Project, shared_server: Target) -> None:
     """The file is another one than nginx has read: as after a renewal that nobody has told it of."""
     own_certificate(django.path)
-    pem, key = ((django.path / name).read_bytes() for name in ("site.pem", "site.key"))
-    for name, content in (("fullchain", pem), ("privkey", key)):
-        shared_server.exec(["sh", "-c", f"cat >/etc/ssl/site/{name}.pem"], input=content)
+    put(shared_server, django, "/etc/ssl/site")
     (problem,) = django.status()["problems"]
     assert f"nginx shows another certificate than the one in /etc/fabrelease/tls/{DOMAIN}/fullchain.pem" in problem
     sh(shared_server, "systemctl reload nginx")
