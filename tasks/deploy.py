@@ -8,7 +8,7 @@ import time
 
 from invoke.context import Context
 
-from .engine import configuration, hosts, local, passwords, terminal, tls
+from .engine import configuration, hosts, local, terminal, tls
 from .engine.change import Change, say_undone
 from .engine.errors import Error, HostError
 from .engine.hosts import Host
@@ -40,7 +40,6 @@ def deploy(
     began, targets = time.monotonic(), hosts.without(hosts.of(c), continue_without)
     for host in targets:
         local.check(host.settings)
-        passwords.check(host.settings)
     wanted = revision(targets[0].settings, ref)
     configuration.warm_up(targets)
     hosts.each(targets, lambda host: host.begin(f"deploy of {wanted.short}"), "looking")

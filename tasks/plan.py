@@ -38,7 +38,7 @@ def plan(c: Context, ref: str | None = None, json: bool = False) -> None:
 
 def _plan(host: Host, wanted: Wanted) -> dict[str, Any]:
     settings = host.settings
-    needed = planning.wanted(settings, configuration.render_alone(host, "logrotate.conf.j2"))
+    needed = configuration.wanted(host)
     drift = host.call(remote.drift, host.owner(), needed)
     there = host.call(remote.look, planning.application(settings))
     found = {"host": host.name, "stage": settings.stage, "app": settings.app, "setup": drift}

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from invoke.context import Context
 
-from .engine import configuration, git, hosts, local, passwords, procfile, terminal
+from .engine import configuration, git, hosts, local, procfile, terminal
 from .engine.errors import UsageError
 from .engine.hosts import Host
 from .engine.remote import drivers, source
@@ -29,7 +29,6 @@ def push(c: Context, ref: str | None = None) -> None:
     targets = hosts.of(c)
     for host in targets:
         local.check(host.settings)
-        passwords.check(host.settings)
     wanted = revision(targets[0].settings, ref)
     hosts.each(targets, lambda host: host.begin(f"push of {wanted.short}"), "looking")
     name = new_id(wanted, targets)

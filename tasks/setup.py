@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from invoke.context import Context
 
-from .engine import configuration, hosts, patchwork, planning
+from .engine import configuration, hosts, patchwork
 from .engine.errors import NoPython
 from .engine.hosts import Host
 from .engine.remote import lock, provision
@@ -26,7 +26,7 @@ def setup(c: Context, apt_timeout: int = 300, take_over: bool = False) -> None:
 def _setup(host: Host, patience: float, take_over: bool) -> None:
     _ensure_python(host)
     settings = host.settings
-    wanted = planning.wanted(settings, configuration.render_alone(host, "logrotate.conf.j2"), patience)
+    wanted = configuration.wanted(host, patience)
     changed: list[str] = []
     host.run(
         [

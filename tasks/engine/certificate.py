@@ -30,6 +30,13 @@ def own(settings: Settings) -> tuple[str, str]:
 
     :raises UsageError: a file cannot be read, they do not fit, or browsers would refuse the certificate.
     """
+    _looked_at(settings)
+    path, key_path = files(settings)
+    return path.read_text(encoding="ascii"), key_path.read_text(encoding="ascii")
+
+
+def _looked_at(settings: Settings) -> list[Certificate]:
+    """The local certificate and its chain, once it is known that browsers would take it; raises as own()."""
     from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
     path, key_path = files(settings)
@@ -42,7 +49,7 @@ def own(settings: Settings) -> tuple[str, str]:
     _check_time(path, chain[0])
     _check_names(path, chain[0], settings.site.names)
     _check_order(path, chain)
-    return path.read_text(encoding="ascii"), key_path.read_text(encoding="ascii")
+    return chain
 
 
 def warn(settings: Settings) -> None:
@@ -50,9 +57,7 @@ def warn(settings: Settings) -> None:
 
     :raises UsageError: see own().
     """
-    own(settings)
-    path = files(settings)[0]
-    chain = _chain(path)
+    path, chain = files(settings)[0], _looked_at(settings)
     days = (chain[0].not_valid_after_utc - _now()).days
     if days < certificates.SOON_DAYS:
         terminal.say("", "tls", f"the certificate in {path} expires in {days} days", "yellow")

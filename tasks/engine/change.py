@@ -7,10 +7,10 @@ from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 from . import hosts, planning, terminal
-from .errors import Error, HostError, HostErrors
+from .errors import Error, HostError
 from .hosts import Host
 from .remote import cutover, hooks
-from .rollout import Each, Phase, Rollout, Step, one_by_one, together, waves
+from .rollout import Each, Phase, Rollout, Step, of_hosts, one_by_one, together, waves
 from .session import RemoteCall, reference
 
 Steps = list[Step[Host]]
@@ -141,9 +141,8 @@ class Change:
     def _tell_failure(self, error: Error) -> None:
         """Say who failed before the others say that they go back; all that is known about it comes at the end."""
         if len(self.targets) > 1:
-            for one in error.errors if isinstance(error, HostErrors) else [error]:
-                if isinstance(one, HostError):
-                    terminal.say(one.host, "failed", one.what.splitlines()[0], "red")
+            for one in of_hosts(error):
+                terminal.say(one.host, "failed", one.what.splitlines()[0], "red")
 
     def _commands(self, host: Host, point: Point) -> list[dict[str, Any]]:
         """The commands of a host: those that run once for the stage are the first host's."""

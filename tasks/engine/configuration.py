@@ -19,10 +19,12 @@ from typing import TYPE_CHECKING, Any
 from . import certificate, hosts, passwords, planning, profiling, units
 from .errors import HostError
 from .hosts import Host
-from .planning import HTTP_PORT, TLS_PORT, application, manager_of, server_of
+from .planning import application, manager_of, server_of
 from .remote import certificates, configure, domains, drivers, files, hooks, nginx, releases
 from .remote.application import Unit
+from .remote.domains import HTTP_PORT, TLS_PORT
 from .remote.drivers import Launch
+from .remote.provision import Wanted
 from .remote.wire import Call
 from .session import RemoteCall, reference
 
@@ -352,6 +354,14 @@ def render_alone(host: Host, template: str, **more: object) -> str:
     settings = host.settings
     given = {"settings": settings, "manager": manager_of(settings), "host": _facts(host), **more}
     return _renderer(host).render(template, **given)
+
+
+def wanted(host: Host, patience: float = 0) -> Wanted:
+    """What setup has to make sure of on a host.
+
+    :param patience: seconds to wait while another process installs packages.
+    """
+    return planning.wanted(host.settings, render_alone(host, "logrotate.conf.j2"), patience)
 
 
 def _facts(host: Host) -> SimpleNamespace:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import socket
 import time
 from collections.abc import Iterable, Iterator
@@ -12,6 +11,7 @@ from .errors import HostError
 from .hosts import Host
 from .remote import doctor
 from .remote.doctor import Finding
+from .remote.domains import HTTP_PORT, TLS_PORT
 
 REACH_SECONDS = 5.0
 SKEW_SECONDS = 5.0
@@ -25,7 +25,7 @@ def examine(host: Host) -> tuple[list[str], list[Finding]]:
     except HostError as error:
         return ["ssh"], [finding("ssh", error.what, "nothing can be done on this host", _hint(error))]
     settings = host.settings
-    needed = planning.wanted(settings, configuration.render_alone(host, "logrotate.conf.j2"))
+    needed = configuration.wanted(host)
     patient = doctor.Patient(host.owner(), needed, planning.site(settings), settings.site.port)
     began = time.time()
     seen = host.call(doctor.examine, patient)
@@ -59,7 +59,7 @@ def reach(host: Host) -> Iterator[Finding]:
     if host.connection.gateway is not None:  # then we see no more of the host than its gateway lets us
         return
     site = host.settings.site
-    for port in (planning.HTTP_PORT, planning.TLS_PORT) if site.tls else (site.port,):
+    for port in (HTTP_PORT, TLS_PORT) if site.tls else (site.port,):
         yield from _reach(host.connection.host, port)
 
 
@@ -81,10 +81,11 @@ def names(host: Host, addresses: Iterable[str]) -> Iterator[Finding]:
 
     :param addresses: that the host says it has.
     """
+    from .settings import is_ip  # which is slow to import, and nothing to a list of commands
+
     own = {*addresses, *resolve(host.connection.host)}
-    site = host.settings.site
-    for domain in [*site.domains, *site.redirect_domains]:
-        if domain.startswith("*.") or _is_address(domain):
+    for domain in host.settings.site.names:
+        if domain.startswith("*.") or is_ip(domain.strip("[]")):
             continue
         found = resolve(domain)
         if not found:
@@ -103,14 +104,6 @@ def resolve(name: str) -> set[str]:
         return {str(entry[4][0]) for entry in socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)}
     except OSError:
         return set()
-
-
-def _is_address(domain: str) -> bool:
-    try:
-        ipaddress.ip_address(domain.strip("[]"))
-    except ValueError:
-        return False
-    return True
 
 
 def _hint(error: HostError) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .errors import Error, HostError, HostErrors
-from .remote.releases import Release
+from .remote.releases import Release, way_back
 
 HINT = "See what there is: fab releases"
 
@@ -87,9 +87,9 @@ def _before(stage: Stage) -> str:
 
 def _way(host: Standing, with_current: bool) -> list[str]:
     """The good releases that a host can go back to, the nearest last."""
-    names = host.lineage
-    if host.current in names:
-        names = names[: names.index(host.current) + with_current]
+    names = way_back(host.lineage, host.current)
+    if with_current and host.current in host.lineage:
+        names = [*names, host.current]
     return [name for name in names if host.is_good(name)]
 
 

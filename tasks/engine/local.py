@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from . import certificate, git
+from . import certificate, git, passwords, secretfile
 from .errors import UsageError
 from .remote import files
 
@@ -23,7 +23,8 @@ def check(settings: Settings) -> None:
         if place:
             wheels(settings, place)
     if settings.secrets:
-        read_secrets(settings)
+        secretfile.read(settings)
+    passwords.check(settings)
     if certificate.files(settings):
         certificate.warn(settings)
 
@@ -37,26 +38,6 @@ def identity(settings: Settings) -> list[str]:
     if where.package:
         return []
     return git.first_commits(git.mirror(where.git) if where.git else settings.local(where.path or "."))
-
-
-def read_secrets(settings: Settings) -> dict[str, str]:
-    """The variables of the local file of secrets, in dotenv's syntax; nothing in it is expanded.
-
-    :raises UsageError: the file is not there, or a line is no variable; the message holds no value.
-    """
-    from dotenv.parser import parse_stream
-
-    path = settings.local(settings.secrets or "")
-    try:
-        with path.open(encoding="utf-8") as stream:
-            bindings = list(parse_stream(stream))
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"secrets: {path} cannot be read: {getattr(error, 'strerror', None) or error}") from error
-    for binding in bindings:
-        named = binding.key is None or (binding.key.isascii() and binding.key.isidentifier())
-        if binding.error or not named or (binding.key is not None and binding.value is None):
-            raise UsageError(f"secrets: {path}:{binding.original.line} is no NAME=value line")
-    return {binding.key: binding.value for binding in bindings if binding.key and binding.value is not None}
 
 
 def placed_files(settings: Settings) -> list[files.File]:

@@ -8,8 +8,8 @@ import hmac
 import re
 from typing import TYPE_CHECKING
 
+from . import secretfile
 from .errors import UsageError
-from .local import read_secrets
 
 if TYPE_CHECKING:
     from .settings import Settings
@@ -29,8 +29,8 @@ def variables(settings: Settings) -> set[str]:
 
 def of_application(settings: Settings) -> dict[str, str]:
     """The other variables in the file of secrets, for the application's environment; none where there is no file."""
-    known = read_secrets(settings) if settings.secrets else {}
-    return {name: value for name, value in known.items() if name not in variables(settings)}
+    known, of_nginx = secretfile.read(settings) if settings.secrets else {}, variables(settings)
+    return {name: value for name, value in known.items() if name not in of_nginx}
 
 
 def check(settings: Settings) -> None:
@@ -55,7 +55,7 @@ def file_of(settings: Settings, variable: str, key: str) -> str:
 
 def _read(settings: Settings, variable: str) -> dict[str, str]:
     """The passwords by their names."""
-    value = read_secrets(settings).get(variable, "")
+    value = secretfile.read(settings).get(variable, "")
     if not value.strip():
         raise UsageError(
             f"secrets: there is no {variable} in {settings.secrets}, which basic_auth in site: names\n"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from .remote import drivers
 from .remote.application import Application
 from .remote.cutover import Cutover
+from .remote.domains import HTTP_PORT, TLS_PORT
 from .remote.probe import Endpoint
 from .remote.provision import Wanted
 from .remote.releases import Release
@@ -15,7 +16,6 @@ from .remote.releases import Release
 if TYPE_CHECKING:
     from .settings import Settings
 
-HTTP_PORT, TLS_PORT = 80, 443
 STANDARD_PORTS = (HTTP_PORT, TLS_PORT)  # that a Host header does not name
 
 

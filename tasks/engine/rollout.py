@@ -90,7 +90,7 @@ class Rollout(Generic[H]):
                 harmed = self._go_back(step, error)
                 if not harmed:
                     raise
-                raise HostErrors([*_errors(error), *harmed]) from error
+                raise HostErrors([*of_hosts(error), *harmed]) from error
 
     def _go(self, phase: Phase[H], host: H) -> None:
         phase.do(host)
@@ -109,7 +109,8 @@ class Rollout(Generic[H]):
         return undo(host, reason) if undo else None
 
 
-def _errors(error: Error) -> list[HostError]:
+def of_hosts(error: Error) -> list[HostError]:
+    """What failed, host by host; nothing where it was no host's fault."""
     if isinstance(error, HostErrors):
         return error.errors
     return [error] if isinstance(error, HostError) else []

@@ -27,9 +27,9 @@ from pydantic import (
 
 from . import pairs
 from .remote import drivers
+from .remote.domains import HTTP_PORT
 from .wording import Refused, describe, one_of, show
 
-HTTP_PORT = 80
 # A unix socket's path may have 107 bytes (sun_path is 108 with its closing NUL).
 SOCKET_PATH_MAX = 107
 LONGEST_RUN = "releases/20261121T104500Z-1234567890/run"
@@ -307,7 +307,7 @@ def _health_path(value: str) -> str:
 _LABEL = r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
 
 
-def _is_ip(value: str) -> bool:
+def is_ip(value: str) -> bool:
     try:
         ipaddress.ip_address(value)
     except ValueError:
@@ -321,11 +321,11 @@ def _is_dns_name(value: str) -> bool:
 
 
 def _domain(value: str) -> str:
-    if _is_ip(value) and ":" in value:
+    if is_ip(value) and ":" in value:
         raise Refused("an IPv6 address is written in brackets here", f'write "[{value}]"')
-    bracketed = value.startswith("[") and value.endswith("]") and ":" in value and _is_ip(value[1:-1])
+    bracketed = value.startswith("[") and value.endswith("]") and ":" in value and is_ip(value[1:-1])
     name = value[2:] if value.startswith("*.") and "." in value[2:] else value
-    if not (bracketed or _is_ip(value) or _is_dns_name(name)):
+    if not (bracketed or is_ip(value) or _is_dns_name(name)):
         raise Refused(f"expected a host name or an IP address, found {show(value)}", _domain_hint(value))
     return value
 
@@ -345,7 +345,7 @@ def _bind(value: str) -> str:
         return value
     host, _, port = value.rpartition(":")
     bare = host[1:-1] if host.startswith("[") and host.endswith("]") and ":" in host else host
-    known = bare == "localhost" or (_is_ip(bare) and (":" in bare) == (bare != host))
+    known = bare == "localhost" or (is_ip(bare) and (":" in bare) == (bare != host))
     if not known or not re.fullmatch(r"[0-9]{1,5}", port, re.ASCII) or not 1 <= int(port) <= 65535:
         raise Refused(f'expected "socket" or an address and port like 127.0.0.1:8004, found {show(value)}')
     return value
@@ -866,7 +866,7 @@ class Site(Served):
         if self.port != HTTP_PORT:
             raise Refused("with tls, the site is on port 443, and on 80 for redirects: leave port out", at=("port",))
         for domain in self.names:
-            if _is_ip(domain.strip("[]")):
+            if is_ip(domain.strip("[]")):
                 raise Refused(f"{domain} has no TLS: browsers name no address in the handshake", at=("tls",))
             if domain.startswith("*.") and tls.acme and not tls.acme.hook:
                 raise Refused(

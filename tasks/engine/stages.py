@@ -259,16 +259,17 @@ def _unknown(tree: Node, names: Iterable[str], known: Iterable[str]) -> list[Pro
     return [Problem(node.file, node.line, node.key, *unknown_key(str(node.path[-1]), known)) for node in present]
 
 
+def _not_here(tree: Node, key: str, why: str) -> list[Problem]:
+    node = tree.children.get(key)
+    return [Problem(node.file, node.line, node.key, "not allowed here", why)] if node else []
+
+
 def _only_in_all(tree: Node) -> list[Problem]:
-    node = tree.children.get("default_stage")
-    hint = "it chooses among stages, so it belongs into hosts/all.yml"
-    return [Problem(node.file, node.line, node.key, "not allowed here", hint)] if node else []
+    return _not_here(tree, "default_stage", "it chooses among stages, so it belongs into hosts/all.yml")
 
 
 def _only_for_all(entry: Node) -> list[Problem]:
-    node = entry.children.get("rollout")
-    hint = "it is for all hosts of the stage, so it belongs beside hosts:"
-    return [Problem(node.file, node.line, node.key, "not allowed here", hint)] if node else []
+    return _not_here(entry, "rollout", "it is for all hosts of the stage, so it belongs beside hosts:")
 
 
 def _check_default_stage(chosen: Node, stages: list[str]) -> list[Problem]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from . import certificate, configuration, hosts, local
-from .planning import HTTP_PORT
 from .remote import acme, certificates, domains
+from .remote.domains import HTTP_PORT
 
 if TYPE_CHECKING:
     from .hosts import Host

@@ -17,11 +17,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from . import agent, certificates, domains, nginx, probe, process, releases
+from .domains import HTTP_PORT
 from .failure import Failed
 from .probe import Endpoint
 from .resources import Resource, Service, SharedDirectory, SharedFile
 
-HTTP_PORT = 80
 WEBROOT = "/var/lib/fabrelease/acme"
 QUESTIONS = "/.well-known/acme-challenge"
 CERTBOT_SECONDS, OWN_SECONDS = 300.0, 5.0

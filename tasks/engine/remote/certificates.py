@@ -20,10 +20,10 @@ from dataclasses import dataclass
 from typing import ClassVar, TypedDict
 
 from . import domains, files, nginx, process, releases
+from .domains import TLS_PORT
 from .failure import Failed
 from .resources import discard
 
-TLS_PORT = 443
 FOLDER = "/etc/fabrelease/tls"
 OWN = "/etc/fabrelease/own"
 CERTBOT_S = "/etc/letsencrypt/live"

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TypedDict
 
+from . import certificates as tls
 from . import lock, maintenance, nginx, plan, prepare, process, provision, report, system
 from .failure import Failed, describe
 from .probe import Endpoint
@@ -18,7 +19,6 @@ from .probe import Endpoint
 FREE_BYTES, FREE_SHARE = 500 << 20, 0.05
 MEMORY_BYTES, SMALL_BYTES = 100 << 20, 1 << 30
 LOG_BYTES = 1 << 30
-TLS, TLS_DAYS = "/etc/fabrelease/tls", 14
 SECONDS = 60.0
 OLDEST = {  # what is not tried with anything older
     "nginx": (["nginx", "-v"], r"nginx/([\d.]+)", (1, 18)),
@@ -195,23 +195,15 @@ def locks(patient: Patient) -> Iterator[tuple[str, str, str]]:
 
 def certificates(patient: Patient) -> Iterator[tuple[str, str, str]]:
     """Days left of the certificates that are there."""
-    for path in sorted(glob.glob(f"{TLS}/**", recursive=True)):
+    for path in sorted(glob.glob(f"{tls.FOLDER}/**", recursive=True)):
         if not os.path.isfile(path) or "key" in os.path.basename(path):
             continue
-        done = process.run(["openssl", "x509", "-noout", "-enddate", "-in", path], timeout=SECONDS)
-        if found := re.search(r"notAfter=(.+)", done.text if done.status == 0 else ""):
-            days = (_seconds(found[1]) - time.time()) / 86400
-            if days < TLS_DAYS:
+        if (end := tls.expires(path)) is not None:
+            days = (end - time.time()) / 86400
+            if days < tls.SOON_DAYS:
                 left = f"runs out in {days:.0f} days" if days > 0 else "has run out"
                 mend = "Renew it, and look at what should have: systemctl list-timers"
                 yield f"the certificate {path} {left}", "browsers refuse the site then", mend
-
-
-def _seconds(stamp: str) -> float:
-    """The time of a certificate's date, as openssl writes it: Nov 25 03:06:08 2026 GMT."""
-    import ssl
-
-    return ssl.cert_time_to_seconds(stamp)
 
 
 def secrets(patient: Patient) -> Iterator[tuple[str, str, str]]:

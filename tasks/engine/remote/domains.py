@@ -17,11 +17,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
-from . import process, releases, system
+from . import lock, process, releases, system
 from .failure import Failed
 from .resources import File
-from .unix import fcntl
 
+HTTP_PORT, TLS_PORT = 80, 443
 ANY = "+"  # what * is in a file's name; alone it is the default server's
 LOCK = "/run/fabrelease/domains.lock"
 LOCK_SECONDS, PAUSE = 10.0, 0.02
@@ -298,15 +298,11 @@ def _alone() -> Iterator[None]:
     os.makedirs(os.path.dirname(LOCK), mode=0o755, exist_ok=True)
     with open(LOCK, "w", encoding="ascii", opener=lambda path, flags: os.open(path, flags, 0o600)) as file:
         end = time.monotonic() + LOCK_SECONDS
-        while True:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > end:
-                    raise Failed(
-                        f"another deploy has had the domains in {folder()} for {LOCK_SECONDS:.0f} seconds",
-                        f"See who it is on the host: fuser -v {LOCK}; then do it again.",
-                    ) from None
+        while not lock.is_free(file.fileno()):
+            if time.monotonic() > end:
+                raise Failed(
+                    f"another deploy has had the domains in {folder()} for {LOCK_SECONDS:.0f} seconds",
+                    f"See who it is on the host: fuser -v {LOCK}; then do it again.",
+                )
             time.sleep(PAUSE)
         yield

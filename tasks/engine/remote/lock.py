@@ -53,7 +53,7 @@ def _wait_for(app: str) -> int:
 
 def _wait_until_free(app: str, handle: int) -> None:
     began = time.monotonic()
-    while not _is_free(handle):
+    while not is_free(handle):
         holder = _holder(app)
         if time.monotonic() - began > (FINISHING_SECONDS if holder["finishing"] else GLANCE_SECONDS):
             os.close(handle)
@@ -73,7 +73,8 @@ def finishing(app: str) -> None:
     agent.before_next(lambda: _write(app, {**_holder(app), "finishing": False}))
 
 
-def _is_free(handle: int) -> bool:
+def is_free(handle: int) -> bool:
+    """Take an open file's lock, where nobody has it."""
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

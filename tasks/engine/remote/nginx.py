@@ -18,7 +18,6 @@ from .resources import File, Link, Resource, SharedFile
 
 PID_FILE = "/run/nginx.pid"
 RELOAD_SECONDS = 10
-SYSTEMCTL_SECONDS = 90
 SITES = re.compile(r"(?m)^([^#\n]*\binclude\s+[\"']?)(?:/etc/nginx/)?((?:sites-enabled|conf\.d)/[^;\"']*\*[^;\"']*)")
 AT = re.compile(r" in (/\S+):\d+$")
 DOMAINS = "zz.fabrelease"  # no application is called so, and what it includes comes last
@@ -79,6 +78,9 @@ def prepare(
     """
     if missing := next(filter(None, (needed.drift() for needed in _includes(app, root))), ""):
         raise Failed(f"setup was not run here for this version: {missing}; nothing was touched", "Run it: fab setup")
+    if missing := unread(app):
+        line = f"include {system.NGINX}/{os.path.dirname(_enabled(app))}/*.conf;"
+        raise Failed(missing, f"Put the system's line back: {line}")
     pages.copy(root, release, errors)
     for port in ports:
         _check_port(port)
@@ -118,11 +120,6 @@ def _try(app: str, root: str, release: str, without: set[str]) -> tuple[bool, li
         _gather(app, root, release, sites, without)
         with open(f"{system.NGINX}/nginx.conf", encoding="utf-8") as file:
             text = file.read()
-        if missing := unread(app):
-            raise Failed(
-                missing,
-                f"Put the system's line back: include {system.NGINX}/{os.path.dirname(_enabled(app))}/*.conf;",
-            )
         with open(trial, "w", encoding="utf-8") as file:
             file.write(SITES.sub(lambda match: f"{match[1]}{sites}/{match[2]}", text))
         done = process.run(["nginx", "-t", "-q", "-c", trial], timeout=60)
@@ -249,11 +246,11 @@ def reload() -> None:
 
 
 def _systemctl(verb: str, what: str) -> None:
-    done = process.run(["systemctl", verb, "nginx"], timeout=SYSTEMCTL_SECONDS)
+    done = process.run(["systemctl", verb, "nginx"], timeout=process.SYSTEMCTL_SECONDS)
     if done.status != 0:
         tried = process.run(["nginx", "-t", "-q"], timeout=60)
         raise Failed(
-            f"{what}: {process.ending(done, 'systemctl', SYSTEMCTL_SECONDS)}"
+            f"{what}: {process.ending(done, 'systemctl', process.SYSTEMCTL_SECONDS)}"
             f"{process.quote(tried.lines if tried.status else done.lines)}",
             "Look at it on the host: sudo nginx -t, journalctl -u nginx",
         )
@@ -273,8 +270,8 @@ def _master() -> str:
         with open(f"/proc/{pid}/comm", encoding="utf-8") as name:
             if name.read() == "nginx\n":
                 return pid
-    shown = process.run(["systemctl", "show", "--property=MainPID", "--value", "nginx"], timeout=SYSTEMCTL_SECONDS)
-    return shown.text
+    show = ["systemctl", "show", "--property=MainPID", "--value", "nginx"]
+    return process.run(show, timeout=process.SYSTEMCTL_SECONDS).text
 
 
 def _takes_requests(worker: str) -> bool:

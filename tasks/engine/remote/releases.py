@@ -360,9 +360,13 @@ def restarted(root: str) -> set[str]:
 
 def rollback_target(root: str) -> str | None:
     """The release that a rollback goes to: the nearest good one in the lineage before the current."""
-    current, steps = linked(root, "current"), lineage(root)
-    before = steps[: steps.index(current)] if current in steps else steps
+    before = way_back(lineage(root), linked(root, "current"))
     return next((name for name in reversed(before) if is_good(root, name)), None)
+
+
+def way_back(lineage: list[str], current: str | None) -> list[str]:
+    """The part of a lineage before the current release: what rollbacks go to, the nearest last."""
+    return lineage[: lineage.index(current)] if current in lineage else lineage
 
 
 def is_good(root: str, name: str) -> bool:
