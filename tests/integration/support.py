@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import http.client
 import json
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -182,6 +183,26 @@ def through(project: Project, server: Target, proxy: Proxy) -> Iterator[None]:
         yield
     finally:
         path.write_text(before)
+
+
+@contextmanager
+def meanwhile(*visits: Callable[[], object]) -> Iterator[None]:
+    """Do some things again and again, side by side and without a pause, as long as this lasts."""
+    is_over = threading.Event()
+
+    def go_on(visit: Callable[[], object]) -> None:
+        while not is_over.is_set():
+            visit()
+
+    threads = [threading.Thread(target=go_on, args=(visit,)) for visit in visits]
+    for thread in threads:
+        thread.start()
+    try:
+        yield
+    finally:
+        is_over.set()
+        for thread in threads:
+            thread.join()
 
 
 def own_certificate(folder: Path, days: int = 90, names: tuple[str, ...] = (DOMAIN,)) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
 
-from tests.integration.support import Answer, ask, current, settle, sh, wait_for
+from tests.integration.support import Answer, ask, current, meanwhile, settle, sh, wait_for
 from tests.project import Project
 from tests.target import Target
 
@@ -74,22 +75,13 @@ def test_what_is_too_old_is_answered_while_the_application_fails(site: Project, 
 def visitors(server: Target, path: str) -> Iterator[list[list[str]]]:
     """Ask for a page without a pause; the revisions that answered, of each visitor in order."""
     seen: list[list[str]] = [[], [], []]
-    is_over = threading.Event()
 
     def visit(mine: list[str]) -> None:
-        while not is_over.is_set():
-            answer = ask(server, path)
-            mine.append(answer.body.split()[0] if answer.status == 200 else str(answer.status))
+        answer = ask(server, path)
+        mine.append(answer.body.split()[0] if answer.status == 200 else str(answer.status))
 
-    threads = [threading.Thread(target=visit, args=(mine,)) for mine in seen]
-    for thread in threads:
-        thread.start()
-    try:
+    with meanwhile(*(functools.partial(visit, mine) for mine in seen)):
         yield seen
-    finally:
-        is_over.set()
-        for thread in threads:
-            thread.join()
 
 
 def changes(seen: list[str]) -> list[str]:

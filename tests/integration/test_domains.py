@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import functools
 import http.client
-import threading
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.support import DOMAIN, ask, current, revision, settle, sh
+from tests.integration.support import DOMAIN, ask, current, meanwhile, revision, settle, sh
 from tests.project import Project
 from tests.target import Target
 
@@ -49,25 +49,16 @@ def blog(shop: Project, shared_server: Target, tmp_path_factory: pytest.TempPath
 def visitors(server: Target, *paths: str) -> Iterator[Counter[str]]:
     """Ask for some paths without a pause; counts what was answered, by path, status and revision."""
     seen: Counter[str] = Counter()
-    is_over = threading.Event()
 
     def visit(path: str) -> None:
-        while not is_over.is_set():
-            try:
-                answer = ask(server, path)
-                seen[f"{path} {answer.status} {answer.headers['X-Revision']}"] += 1
-            except OSError as error:
-                seen[f"{path} {error!r}"] += 1
+        try:
+            answer = ask(server, path)
+            seen[f"{path} {answer.status} {answer.headers['X-Revision']}"] += 1
+        except OSError as error:
+            seen[f"{path} {error!r}"] += 1
 
-    threads = [threading.Thread(target=visit, args=(path,)) for path in paths for _ in range(2)]
-    for thread in threads:
-        thread.start()
-    try:
+    with meanwhile(*(functools.partial(visit, path) for path in paths for _ in range(2))):
         yield seen
-    finally:
-        is_over.set()
-        for thread in threads:
-            thread.join()
 
 
 def is_refused(server: Target, host: str) -> bool:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import gzip
 import http.client
-import threading
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.integration.support import DOMAIN, ask, settle, sh
+from tests.integration.support import DOMAIN, ask, meanwhile, settle, sh
 from tests.project import Project
 from tests.target import Target
 
@@ -68,17 +67,13 @@ def test_files_of_older_releases_answer_through_deploys_and_a_rollback_and_no_ot
     site: Project, shared_server: Target
 ) -> None:
     seen: Counter[tuple[int, str]] = Counter()
-    is_over = threading.Event()
 
     def visit() -> None:
-        while not is_over.is_set():
-            for name in (HASHED["one"], VITE["one"]):
-                answer = ask(shared_server, f"/static/{name}")
-                seen[answer.status, answer.body] += 1
+        for name in (HASHED["one"], VITE["one"]):
+            answer = ask(shared_server, f"/static/{name}")
+            seen[answer.status, answer.body] += 1
 
-    visitor = threading.Thread(target=visit)
-    visitor.start()
-    try:
+    with meanwhile(visit):
         deploy(site, shared_server, "two")
         for ref in ("one", "two"):
             for name in (HASHED[ref], VITE[ref]):
@@ -91,9 +86,6 @@ def test_files_of_older_releases_answer_through_deploys_and_a_rollback_and_no_ot
         settle(shared_server)
         assert [ask(shared_server, f"/static/{VITE[ref]}").body for ref in VITE] == list(VITE)
         assert [ask(shared_server, f"/static/only-{ref}.js").status for ref in HASHED] == [404, 200, 404]
-    finally:
-        is_over.set()
-        visitor.join()
     assert set(seen) == {(200, "one")}
 
 

@@ -8,7 +8,7 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from copy import deepcopy
 from pathlib import Path
 from types import UnionType
@@ -819,13 +819,18 @@ EXAMPLE = REPOSITORY / "hosts" / "example.yml"
 
 def model_keys(model: Any, prefix: str = "") -> set[str]:
     keys: set[str] = set()
-    for name, field in model.model_fields.items():
-        if prefix == "" and name in LOADER_FIELDS:
-            continue
-        keys.add(prefix + name)
+    for key, field in fields_of(model, prefix):
+        keys.add(key)
         if section := section_of(field.annotation):
-            keys |= model_keys(section, f"{prefix}{name}.")
+            keys |= model_keys(section, f"{key}.")
     return keys
+
+
+def fields_of(model: Any, prefix: str) -> Iterator[tuple[str, Any]]:
+    """The keys that may be written, with what stands there."""
+    for name, field in model.model_fields.items():
+        if prefix or name not in LOADER_FIELDS:
+            yield prefix + name, field
 
 
 def section_of(annotation: Any) -> Any:
@@ -840,15 +845,13 @@ def section_of(annotation: Any) -> Any:
 def reference_keys(model: Any, prefix: str = "") -> set[str]:
     """Those of model_keys, and of sections that may be left out, or that a mapping has of each prefix."""
     keys: set[str] = set()
-    for name, field in model.model_fields.items():
-        if prefix == "" and name in LOADER_FIELDS:
-            continue
-        keys.add(prefix + name)
+    for key, field in fields_of(model, prefix):
+        keys.add(key)
         kind = get_origin(field.annotation)
         for found in () if kind is list else get_args(field.annotation) or (field.annotation,):
             found = get_args(found)[0] if get_origin(found) is Annotated else found
             if isinstance(found, type) and issubclass(found, Model):
-                keys |= reference_keys(found, f"{prefix}{name}.<prefix>." if kind is dict else f"{prefix}{name}.")
+                keys |= reference_keys(found, f"{key}.<prefix>." if kind is dict else f"{key}.")
     return keys
 
 
