@@ -6,7 +6,7 @@ from typing import Any
 
 from invoke.context import Context
 
-from .engine import examination, hosts, terminal
+from .engine import hosts, terminal
 from .engine.hosts import Host
 from .engine.verb import verb
 from .status import Unwell
@@ -28,6 +28,8 @@ def doctor(c: Context, json: bool = False) -> None:
 
 
 def _examine(host: Host) -> dict[str, Any]:
+    from .engine import examination  # no other command needs it
+
     checks, findings = examination.examine(host)
     settings = host.settings
     known = {"host": host.name, "stage": settings.stage, "app": settings.app}

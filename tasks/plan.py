@@ -8,9 +8,8 @@ from typing import Any
 from invoke.context import Context
 
 from .deploy import is_live
-from .engine import configuration, foresight, git, hosts, local, planning, terminal
+from .engine import configuration, git, hosts, local, planning, terminal
 from .engine.hosts import Host
-from .engine.remote import plan as remote
 from .engine.verb import verb
 from .push import Wanted, announce, new_id, revision
 from .venv import digest_of, specify
@@ -37,6 +36,8 @@ def plan(c: Context, ref: str | None = None, json: bool = False) -> None:
 
 
 def _plan(host: Host, wanted: Wanted) -> dict[str, Any]:
+    from .engine.remote import plan as remote  # no other command needs it
+
     settings = host.settings
     needed = configuration.wanted(host)
     drift = host.call(remote.drift, host.owner(), needed)
@@ -53,6 +54,8 @@ def _plan(host: Host, wanted: Wanted) -> dict[str, Any]:
 
 
 def _next(host: Host, wanted: Wanted) -> dict[str, Any]:
+    from .engine import foresight  # no other command needs it
+
     name = new_id(wanted, [host])
     release = announce(wanted, name, host.settings, "")
     spec = specify(host.settings, lambda place: digest_of(local.wheels(host.settings, place)))

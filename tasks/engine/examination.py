@@ -12,6 +12,7 @@ from .hosts import Host
 from .remote import doctor
 from .remote.doctor import Finding
 from .remote.domains import HTTP_PORT, TLS_PORT
+from .settings import is_ip
 
 REACH_SECONDS = 5.0
 SKEW_SECONDS = 5.0
@@ -81,8 +82,6 @@ def names(host: Host, addresses: Iterable[str]) -> Iterator[Finding]:
 
     :param addresses: that the host says it has.
     """
-    from .settings import is_ip  # which is slow to import, and nothing to a list of commands
-
     own = {*addresses, *resolve(host.connection.host)}
     for domain in host.settings.site.names:
         if domain.startswith("*.") or is_ip(domain.strip("[]")):
