@@ -21,7 +21,17 @@ until apt-get update >"$log" 2>&1; do
     fi
     sleep 2
 done
-apt-get -o DPkg::Lock::Timeout=120 install -y --no-install-recommends "$@" >"$log" 2>&1 || failed
+
+install() {
+    apt-get -o DPkg::Lock::Timeout=120 install -y --no-install-recommends "$@" >"$log" 2>&1
+}
+
+# An installation that somebody cut off refuses all others until it has been finished.
+if ! install "$@"; then
+    grep -q 'dpkg --configure -a' "$log" || failed
+    dpkg --configure -a >"$log" 2>&1 || failed
+    install "$@" || failed
+fi
 
 # Where PATH is a directory of links (bare.sh), their programs are put there.
 if [ -n "${BARE_PATH:-}" ]; then
