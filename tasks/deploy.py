@@ -27,7 +27,8 @@ from .venv import calls as venv_calls
         "force": "make a new release even where nothing changed",
         "fresh": "and make its virtualenv anew, from empty caches",
         "continue-without": "hosts that are known to be dead, with commas between; they stay behind",
-    }
+    },
+    together=True,
 )
 def deploy(
     c: Context,
@@ -37,7 +38,7 @@ def deploy(
     continue_without: str | None = None,
 ) -> None:
     """Main: put a revision live on every host of a stage, or on none."""
-    began, targets = time.monotonic(), hosts.without(hosts.of(c), continue_without)
+    began, targets = time.monotonic(), hosts.without(hosts.together(c), continue_without)
     for host in targets:
         local.check(host.settings)
     wanted = revision(targets[0].settings, ref)

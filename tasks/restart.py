@@ -12,10 +12,10 @@ from .engine.verb import verb
 from .push import new_stamp
 
 
-@verb()
+@verb(together=True)
 def restart(c: Context) -> None:
     """Main: start the live release once more, beside itself, and switch to that: no request is lost."""
-    targets = hosts.of(c)
+    targets = hosts.together(c)
     hosts.each(targets, lambda host: host.begin("restart"), "looking")
     stamp = new_stamp("restart", targets)
     plans = hosts.each(targets, lambda host: _plan(host, stamp), "copying the live release")

@@ -15,11 +15,12 @@ from .engine.verb import verb
     help={
         "to": "a release's id, or the beginning of one or of its revision; by default the good one before",
         "continue-without": "hosts that are known to be dead, with commas between; they stay as they are",
-    }
+    },
+    together=True,
 )
 def rollback(c: Context, to: str | None = None, continue_without: str | None = None) -> None:
     """Main: go back to the good release before, by the same cutover; twice goes back two."""
-    targets = hosts.without(hosts.of(c), continue_without)
+    targets = hosts.without(hosts.together(c), continue_without)
     hosts.each(targets, lambda host: host.begin("rollback"), "looking")
     what = "looking for what to go back to"
     listings = hosts.each(targets, lambda host: host.call(releases.listing, host.settings.root), what)

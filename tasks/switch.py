@@ -12,10 +12,10 @@ from .engine.remote.cutover import Cutover
 from .engine.verb import verb
 
 
-@verb()
+@verb(together=True)
 def switch(c: Context) -> None:
     """Step 6: start the next release beside the old, prove it healthy, switch, drain and stop the old."""
-    targets = hosts.of(c)
+    targets = hosts.together(c)
     hosts.each(targets, lambda host: host.begin("switch"), "looking")
     if all(host.live and not host.next for host in targets):
         for host in targets:

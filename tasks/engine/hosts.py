@@ -6,6 +6,7 @@ import atexit
 import gc
 import getpass
 import socket
+import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, wait
@@ -165,6 +166,37 @@ def of(c: Context) -> list[Host]:
     if isinstance(c, Connection) and len(found) == 1 and c is not found[0].connection:
         _become(c, found[0])
     return found
+
+
+def together(c: Context) -> list[Host]:
+    """Like of(), but the hosts of all names after -H, for the command that is one transaction over them.
+
+    :raises UsageError: they are of different stages.
+    """
+    names = named_with(c)
+    found = of(c) + [host for name in names[1:] for host in of(Connection(name, config=c.config))]
+    stages = sorted({host.settings.stage for host in found})
+    if len(stages) > 1:
+        raise UsageError(f"-H {','.join(names)}: one command changes one stage, and these are of {', '.join(stages)}")
+    return list(dict.fromkeys(found))
+
+
+def leads(c: Context) -> bool:
+    """Whether a command that is one transaction over all names after -H is to be done now.
+
+    Fabric runs it once for each name, one after the other: the first time is for all of them.
+    """
+    names = named_with(c)
+    return not names or c.original_host == names[0]
+
+
+def named_with(c: Context) -> list[str]:
+    """What was named after -H, where that was several and Fabric made this context for one of them."""
+    if not isinstance(c, Connection) or "fabric.main" not in sys.modules:
+        return []
+    core = getattr(sys.modules["fabric.main"].program, "core", None)
+    names = list(dict.fromkeys((core[0].args.hosts.value or "").split(","))) if core else []
+    return names if len(names) > 1 and c.original_host in names else []
 
 
 def _become(c: Connection, host: Host) -> None:

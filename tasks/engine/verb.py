@@ -9,25 +9,30 @@ from typing import Any, TypeVar, cast
 
 import fabric
 
-from . import profiling
+from . import hosts, profiling
 
 F = TypeVar("F", bound=Callable[..., Any])
 PROFILE = inspect.Parameter("profile", inspect.Parameter.KEYWORD_ONLY, default=False, annotation="bool")
 HELP = f"print what the time went to, and save it in {profiling.FOLDER}/"
 
 
-def verb(help: Mapping[str, str] | None = None, iterable: Sequence[str] = ()) -> Callable[[F], F]:
+def verb(
+    help: Mapping[str, str] | None = None, iterable: Sequence[str] = (), together: bool = False
+) -> Callable[[F], F]:
     """Make a function a Fabric task; it still is called as the function it was.
 
     It takes ``profile=True``, too, and then tells where its time went; see profiling.py.
 
     :param help: what each option of the command is for.
     :param iterable: the options that may be given more than once.
+    :param together: it is one transaction over hosts.together(), and so done once, however many names -H has.
     """
 
     def decorate(function: F) -> F:
         @functools.wraps(function)
         def command(*args: Any, profile: bool = False, **kwargs: Any) -> Any:
+            if together and not hosts.leads(args[0]):
+                return None
             if not profile:
                 return function(*args, **kwargs)
             with profiling.recording(function.__name__):

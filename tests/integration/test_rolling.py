@@ -113,6 +113,23 @@ def test_a_dead_host_is_left_behind_only_where_that_is_said_and_it_is_dead_and_t
     site.fab("-H", "prod", "status")
 
 
+def test_hosts_that_are_named_one_by_one_are_one_deploy_and_the_others_are_left_alone(
+    site: Project, servers: list[Target]
+) -> None:
+    site.fab("-H", "prod", "deploy", "--ref", "one", "--force")
+    live = current(servers[0], ROOT)
+    with answering_wrongly(servers[1]):
+        said = site.fab("-H", "web1,web2", "deploy", "--ref", "two", status=1).stderr
+    assert "undone" in said
+    assert [current(server, ROOT) for server in servers] == [live] * 3
+    said = site.fab("-H", "web1,web2", "deploy", "--ref", "two").stderr
+    assert "web3" in next(line for line in said.splitlines() if "was not asked" in line)
+    assert revisions(servers) == ["two", "two", "one"]
+    assert current(servers[0], ROOT) == current(servers[1], ROOT)
+    site.fab("-H", "web1,web2", "rollback")
+    assert [current(server, ROOT) for server in servers] == [live] * 3
+
+
 def test_a_rollback_goes_to_one_release_where_hosts_differ(site: Project, servers: list[Target]) -> None:
     site.fab("-H", "prod", "deploy", "--ref", "one", "--force")
     common = current(servers[0], ROOT)

@@ -10,6 +10,7 @@ import time
 from types import SimpleNamespace
 from typing import Any, cast
 
+import fabric.main
 import pytest
 from fabric import Connection
 
@@ -121,3 +122,21 @@ def test_a_host_that_refuses_us_is_not_dead() -> None:
         other = Host(settings, Connection("127.0.0.1", user="nobody", port=port))
         with pytest.raises(HostError, match=r"^web1: "):
             hosts.without([other, at_a_closed_port("web2")], "web1")
+
+
+@pytest.mark.parametrize(
+    ("typed", "named", "first"),
+    [("web1,web2", "web1", True), ("web1,web2", "web2", False), ("web1,web1", "web1", True), ("web1", "web1", True)],
+)
+def test_a_transaction_over_several_names_is_done_when_the_first_comes(
+    monkeypatch: pytest.MonkeyPatch, typed: str, named: str, first: bool
+) -> None:
+    arguments = SimpleNamespace(args=SimpleNamespace(hosts=SimpleNamespace(value=typed)))
+    monkeypatch.setattr(fabric.main.program, "core", [arguments], raising=False)
+    assert hosts.leads(Connection(named)) is first
+
+
+def test_a_connection_of_ones_own_is_a_transaction_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    arguments = SimpleNamespace(args=SimpleNamespace(hosts=SimpleNamespace(value="web1,web2")))
+    monkeypatch.setattr(fabric.main.program, "core", [arguments], raising=False)
+    assert hosts.leads(Connection("web3"))
