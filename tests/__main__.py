@@ -14,7 +14,8 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-FAILED = ROOT / ".pytest_cache/v/cache/lastfailed"
+CACHE = ROOT / ".pytest_cache"  # under tox pytest would choose another
+FAILED = CACHE / "v/cache/lastfailed"
 MOST = 15  # failures that are tried again
 SIDE_BY_SIDE = ["-n", "3", "--dist", "loadfile", "--no-loadscope-reorder"]
 SOME_FAILED = 1  # pytest's exit status
@@ -34,7 +35,8 @@ def main(arguments: list[str]) -> int:
 
 def pytest(*arguments: str) -> int:
     """Run pytest as a program of its own."""
-    return subprocess.run([sys.executable, "-m", "pytest", *arguments], cwd=ROOT, check=False).returncode
+    command = [sys.executable, "-m", "pytest", "-o", f"cache_dir={CACHE}", *arguments]
+    return subprocess.run(command, cwd=ROOT, check=False).returncode
 
 
 if __name__ == "__main__":
