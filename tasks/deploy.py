@@ -63,17 +63,15 @@ def deploy(
             *change.hooks("after_switch"),
         ]
     )
-    _summary(targets, wanted, time.monotonic() - began)
+    _summary(change, wanted, time.monotonic() - began)
 
 
-def _summary(targets: list[Host], wanted: Wanted, seconds: float) -> None:
+def _summary(change: Change, wanted: Wanted, seconds: float) -> None:
+    targets = change.targets
     for host in targets:
-        site = host.settings.site
-        scheme = "https" if configuration.is_secure(host) else "http"
-        port = "" if site.port == 80 else f":{site.port}"
-        host.say(
-            "deploy", f"{wanted} is live at {scheme}://{site.domains[0]}{port}{site.path} ({seconds:.1f} s)", "green"
-        )
+        site = change.plan(host).site
+        address = f"{'https' if site.certificate else 'http'}://{site.host}{host.settings.site.path}"
+        host.say("deploy", f"{wanted} is live at {address} ({seconds:.1f} s)", "green")
     for name in hosts.absent(targets):
         stage = targets[0].settings.stage
         terminal.say(name, "deploy", f"was not asked; whether it is behind now: fab -H {stage} status", "yellow")

@@ -188,7 +188,7 @@ class Session:
                 "Install a newer one as python3, or take a newer release of the system.",
             )
         if answer == NEED:
-            sources = shipped_sources()
+            sources = zlib.compress(shipped_sources(), 9)
             channel.sendall(b"%d\n%s" % (len(sources), sources))
         return channel
 
@@ -302,7 +302,7 @@ class Session:
 
 @functools.cache
 def shipped_sources() -> bytes:
-    """The modules of the remote side, compressed, by their paths."""
+    """The modules of the remote side by their paths, as JSON."""
     sources = {
         f"fabrelease/tasks/{folder}/{path.name}": path.read_text()
         for folder in SHIPPED
@@ -311,7 +311,7 @@ def shipped_sources() -> bytes:
     for kind in drivers.KINDS:  # other packages' drivers have their place beside ours there
         for name, module in drivers.outside(kind).items():
             sources[f"fabrelease/tasks/{kind}/{name}.py"] = drivers.file_of(module).read_text()
-    return zlib.compress(json.dumps(sources).encode(), 9)
+    return json.dumps(sources).encode()
 
 
 @functools.cache

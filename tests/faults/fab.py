@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import json
 import sys
-import zlib
 from pathlib import Path
 
 from fabric.main import program
@@ -22,7 +21,7 @@ def ship_breakpoints() -> None:
 
     @functools.cache
     def shipped() -> bytes:
-        sources = json.loads(zlib.decompress(plain()))
+        sources = json.loads(plain())
         agent = f"{REMOTE}/agent.py"
         before, umask, after = sources[agent].rpartition(MAIN)
         if not umask:
@@ -30,7 +29,7 @@ def ship_breakpoints() -> None:
         watch = "    from . import breakpoints\n\n    breakpoints.install(sys.modules[__name__])\n"
         sources[agent] = before + watch + umask + after
         sources[f"{REMOTE}/breakpoints.py"] = (Path(__file__).parent / "breakpoints.py").read_text()
-        return zlib.compress(json.dumps(sources).encode())
+        return json.dumps(sources).encode()
 
     session.shipped_sources = shipped
 

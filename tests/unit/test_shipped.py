@@ -5,14 +5,13 @@ from __future__ import annotations
 import ast
 import json
 import sys
-import zlib
 from collections.abc import Iterator
 
 import pytest
 
 from fabrelease.tasks.engine.session import shipped_sources
 
-SOURCES: dict[str, str] = json.loads(zlib.decompress(shipped_sources()))
+SOURCES: dict[str, str] = json.loads(shipped_sources())
 MODULES = {path.removesuffix(".py").removesuffix("/__init__").replace("/", ".") for path in SOURCES}
 
 
