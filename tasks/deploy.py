@@ -42,7 +42,7 @@ def deploy(
     for host in targets:
         local.check(host.settings)
     wanted = revision(targets[0].settings, ref)
-    configuration.warm_up(targets)
+    configuration.warm_up()
     hosts.each(targets, lambda host: host.begin(f"deploy of {wanted.short}"), "looking")
     if not (force or fresh) and all(is_live(host, wanted) for host in targets):
         for host in targets:

@@ -394,13 +394,11 @@ def _renderer(host: Host) -> Renderer:
     return Renderer(host.settings.project / "templates", host.name, [file.parent / "templates" for file in outside])
 
 
-def warm_up(targets: Sequence[Host]) -> None:
-    """Import and compile, while connections are opened, what is needed afterwards and takes its time."""
+def warm_up() -> None:
+    """Import, while connections are opened, what is needed afterwards and takes its time."""
 
     def work() -> None:
-        importlib.import_module("rich.console")
-        importlib.import_module("rich.text")
-        for host in targets:
-            _renderer(host).compile()
+        for name in ("rich.console", "rich.text", f"{__package__}.rendering"):
+            importlib.import_module(name)
 
     threading.Thread(target=work, daemon=True).start()

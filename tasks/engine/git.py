@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import profiling
+from . import profiling, usercache
 from .errors import Error, UsageError
 
 PIECE = 1 << 18
@@ -103,8 +103,7 @@ def fetch(url: str, ref: str) -> Revision:
 
 def mirror(url: str) -> Path:
     """Where the mirror of a repository elsewhere is, in the user's cache."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "fabrelease"
-    return cache / (hashlib.sha256(url.encode()).hexdigest()[:16] + ".git")
+    return usercache.folder(hashlib.sha256(url.encode()).hexdigest()[:16] + ".git")
 
 
 def missing_objects(revision: Revision, known: list[str]) -> tuple[str, Iterator[bytes]]:

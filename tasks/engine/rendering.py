@@ -1,6 +1,7 @@
 """Renders configuration files, the user's own templates before ours."""
 
 import contextlib
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from traceback import walk_tb
@@ -9,16 +10,17 @@ from jinja2 import (
     BaseLoader,
     ChoiceLoader,
     Environment,
+    FileSystemBytecodeCache,
     FileSystemLoader,
     PrefixLoader,
     StrictUndefined,
-    TemplateError,
     TemplateNotFound,
     TemplateSyntaxError,
     UndefinedError,
 )
 from jinja2.utils import missing
 
+from . import usercache
 from .errors import Error
 from .escape import FILTERS
 
@@ -79,6 +81,7 @@ class Renderer:
             keep_trailing_newline=True,
             trim_blocks=True,
             lstrip_blocks=True,
+            bytecode_cache=_compiled(),
         )
         self._environment.filters.update(FILTERS)
 
@@ -105,20 +108,20 @@ class Renderer:
             reason = str(error) if isinstance(error, Error) else f"{type(error).__name__}: {error}"
             raise TemplateProblem(path, line, reason) from error
 
-    def compile(self) -> None:
-        """Compile all templates beforehand; what is wrong with one is said when it is rendered."""
-        for name in self._environment.list_templates(filter_func=_is_own):
-            with contextlib.suppress(TemplateError, OSError, UnicodeError):
-                self._environment.get_template(name)
-
     def _not_found(self, error: TemplateNotFound) -> str:
         folders = ", ".join(str(folder) for folder in self._folders)
         return f"there is no template {error.name!r} in {folders}"
 
 
-def _is_own(name: str) -> bool:
-    """Whether a name is one that files are rendered from; those below PREFIX are only extended."""
-    return name.endswith(".j2") and not name.startswith(f"{PREFIX}/")
+def _compiled() -> FileSystemBytecodeCache | None:
+    """Where compiled templates are kept: compiling them takes longer than everything else that is done here."""
+    # No home, or one that nobody can write to, or a system without users.
+    with contextlib.suppress(OSError, RuntimeError, AttributeError):
+        folder = usercache.folder("templates")
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if os.access(folder, os.W_OK) and folder.stat().st_uid == os.geteuid():  # what is there is executed
+            return FileSystemBytecodeCache(str(folder))
+    return None
 
 
 def _place(error: Exception, name: str) -> tuple[str, int | None]:

@@ -150,3 +150,20 @@ def test_an_included_template_that_is_not_there_is_named_where_it_was_asked_for(
 def test_no_template_is_read_from_outside_the_folders(tmp_path: Path) -> None:
     write(tmp_path, "secret", "no")
     assert "there is no template" in str(problem(Renderer(tmp_path / "templates", "web1"), "../secret"))
+
+
+def test_what_is_compiled_is_kept_for_this_user_alone_and_a_changed_template_is_not_taken_from_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    for text in ("one", "two"):
+        write(tmp_path / "own", "a.j2", text)
+        assert Renderer(tmp_path / "own", "web1").render("a.j2") == text
+    kept = tmp_path / "cache/fabrelease/templates"
+    assert (kept.stat().st_mode & 0o777, len(list(kept.iterdir()))) == (0o700, 1)
+
+
+def test_a_template_is_rendered_where_nothing_can_be_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(write(tmp_path, "cache", "a file")))
+    write(tmp_path / "own", "a.j2", "text")
+    assert Renderer(tmp_path / "own", "web1").render("a.j2") == "text"

@@ -24,6 +24,8 @@ from typing import Any
 from . import process, wire
 from .failure import Failed, describe
 
+AHEAD = ["entry", "source", "environment", "configure", "cutover"]  # the modules of a deploy
+
 _calls: queue.Queue[dict[str, Any]] = queue.Queue()
 _data: queue.Queue[tuple[bytes, bytes]] = queue.Queue(maxsize=64)
 _data_open = _data_aborted = False
@@ -184,6 +186,13 @@ def _fail(failed: Failed) -> None:
     send(wire.FAILURE, {"message": message, "hint": failed.hint, "needs_person": failed.needs_person})
 
 
+def _next_request() -> dict[str, Any]:
+    """Wait for a request, and meanwhile import what will be asked for."""
+    while AHEAD and _calls.empty():
+        importlib.import_module(f"{__package__}.{AHEAD.pop(0)}")
+    return _calls.get()
+
+
 def _finish_data() -> None:
     """Only what came whole counts: who sends it may give up after the last piece that a call wanted.
 
@@ -259,7 +268,7 @@ def main() -> None:
         threading.Thread(target=loop, daemon=True).start()
     signal.signal(signal.SIGHUP, lambda *_: None)  # the end of the input is what ends a session
     while True:
-        request = _calls.get()
+        request = _next_request()
         while _before_next:
             _attempt(_before_next.pop(0))
         _serve(request)
