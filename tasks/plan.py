@@ -6,33 +6,49 @@ from dataclasses import asdict
 from typing import Any
 
 from invoke.context import Context
+from invoke.exceptions import Exit
 
 from .deploy import is_live
 from .engine import configuration, git, hosts, local, planning, terminal
+from .engine.errors import Error
 from .engine.hosts import Host
 from .engine.verb import verb
 from .push import Wanted, announce, new_id, revision
 from .venv import digest_of, specify
+
+TO_DO = 2  # the exit status where there is something to do, as terraform has it
 
 
 @verb(
     help={
         "ref": "branch, tag or commit; by default source.ref of the settings",
         "json": "for programs: see docs/json.md",
+        "detailed-exitcode": "end with 0 where there is nothing to do, 2 where there is, and 1 for every error",
     }
 )
-def plan(c: Context, ref: str | None = None, json: bool = False) -> None:
+def plan(c: Context, ref: str | None = None, json: bool = False, detailed_exitcode: bool = False) -> None:
     """Look: what setup and deploy would change on each host; nothing is changed, and no lock is taken."""
-    targets = hosts.of(c)
-    for host in targets:
-        local.check(host.settings)
-    wanted = revision(targets[0].settings, ref)
-    plans = hosts.each(targets, lambda host: _plan(host, wanted), "looking")
+    try:
+        plans = _plans(c, ref)
+    except Error as error:
+        if detailed_exitcode:
+            error.exit_status = 1  # elsewhere 2 is a mistake in the settings
+        raise
     if json:
         terminal.show_json({"version": 1, "hosts": plans})
     else:
         for found in plans:
             _show(found)
+    if detailed_exitcode and any(found["setup"] or found["next"] or not found["set_up"] for found in plans):
+        raise Exit(code=TO_DO)
+
+
+def _plans(c: Context, ref: str | None) -> list[dict[str, Any]]:
+    targets = hosts.of(c)
+    for host in targets:
+        local.check(host.settings)
+    wanted = revision(targets[0].settings, ref)
+    return hosts.each(targets, lambda host: _plan(host, wanted), "looking")
 
 
 def _plan(host: Host, wanted: Wanted) -> dict[str, Any]:

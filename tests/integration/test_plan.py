@@ -35,9 +35,15 @@ def planned(project: Project, *options: str) -> dict[str, Any]:
 def test_where_all_is_as_wanted_there_is_nothing_to_do(site: Project, shared_server: Target) -> None:
     found = planned(site, "--ref", "one")
     assert (found["setup"], found["next"], found["set_up"]) == ([], None, True)
-    said = site.fab("-H", "prod", "plan", "--ref", "one").stdout
+    said = site.fab("-H", "prod", "plan", "--ref", "one", "--detailed-exitcode").stdout
     assert "setup would change nothing" in said
     assert "deploy would change nothing" in said
+
+
+def test_the_exit_status_tells_changes_from_errors_where_that_is_asked_for(site: Project) -> None:
+    site.fab("-H", "prod", "plan", "--ref", "two", "--detailed-exitcode", status=2)
+    site.fab("-H", "prod", "plan", "--ref", "nosuch", "--detailed-exitcode", status=1)
+    site.fab("-H", "prod", "plan", "--ref", "two")
 
 
 def test_another_revision_is_told_by_its_commits_and_a_deploy_does_just_that(site: Project, shared_server: Target) -> None:
