@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from .engine.stagefile import Answers
 
 FABFILE, STAGE, IGNORED = "fabfile.py", "hosts/prod.yml", ".gitignore"
+MOST_NAMED = 6  # variables that are named in a line
 
 
 @verb(
@@ -133,9 +134,14 @@ def _tell(project: Project) -> None:
     for name, process in project.processes.items():
         _say("found", "process", f"{name}: {process.value}")
     if optional := [one.name for one in project.variables if not one.is_required and one.name not in project.env]:
-        _say("found", "env", f"variables with a default, set none: {', '.join(optional)}")
+        _say("found", "env", f"variables with a default, need not be set: {_some(optional)}")
     for note in project.notes:
         _say("note", "", note, "yellow")
+
+
+def _some(names: list[str]) -> str:
+    more = f" and {len(names) - MOST_NAMED} others" if len(names) > MOST_NAMED else ""
+    return ", ".join(names[:MOST_NAMED]) + more
 
 
 def _in(source: str) -> str:
@@ -145,9 +151,15 @@ def _in(source: str) -> str:
 def _what_next(here: Path, project: Project, answers: Answers) -> None:
     """What is in the way, and what to type."""
     from .engine import stagefile
+    from .engine.discovery.project import UNKNOWN_PAGE
 
     for problem in project.missing:
         _say("missing", "", problem, "yellow")
+    if answers.domain != stagefile.UNKNOWN.domain and not project.is_for(answers.domain):
+        listed = ", ".join(project.allowed_hosts)
+        _say("missing", "", f"ALLOWED_HOSTS has to hold {answers.domain}, and holds {listed}", "yellow")
+    if project.page.why == UNKNOWN_PAGE:
+        _say("note", "", f"health.path: {project.page.value} is {UNKNOWN_PAGE}", "yellow")
     keys = [one.name for one in stagefile.made_here(project)]
     for one in stagefile.unset(project, keys):
         _say(

@@ -140,16 +140,16 @@ def secret_file(project: Project) -> str:
 def _application(project: Project) -> Iterator[str]:
     yield _line("app", project.name, f"names {project.root}, unix user, programs")
     if project.source != ".":
-        yield _line(
-            "source", {"path": project.source}, "the directory of the application"
-        )
+        yield _line("source", {"path": project.source}, "the directory of the application")
     yield from _python(project)
     if project.packages:
         yield _line("packages", list(project.packages), "system packages, by Debian's names; setup installs them")
     yield ""
     yield "web:"
     yield _line(
-        "  app", project.app or "<module:callable>", f"module:callable; {project.kind.partition(',')[0] or 'not found: name it'}"
+        "  app",
+        project.app or "<module:callable>",
+        project.kind.partition(",")[0] or "not found: name it, as module:callable",
     )
     yield _line("  server", project.server, "runs it; or another one, as docs/settings.md has them")
     yield _line("  workers", 2, "processes; about two for each of the server's processors")
@@ -174,13 +174,13 @@ def _python(project: Project) -> Iterator[str]:
 
 
 def _site(project: Project, answers: Answers) -> Iterator[str]:
+    from .settings import is_ip
+
     yield ""
     yield "site:"
     yield _line("  domains", [answers.domain], "the names that it answers to; DNS leads them to the server")
-    if project.tls:
-        yield _line(
-            "  tls", "acme", "https, as the settings want it; agrees to Let's Encrypt's terms"
-        )
+    if project.tls and not is_ip(answers.domain):
+        yield _line("  tls", "acme", "https, as the settings want it; agrees to Let's Encrypt's terms")
     else:
         yield "  # tls: acme".ljust(COLUMN) + "# https by Let's Encrypt, once DNS leads here"
     for key, found, why in (
@@ -204,14 +204,9 @@ def _around(project: Project, answers: Answers, has_secrets: bool) -> Iterator[s
         yield from _mapping(env)
     yield ""
     if has_secrets:
-        yield _line(
-            "secrets", SECRETS, "a file of NAME=value lines for the environment, not in git"
-        )
+        yield _line("secrets", SECRETS, "a file of NAME=value lines for the environment, not in git")
     else:
-        yield (
-            f"# secrets: {SECRETS}".ljust(COLUMN)
-            + "# a file of NAME=value lines for the environment, not in git"
-        )
+        yield (f"# secrets: {SECRETS}".ljust(COLUMN) + "# a file of NAME=value lines for the environment, not in git")
     if project.dirs:
         yield ""
         yield _section("shared", f"kept in {project.root}/shared when releases go, and writable")
@@ -246,10 +241,7 @@ def _host(answers: Answers) -> Iterator[str]:
     if answers.user:
         yield _line("    user", answers.user, "who logs in by SSH: root, or one who may use sudo")
     else:
-        yield (
-            "    # user: deploy".ljust(COLUMN)
-            + "# who logs in by SSH: root, or one who may use sudo"
-        )
+        yield ("    # user: deploy".ljust(COLUMN) + "# who logs in by SSH: root, or one who may use sudo")
     if answers.port:
         yield _line("    port", answers.port, "of SSH")
 

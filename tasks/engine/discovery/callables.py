@@ -1,4 +1,4 @@
-"""The WSGI or ASGI application in a project's code, its pages, and its workers."""
+"""The WSGI or ASGI application in a project's code, and its workers."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from .code import Code, assigned, dotted, imported, keyword, module_of, text, whole
+from .code import Code, assigned, dotted, imported, module_of, whole
 
 WSGI, ASGI = "WSGI", "ASGI"
 FRAMEWORKS = {
@@ -33,7 +33,6 @@ DASH = frozenset({"dash.Dash"})  # whose attribute server is the application
 WITH_OWN_SERVER = {"aiohttp.web.Application": "aiohttp", "tornado.web.Application": "Tornado"}
 MAIN = ("wsgi", "asgi", "main", "app", "application", "server", "api", "run", "__init__")
 USUAL = ("app", "application", "api", "server")
-HEALTH = re.compile(r"/(?:api/)?(?:v\d/)?(?:health|healthz|health[_-]?check|ping|up|livez|status)/?")
 NAMED = re.compile(r"(?<![\w./:-])([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(?:\(\))?)(?![\w/:.])")
 
 
@@ -63,7 +62,7 @@ def find(code: Code) -> list[Callable]:
     found = list(factories.values())
     for file, tree in code.trees():
         names, dashes = imported(tree), set[str]()
-        for name, value in assigned(tree):
+        for name, value, _ in assigned(tree):
             if isinstance(value, ast.Call):
                 called = whole(value.func, names)
                 dashes |= {name} if called in DASH else set()
@@ -93,43 +92,11 @@ def with_own_server(code: Code) -> str:
     return ""
 
 
-def page(code: Code, app: Callable) -> tuple[str, bool]:
-    """The page to ask for, and whether it is known to be there."""
-    pages = _pages(code, app)
-    chosen = choose(pages)
-    if chosen:
-        return chosen, True
-    if app.framework == "FastAPI" and not _has_no_docs(code.tree(app.file)):
-        return "/docs", True
-    return next(((one, True) for one in sorted(pages, key=len)), ("/", False))
-
-
-def choose(pages: set[str]) -> str:
-    """The best of some pages to ask for: the first, or one that is made for it; empty where none is."""
-    if "/" in pages:
-        return "/"
-    return next((one for one in sorted(pages, key=len) if HEALTH.fullmatch(one)), "")
-
-
-def websockets(code: Code) -> list[str]:
-    """The prefixes of paths at which applications take WebSockets."""
-    found = set()
-    for _, tree in code.trees():
-        for node in ast.walk(tree):
-            is_one = isinstance(node, ast.Call) and dotted(node.func).rpartition(".")[2] in (
-                "websocket",
-                "WebSocketRoute",
-            )
-            if is_one and node.args and (route := text(node.args[0])).startswith("/"):  # type: ignore[attr-defined]
-                found.add(re.sub(r"[^/]*[{<].*", "", route).rstrip("/") + "/")
-    return sorted(found - {"/"})
-
-
 def celery(code: Code) -> str:
     """The file that has the Celery application; empty where none has."""
     for file, tree in code.trees():
         names = imported(tree)
-        for _, value in assigned(tree):
+        for _, value, _ in assigned(tree):
             if isinstance(value, ast.Call) and whole(value.func, names) in ("celery.Celery", "celery.app.Celery"):
                 return file
     return ""
@@ -192,53 +159,3 @@ def _likelihood(one: Callable) -> tuple[bool, int, int, int, str]:
     by_file = MAIN.index(path.stem) if path.stem in MAIN else len(MAIN)
     by_name = USUAL.index(one.name) if one.name in USUAL else len(USUAL)
     return one.is_factory, by_file, len(path.parts), by_name, one.file
-
-
-def _has_no_docs(tree: ast.Module) -> bool:
-    """Whether FastAPI's own page is switched off, or may be."""
-    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and dotted(node.func).endswith("FastAPI")]
-    return any(keyword(call, name) is not None for call in calls for name in ("docs_url", "openapi_url", "root_path"))
-
-
-def _pages(code: Code, app: Callable) -> set[str]:
-    """The paths without parameters that are answered, as far as they can be seen; below a prefix, none is."""
-    is_below = any(
-        isinstance(node, ast.Call)
-        and dotted(node.func).rpartition(".")[2] in ("include_router", "register_blueprint", "mount")
-        and (keyword(node, "prefix") or keyword(node, "url_prefix"))
-        for _, tree in code.trees()
-        for node in ast.walk(tree)
-    )
-    found: set[str] = set()
-    for file, tree in code.trees():
-        prefixes = {name: _prefix(value) for name, value in assigned(tree) if isinstance(value, ast.Call)}
-        for owner, call in _routes(tree):
-            is_own = file == app.file and (owner == app.name or owner not in prefixes)
-            if (is_own or not is_below) and not _refuses_get(call):
-                found.add(prefixes.get(owner, "") + text(call.args[0]))
-    return {one for one in found if re.fullmatch(r"/[\w/.-]*", one)}
-
-
-def _prefix(call: ast.Call) -> str:
-    return text(keyword(call, "prefix")) or text(keyword(call, "url_prefix"))
-
-
-def _routes(tree: ast.Module) -> Iterator[tuple[str, ast.Call]]:
-    """Calls that name a page first, with the object that it is a page of."""
-    for node in ast.walk(tree):
-        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
-            for one in node.decorator_list:
-                owner, _, name = dotted(one.func).rpartition(".") if isinstance(one, ast.Call) else ("", "", "")
-                if isinstance(one, ast.Call) and one.args and name in ("get", "route"):
-                    yield owner, one
-        elif (
-            isinstance(node, ast.Call)
-            and node.args
-            and dotted(node.func).rpartition(".")[2] in ("Route", "add_url_rule")
-        ):
-            yield dotted(node.func).rpartition(".")[0], node
-
-
-def _refuses_get(call: ast.Call) -> bool:
-    methods = keyword(call, "methods")
-    return methods is not None and "GET" not in ast.unparse(methods).upper()

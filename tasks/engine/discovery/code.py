@@ -6,6 +6,7 @@ import ast
 import os
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple, TypeAlias
 
 # What is no part of what serves: other people's code, what was built, and what only tries or explains things.
 SKIPPED = frozenset(
@@ -36,6 +37,7 @@ FOR_TESTS = ("test_", "conftest", "tests.", "setup.py", "noxfile", "fabfile")
 MOST_FILES = 5000
 MOST_BYTES = 1 << 20
 NOTHING = ast.Module([], [])
+Tests: TypeAlias = tuple[ast.expr, ...]
 
 
 class Code:
@@ -85,14 +87,20 @@ def dotted(node: ast.expr) -> str:
     return ""
 
 
-def imported(tree: ast.Module) -> dict[str, str]:
-    """What the names that a file imports stand for: their whole names, with dots."""
+def imported(tree: ast.Module, package: str = "") -> dict[str, str]:
+    """What the names that a file imports stand for: their whole names, with dots.
+
+    :param package: the name of the package that the file is in, which ``from .`` begins at.
+    """
     names: dict[str, str] = {}
+    parts = package.split(".")
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             names.update({one.asname: one.name for one in node.names if one.asname})
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            names.update({one.asname or one.name: f"{node.module}.{one.name}" for one in node.names})
+        elif isinstance(node, ast.ImportFrom):
+            above = parts[: len(parts) - node.level + 1] if node.level else []
+            origin = ".".join(filter(None, [*above, node.module or ""]))
+            names.update({one.asname or one.name: f"{origin}.{one.name}" for one in node.names})
     return names
 
 
@@ -102,21 +110,33 @@ def whole(node: ast.expr, names: dict[str, str]) -> str:
     return names.get(first, first) + dot + rest
 
 
-def top_level(body: list[ast.stmt]) -> Iterator[ast.stmt]:
-    """The statements that an import runs, those below if, try and with included; what only a script runs is not."""
+def top_level(body: list[ast.stmt], tests: Tests = ()) -> Iterator[tuple[ast.stmt, Tests]]:
+    """The statements that an import runs, those below if, try and with included; what only a script runs is not.
+
+    :param tests: the conditions that they stand under.
+    """
     for statement in body:
         if isinstance(statement, ast.If) and "__main__" in ast.dump(statement.test):
             continue
-        yield statement
+        yield statement, tests
         if not isinstance(statement, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
-            for name in ("body", "handlers", "orelse", "finalbody"):
-                inner = getattr(statement, name, [])
-                yield from top_level([*inner] if name != "handlers" else [one for each in inner for one in each.body])
+            inner = (*tests, statement.test) if isinstance(statement, ast.If) else tests
+            for part in (statement, *getattr(statement, "handlers", ())):
+                for name in ("body", "orelse", "finalbody"):
+                    yield from top_level(getattr(part, name, []), inner)
 
 
-def assigned(tree: ast.Module) -> Iterator[tuple[str, ast.expr]]:
+class Assignment(NamedTuple):
+    """A name that is given a value; ``tests`` are the conditions that this stands under."""
+
+    name: str
+    value: ast.expr
+    tests: Tests
+
+
+def assigned(tree: ast.Module) -> Iterator[Assignment]:
     """The names that an import gives values to, in order; of ``NAME["key"] = …`` it is NAME."""
-    for statement in top_level(tree.body):
+    for statement, tests in top_level(tree.body):
         targets = statement.targets if isinstance(statement, ast.Assign) else []
         if isinstance(statement, (ast.AnnAssign, ast.AugAssign)):
             targets = [statement.target]
@@ -124,7 +144,7 @@ def assigned(tree: ast.Module) -> Iterator[tuple[str, ast.expr]]:
             named = target.value if isinstance(target, ast.Subscript) else target
             value = getattr(statement, "value", None)
             if isinstance(named, ast.Name) and value is not None:
-                yield named.id, value
+                yield Assignment(named.id, value, tests)
 
 
 def text(node: ast.expr | None) -> str:

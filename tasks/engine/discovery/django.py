@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import ast
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
 
-from .code import Code, dotted, module_of, text
+from .code import Code, dotted, keyword, module_of, text
 from .values import Names
 from .variables import NO_DEFAULT, Variable, inside
 
@@ -15,7 +15,6 @@ MODULE = re.compile(r"""DJANGO_SETTINGS_MODULE["'],\s*(?:[a-z_]+=)?["']([\w.]+)[
 FOR_PRODUCTION = ("production", "prod", "live", "deploy")
 SCHEMES = {"sqlite": "SQLite", "postg": "PostgreSQL", "psql": "PostgreSQL", "mysql": "MySQL", "mariadb": "MySQL"}
 ELSEWHERE = ("s3", "gcloud", "google", "azure", "dropbox", "Cloud")
-HEALTH = re.compile(r"/(?:api/)?(?:health|healthz|health-?check|ping|up|livez|status|ht)/?")
 DEPTH = 4  # of URL configurations that include one another
 SQLITE = "SQLite"
 
@@ -78,10 +77,13 @@ class Django:
     def url(self, name: str) -> str:
         """STATIC_URL or MEDIA_URL as a prefix of paths; empty where it is elsewhere, or not to be seen."""
         value = self.names.value(name)
-        said = text(value) or (inside(value).default if value is not None and inside(value) else "")  # type: ignore[union-attr]
-        if not isinstance(said, str) or "://" in said or not said.strip("/"):
+        if value is None:
             return ""
-        return f"/{said.strip('/')}/"
+        variable = inside(value)
+        said = variable.default if variable else text(value)
+        if isinstance(value, (ast.JoinedStr, ast.BinOp)):  # what is before it is the site's own path
+            said = (_texts(value) or [""])[-1]
+        return f"/{said.strip('/')}/" if isinstance(said, str) and "://" not in said and said.strip("/") else ""
 
     def is_elsewhere(self, kind: str) -> bool:
         """Whether static files or media are kept by another service, like S3.
@@ -108,19 +110,23 @@ class Django:
         return None
 
     def database(self) -> Database | None:
-        """The database; None where none is set up."""
-        values = self.names.all_values("DATABASES")
-        for value in reversed(values):
-            shown = ast.dump(value)
-            variable = inside(value)
-            if "'env', ctx=Load()), attr='db" in shown or "dj_database_url" in shown:
-                return _by_address(variable or Variable("DATABASE_URL", _default_of(value)))
-            engine = next((one for one in _texts(value) if "backends." in one), "")
-            if engine:
-                return self._by_engine(value, engine)
-        if not values or all(isinstance(value, ast.Dict) and not value.keys for value in values):
-            return None
-        return Database("", inside(values[-1]))
+        """The database that is used when nothing else is said; None where none is set up."""
+        values = [value for value in self.names.all_values("DATABASES") if not _is_empty(value)]
+        engines = [value for value in values if _engine(value)]
+        by_engine = next((one for one in engines if not self.names.tests[one]), engines[-1] if engines else None)
+        by_address = [value for value in values if _is_address(value) and self._counts(value)]
+        if by_address:
+            found = _by_address(by_address[-1])
+            otherwise = _kind_of(by_engine) if by_engine is not None else ""
+            return replace(found, kind=SQLITE) if not found.kind and otherwise == SQLITE else found
+        if by_engine is not None:
+            return self._by_engine(by_engine)
+        return Database("", inside(values[-1])) if values else None
+
+    def _counts(self, value: ast.expr) -> bool:
+        """Whether an address is taken whenever its variable is set, and under no other condition."""
+        tests = self.names.tests[value]
+        return not tests or any(_address(value).name in _texts(test) for test in tests)
 
     def redirects_to_https(self) -> bool:
         """Whether SECURE_SSL_REDIRECT is on when nothing else is said."""
@@ -150,15 +156,11 @@ class Django:
         urls = text(self.names.value("ROOT_URLCONF"))
         return _pages(self.names.code, self.base, urls, "/", DEPTH) if urls else set()
 
-    def _by_engine(self, value: ast.expr, engine: str) -> Database:
-        kind = _kind(engine.rpartition(".")[2])
-        if kind != SQLITE:
-            return Database(kind, None)
-        name = _item(value, "NAME")
-        if name is None:
+    def _by_engine(self, value: ast.expr) -> Database:
+        kind, name = _kind_of(value), _item(value, "NAME")
+        if kind != SQLITE or name is None:
             return Database(kind)
-        path = self.names.path_of(name)
-        return Database(kind, inside(name), path)
+        return Database(kind, inside(name), self.names.path_of(name))
 
 
 def find(code: Code) -> Django | None:
@@ -169,7 +171,7 @@ def find(code: Code) -> Django | None:
     base = PurePosixPath(manage).parent.as_posix()
     of_manage = _named_in(code, manage)
     wsgi, asgi = _server_modules(code, base)
-    is_asgi = not wsgi or (bool(asgi) and "ProtocolTypeRouter" in ast.dump(code.tree(asgi)))
+    is_asgi = bool(asgi) and (not wsgi or "ProtocolTypeRouter" in ast.dump(code.tree(asgi)))
     file = asgi if is_asgi else wsgi
     of_app = _named_in(code, file) if file else ""
     settings = _for_production(code, base, of_app or of_manage)
@@ -224,14 +226,33 @@ def _kind(scheme: str) -> str:
     return next((kind for begin, kind in SCHEMES.items() if scheme.startswith(begin)), scheme)
 
 
-def _by_address(variable: Variable) -> Database:
-    default = variable.default if isinstance(variable.default, str) else ""
-    return Database(_kind(default.partition(":")[0]) if default else "", variable, is_url=True)
+def _kind_of(value: ast.expr) -> str:
+    return _kind(_engine(value).rpartition(".")[2])
 
 
-def _default_of(call: ast.expr) -> object:
-    """The default of what dj_database_url reads: its beginning is enough."""
-    return next((one for one in _texts(call) if "://" in one), NO_DEFAULT)
+def _engine(value: ast.expr) -> str:
+    return next((one for one in _texts(value) if "backends." in one), "")
+
+
+def _is_empty(value: ast.expr) -> bool:
+    return isinstance(value, ast.Dict) and not value.keys
+
+
+def _is_address(value: ast.expr) -> bool:
+    """Whether a library makes it from an address: django-environ or dj-database-url."""
+    calls = [dotted(node.func) for node in ast.walk(value) if isinstance(node, ast.Call)]
+    return any(call in ("env.db", "env.db_url", "env.dj_db_url") or "dj_database_url" in call for call in calls)
+
+
+def _address(value: ast.expr) -> Variable:
+    """The variable that an address is read from."""
+    named = next((keyword(node, "env") for node in ast.walk(value) if isinstance(node, ast.Call)), None)
+    return inside(value) or Variable(text(named) or "DATABASE_URL", NO_DEFAULT)
+
+
+def _by_address(value: ast.expr) -> Database:
+    default = next((one for one in _texts(value) if re.match(r"[a-z0-9+]+:", one)), "")
+    return Database(_kind(default.partition(":")[0]), _address(value), is_url=True)
 
 
 def _texts(node: ast.expr) -> list[str]:
@@ -261,7 +282,10 @@ def _pages(code: Code, base: str, module: str, prefix: str, depth: int) -> set[s
         target = call.args[1]
         if isinstance(target, ast.Call) and dotted(target.func) == "include":
             included = text(target.args[0]) or text(getattr(target.args[0], "elts", [None])[0]) if target.args else ""
-            found |= _pages(code, base, included, path, depth - 1)
+            if code.file_of(included, base):
+                found |= _pages(code, base, included, path, depth - 1)
+            elif path == "/":
+                found.add(path)  # another package's, which takes what nobody else does
         elif "site.urls" in ast.unparse(target):
             found.add(f"{path}login/")
         elif re.fullmatch(r"[\w/.-]*", path):

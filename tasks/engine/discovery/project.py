@@ -12,7 +12,7 @@ from typing import Any
 from .. import procfile
 from ..errors import UsageError
 from ..remote import drivers
-from . import callables, django, requirements, variables
+from . import callables, django, pages, requirements, variables
 from .callables import ASGI, Callable
 from .code import Code, module_of
 from .django import SQLITE, Django
@@ -22,34 +22,13 @@ from .variables import Variable
 PROCFILE = "Procfile"
 DATA = "data"  # the shared directory for what the application writes
 DOMAIN = "<domain>"  # stands for the site's domain, which only a person knows
+ON = (True, "True", "true", "on", "yes", "1", variables.NO_DEFAULT)
+UNKNOWN_PAGE = "not known to be there: name a page that is"
 SERVERS = {callables.WSGI: "gunicorn", ASGI: "uvicorn"}
 BASES = ("src",)  # directories that modules are imported from, beside the root
-# Names that are other accounts' on a server.
-TAKEN = frozenset(
-    [
-        "adm",
-        "app",
-        "backup",
-        "bin",
-        "daemon",
-        "ftp",
-        "games",
-        "git",
-        "irc",
-        "list",
-        "lp",
-        "mail",
-        "man",
-        "news",
-        "nginx",
-        "nobody",
-        "proxy",
-        "redis",
-        "root",
-        "sync",
-        "sys",
-    ]
-)
+# Names that are other accounts' on a server, or that say nothing there.
+ACCOUNTS = "adm backup bin daemon ftp games git irc list lp mail man news nginx nobody proxy redis root sync sys"
+TAKEN = frozenset([*ACCOUNTS.split(), "api", "app", "backend", "server", "site", "web"])
 
 
 @dataclass(frozen=True)
@@ -70,7 +49,9 @@ class Project:
     :ivar app: as the server is told it; empty where there is none.
     :ivar base: the directory in the source that modules are imported from.
     :ivar env, processes, static, media, dirs, build, before_switch, packages: as in the settings, with reasons.
-    :ivar unknown: variables that have to be set, and that only a person knows.
+    :ivar page: what to ask a new release for.
+    :ivar allowed_hosts: the domains that the code itself is for, as Django writes them.
+    :ivar variables: those that the code reads.
     :ivar missing: what is in the way of going live, and what to do about it.
     :ivar notes: what else a person should know.
     """
@@ -95,6 +76,7 @@ class Project:
     build: dict[str, Found] = field(default_factory=dict)
     before_switch: dict[str, Found] = field(default_factory=dict)
     page: Found = Found("/")
+    allowed_hosts: tuple[str, ...] = ("*",)
     variables: tuple[Variable, ...] = ()
     missing: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
@@ -103,6 +85,11 @@ class Project:
     def root(self) -> str:
         """Where it will be on a host."""
         return f"/srv/{self.name}"
+
+    def is_for(self, domain: str) -> bool:
+        """Whether the code answers to a domain."""
+        names, domain = [name.lower() for name in self.allowed_hosts], domain.lower()
+        return bool({"*", domain} & set(names)) or f".{domain}".endswith(tuple(n for n in names if n[:1] == "."))
 
     def with_problems(self, *problems: str) -> Project:
         """The same, with more that is in the way."""
@@ -161,10 +148,15 @@ def _serves(path: Path) -> bool:
 
 def _name(root: Path, place: Path) -> str:
     """A name for directories, accounts and programs on a host."""
-    said = str(requirements.pyproject(place).get("project", {}).get("name", "")) or root.resolve().name
-    name = re.sub(r"[^a-z0-9_-]+", "-", said.lower()).strip("-_")[:31].rstrip("-_").removesuffix("-build")
-    name = name if re.match(r"[a-z]", name) else f"site-{name}"[:31].rstrip("-")
-    return f"{name}-site" if name in TAKEN else name
+    said = [str(requirements.pyproject(place).get("project", {}).get("name", "")), root.resolve().name]
+    names = [_safe(name) for name in said if name]
+    return next((name for name in names if name not in TAKEN), f"{names[-1]}-site")
+
+
+def _safe(said: str) -> str:
+    name = re.sub(r"[^a-z0-9_-]+", "-", said.lower()).strip("-_")
+    name = name if re.match(r"[a-z]", name) else f"site-{name}"
+    return name[:26].rstrip("-_").removesuffix("-build")
 
 
 # --- Django -------------------------------------------------------------------------------
@@ -197,11 +189,11 @@ def _django(project: Project, found: Django) -> Project:
 
 
 def _django_page(found: Django) -> Found:
-    pages = found.pages()
-    if chosen := callables.choose(pages):
+    there = found.pages()
+    if chosen := pages.choose(there):
         return Found(chosen)
-    admin = next((one for one in sorted(pages, key=len) if one.endswith("/login/")), "")
-    return Found(admin, "nothing is at /") if admin else Found("/", "no page is known to be there: name one that is")
+    admin = next((one for one in sorted(there, key=len) if one.endswith("/login/")), "")
+    return Found(admin, "nothing is at /") if admin else Found("/", UNKNOWN_PAGE)
 
 
 def _hosts_and_debug(project: Project, found: Django) -> Project:
@@ -210,10 +202,8 @@ def _hosts_and_debug(project: Project, found: Django) -> Project:
         project = _with_env(project, hosts.name, DOMAIN, "ALLOWED_HOSTS is read from it")
     elif hosts == []:
         project = project.with_problems(f"ALLOWED_HOSTS is empty in {found.settings}: put the domain into it")
-    elif hosts is not None and "*" not in hosts:
-        project = replace(
-            project, notes=(*project.notes, f"ALLOWED_HOSTS has to hold the domain: {', '.join(hosts)}")
-        )
+    elif hosts is not None:
+        project = replace(project, allowed_hosts=tuple(hosts))
     if isinstance(found.names.value("SECRET_KEY"), ast.Constant):
         project = project.with_problems(
             f"SECRET_KEY stands in {found.settings}, for everybody who sees the code: "
@@ -221,7 +211,7 @@ def _hosts_and_debug(project: Project, found: Django) -> Project:
         )
     if debug is True:
         return project.with_problems(f"DEBUG is True in {found.settings}: visitors would see code and settings")
-    if isinstance(debug, Variable) and debug.default not in (False, "False", "false", "0", 0, ""):
+    if isinstance(debug, Variable) and debug.default in ON:
         off = "0" if found.debug_is_number() else "False"
         project = _with_env(project, debug.name, off, "DEBUG is read from it")
     return project
@@ -281,8 +271,10 @@ def _database(project: Project, found: Django) -> Project:
         kind=f"{project.kind}, database {kind}",
         before_switch={**project.before_switch, migrate: Found(None, "brings the database's tables up to date")},
     )
-    if database.kind != SQLITE or database.is_url:  # an address is looked at with all other variables
+    if database.kind != SQLITE:
         return project
+    if database.is_url and database.variable:
+        return _with_sqlite_at(project, database.variable.name, "sqlite")
     if database.variable:
         file = f"{project.root}/shared/{DATA}/db.sqlite3"
         project = _with_env(project, database.variable.name, file, "the database's file, which outlives releases")
@@ -292,8 +284,8 @@ def _database(project: Project, found: Django) -> Project:
         return _with_dir(project, path.parent.as_posix(), "the database")
     data = ((found.names.path("BASE_DIR") or PurePosixPath(".")) / DATA).as_posix()
     return _with_dir(project, data, "for the database").with_problems(
-        f"the SQLite file in {found.settings} lies among the code, which every deploy replaces and which the application "
-        f"may not write to. {project.root}/shared/{data} stays, and {data}/ in the code leads there: "
+        f"the SQLite file in {found.settings} lies among the code, which every deploy replaces and which the "
+        f"application may not write to. {project.root}/shared/{data} stays, and {data}/ in the code leads there: "
         f'"NAME": BASE_DIR / "{DATA}/db.sqlite3"'
     )
 
@@ -321,8 +313,8 @@ def _other(project: Project, code: Code) -> Project:
         return replace(project, kind="named by the Procfile", app=named)
     base = _base(app.file)
     server = SERVERS[app.protocol]
-    page, is_known = callables.page(code, app)
-    sockets = callables.websockets(code) if app.protocol == ASGI else []
+    page, is_known = pages.to_ask(code, app, base)
+    sockets = pages.websockets(code) if app.protocol == ASGI else []
     others = [
         one.app(base, server) for one in found[1:4] if not one.is_factory and one.file != app.file and _is_main(one)
     ]
@@ -334,7 +326,7 @@ def _other(project: Project, code: Code) -> Project:
             server=server,
             base=base,
             server_settings={"factory": True} if app.is_factory and server == "uvicorn" else {},
-            page=Found(page, "" if is_known else "no page is known to be there: name one that is"),
+            page=Found(page, "" if is_known else UNKNOWN_PAGE),
             websockets=tuple(sockets),
             notes=(f"there are others: {', '.join(others)}",) if others else (),
         ),
@@ -430,11 +422,15 @@ def _with_sqlite(project: Project) -> Project:
     """Give databases in files, whose address is read from a variable, a place that outlives releases."""
     for one in project.variables:
         if isinstance(one.default, str) and re.match(r"sqlite(\+\w+)?:", one.default) and one.name not in project.env:
-            scheme = one.default.partition(":")[0]
-            address = f"{scheme}:///{project.root}/shared/{DATA}/db.sqlite3"
-            project = _with_env(project, one.name, address, "the database's file, which outlives releases")
-            project = _with_dir(project, DATA, "the database")
+            project = _with_sqlite_at(project, one.name, one.default.partition(":")[0])
     return project
+
+
+def _with_sqlite_at(project: Project, variable: str, scheme: str) -> Project:
+    """The address of a database in a file."""
+    address = f"{scheme}:///{project.root}/shared/{DATA}/db.sqlite3"
+    project = _with_env(project, variable, address, "the database's file, which outlives releases")
+    return _with_dir(project, DATA, "the database")
 
 
 def _noted(project: Project, note: str) -> Project:

@@ -162,8 +162,8 @@ def _admits(clause: str, minor: int) -> bool:
 
 
 def _is_usable(root: Path, name: str) -> bool:
-    """Whether a file is there and speaks of packages: many a pyproject.toml has the settings of tools alone."""
-    return (root / name).is_file() and (name != "pyproject.toml" or "project" in pyproject(root))
+    """Whether a file is there and speaks of packages: many a pyproject.toml has settings of tools alone."""
+    return (root / name).is_file() and (name not in ("pyproject.toml", "uv.lock") or "project" in pyproject(root))
 
 
 def _names(root: Path, file: str) -> frozenset[str]:

@@ -6,7 +6,7 @@ import ast
 from collections.abc import Callable
 from pathlib import PurePosixPath
 
-from .code import Code, assigned, dotted, keyword, text, top_level
+from .code import Code, Tests, assigned, dotted, keyword, text, top_level
 from .variables import inside
 
 DEPTH = 12  # of modules that take all from one another, and of names that stand for names
@@ -25,6 +25,7 @@ class Names:
         self.code, self.base = code, base
         self.files: list[str] = []
         self.values: dict[str, list[tuple[ast.expr, str]]] = {}
+        self.tests: dict[ast.expr, Tests] = {}
         self._read(file, DEPTH)
 
     def value(self, name: str) -> ast.expr | None:
@@ -57,11 +58,12 @@ class Names:
         if not file or file in self.files or not depth:
             return
         tree = self.code.tree(file)
-        for statement in top_level(tree.body):
+        for statement, _ in top_level(tree.body):
             if isinstance(statement, ast.ImportFrom) and any(one.name == "*" for one in statement.names):
                 self._read(self._imported(statement, file), depth - 1)
         self.files.append(file)
-        for name, value in assigned(tree):
+        for name, value, tests in assigned(tree):
+            self.tests[value] = tests
             self.values.setdefault(name, []).append((value, file))
 
     def _imported(self, statement: ast.ImportFrom, file: str) -> str:

@@ -12,7 +12,9 @@ from typing import Any
 from .code import Code, dotted, keyword, text
 
 NAME = re.compile(r"[A-Z][A-Z0-9_]*")
-READERS = frozenset({"env", "ENV", "config", "getenv", "get_env", "get_env_variable", "os.getenv"})
+READERS = frozenset({"env", "ENV", "config", "get_env", "get_env_variable", "get_secret"})
+# What projects call a function of their own that does without.
+HELPERS = re.compile(r"(os\.)?getenv|env[a-z_]+|secret")
 GETTERS = frozenset({"os.environ.get", "environ.get", "os.environ.pop", "environ.pop"})
 MAPPINGS = frozenset({"os.environ", "environ"})
 CASTS = frozenset(
@@ -88,11 +90,13 @@ def read_by(code: Code) -> list[Variable]:
     for file, tree in code.trees():
         if FOR_DEVELOPMENT.match(PurePosixPath(file).name):
             continue
+        switched = _switched(tree)
         for node in ast.walk(tree):
-            optional |= _of_scheme(node)
+            optional |= _asked_for(node)
             for one in _variables(node):
-                if one.name not in ALWAYS_THERE and (one.name not in found or one.is_required):
-                    found[one.name] = Variable(one.name, one.default, f"{file}:{getattr(node, 'lineno', 0)}")
+                default = None if one.is_required and id(node) in switched else one.default
+                if one.name not in ALWAYS_THERE and (one.name not in found or default is NO_DEFAULT):
+                    found[one.name] = Variable(one.name, default, f"{file}:{getattr(node, 'lineno', 0)}")
     return [
         Variable(one.name, None, one.where) if one.name in optional and one.is_required else one
         for _, one in sorted(found.items())
@@ -111,7 +115,7 @@ def reading(node: ast.AST) -> Variable | None:
     if not isinstance(node, ast.Call) or not node.args:
         return None
     function, name = dotted(node.func), text(node.args[0])
-    if function in GETTERS or function.endswith("getenv"):
+    if function in GETTERS or HELPERS.fullmatch(function):
         return _named(name, _default(node, None))
     if function.endswith(".from_envvar"):  # of Flask's configuration: the name of a file
         return _named(name, None if _constant(keyword(node, "silent")) else NO_DEFAULT)
@@ -128,7 +132,7 @@ def _variables(node: ast.AST) -> Iterator[Variable]:
         yield one
     if isinstance(node, ast.Call) and dotted(node.func) in ("dj_database_url.config", "dj_database_url"):
         yield Variable(text(keyword(node, "env")) or "DATABASE_URL", _constant(keyword(node, "default")))
-    if isinstance(node, ast.ClassDef) and any(dotted(base).endswith("BaseSettings") for base in node.bases):
+    if isinstance(node, ast.ClassDef) and any(dotted(base).endswith("Settings") for base in node.bases):
         yield from _fields(node)
 
 
@@ -154,8 +158,23 @@ def _constant(node: ast.expr | None) -> Any:
         return None
 
 
-def _of_scheme(node: ast.AST) -> set[str]:
-    """What ``environ.Env(DEBUG=(bool, False))`` gives defaults to."""
+def _switched(tree: ast.Module) -> set[int]:
+    """What is only run where some variable is set, by identity: nobody who does not set that one needs it."""
+    switches = [node for node in ast.walk(tree) if isinstance(node, ast.If) and _asks(node.test)]
+    return {id(part) for node in switches for statement in node.body for part in ast.walk(statement)}
+
+
+def _asks(test: ast.expr) -> bool:
+    if isinstance(test, ast.BoolOp):
+        return any(map(_asks, test.values))
+    is_in = isinstance(test, ast.Compare) and isinstance(test.ops[0], ast.In)
+    return reading(test) is not None or (is_in and bool(_asked_for(test)))
+
+
+def _asked_for(node: ast.AST) -> set[str]:
+    """What ``"NAME" in os.environ`` asks for before it is read, or ``Env(NAME=(bool, False))`` gives a default."""
+    if isinstance(node, ast.Compare) and len(node.ops) == 1 and isinstance(node.ops[0], (ast.In, ast.NotIn)):
+        return {text(node.left)} if dotted(node.comparators[0]) in (*MAPPINGS, "env") else set()
     if not (isinstance(node, ast.Call) and dotted(node.func) in ("environ.Env", "Env", "FileAwareEnv")):
         return set()
     return {one.arg for one in node.keywords if one.arg and isinstance(one.value, ast.Tuple)}
