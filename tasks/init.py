@@ -34,7 +34,8 @@ def init(c: Context, address: str = "", domain: str = "", source: str = "", yes:
 
     here = Path.cwd()
     _in_repository(here)
-    project = projects.discover(here, source)
+    with terminal.working("reading the project"):
+        project = projects.discover(here, source)
     answers = _answers(address, domain, asks=not yes and sys.stdin.isatty())
     _tell(project)
     _write(here, project, answers)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pty
+import re
 import stat
 import subprocess
 import sys
@@ -18,13 +19,14 @@ from dotenv import dotenv_values
 from fabrelease.tasks.engine import stagefile
 from fabrelease.tasks.engine.discovery import requirements
 from fabrelease.tasks.engine.discovery.code import Code
-from fabrelease.tasks.engine.discovery.project import discover
+from fabrelease.tasks.engine.discovery.project import Project, discover
 from fabrelease.tasks.engine.discovery.variables import read_by
 from fabrelease.tasks.engine.errors import SettingsError
 from fabrelease.tasks.engine.settings import Settings
 from fabrelease.tasks.engine.stages import load_stage
 from tests.apps import git_environment
 
+README = (Path(__file__).parents[2] / "README.md").read_text()
 GIVEN = ("--yes", "--address", "deploy@203.0.113.10:2222", "--domain", "www.example.net")
 SETTINGS = """
 from pathlib import Path
@@ -42,6 +44,20 @@ STATIC_URL = "static/"
 STATIC_ROOT = BASE_DIR / "public-static"
 MEDIA_URL = "/media/"
 MEDIA_ROOT = os.path.join(BASE_DIR, "uploads")
+"""
+# What a new project has, that matters here.
+STARTED = """
+from pathlib import Path
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+SECRET_KEY = "django-insecure-only-for-tests"
+DEBUG = True
+ALLOWED_HOSTS = []
+INSTALLED_APPS = ["django.contrib.admin", "django.contrib.staticfiles"]
+ROOT_URLCONF = "mysite.urls"
+WSGI_APPLICATION = "mysite.wsgi.application"
+DATABASES = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": BASE_DIR / "db.sqlite3"}}
+STATIC_URL = "static/"
 """
 URLS = """
 from django.contrib import admin
@@ -444,6 +460,23 @@ def test_an_address_or_a_domain_that_is_none_is_refused_before_anything_is_writt
     assert not (path / "fabfile.py").exists()
 
 
+def test_the_readme_s_project_gets_the_stage_that_the_readme_shows(tmp_path: Path) -> None:
+    shown = {one: re.findall(rf"```{one}\n({begin}.*?)```", README, re.DOTALL)[0] for one, begin in (("yaml", "app: mysite"), ("python", "import os\n"))}
+    settings = f"{STARTED}\n{shown['python']}MEDIA_URL = 'media/'\n"
+    path = make(tmp_path, {**DJANGO, "mysite/settings.py": settings}).rename(tmp_path / "mysite")
+    said = init(path, "--yes", "--address", "deploy@203.0.113.10", "--domain", "www.example.net")
+    ours = written(path)
+    (path / "hosts/prod.yml").write_text(shown["yaml"])
+    theirs = written(path)
+    same = ("app", "web", "site", "env", "secrets", "hooks", "host")
+    assert {name: getattr(ours, name) for name in same} == {name: getattr(theirs, name) for name in same}
+    assert sorted(ours.shared.dirs) == sorted(theirs.shared.dirs)
+    printed = [line.rstrip() for line in said.splitlines()]
+    lines = re.findall(r"^    ((?:found|wrote|next) .*)", README, re.MULTILINE)
+    assert len(lines) > 5
+    assert [line for line in lines if line.rstrip() not in printed] == []
+
+
 def test_two_questions_are_asked_at_a_terminal_and_the_address_is_a_domain_too(tmp_path: Path) -> None:
     path = make(tmp_path, SRC)
     ours, theirs = pty.openpty()
@@ -527,6 +560,76 @@ def test_variables_that_settings_are_read_from_are_set(settings: str, env: dict[
     assert {name: one.value for name, one in found.items()} == {"ALLOWED_HOSTS": "<domain>", **env}
 
 
+def test_paths_are_followed_through_other_names_and_up_again(tmp_path: Path) -> None:
+    root = 'ROOT = os.path.normpath(os.path.join(os.path.dirname(__file__), ".."))\nSTATIC_ROOT = os.path.join(ROOT, "out")'
+    old = 'ROOT_DIR = environ.Path(__file__) - 2\nMEDIA_ROOT = str(ROOT_DIR("files"))'
+    project = discover(make(tmp_path, changed("mysite/settings.py", ("DEBUG = False", f"DEBUG = False\n{root}\n{old}"))))
+    assert [found.value for found in project.static.values()] == ["public-static"]  # what stands last counts
+    (tmp_path / "project/mysite/settings.py").write_text(f"{SETTINGS}\n{root}\n{old}\n")
+    project = discover(tmp_path / "project")
+    assert [found.value for found in project.static.values()] == ["out"]
+    assert [found.value for found in project.media.values()] == ["files"]
+
+
+PREFIXED = {
+    "app/__init__.py": """
+from flask import Flask
+from app.auth import pages as auth
+
+
+def create_app():
+    app = Flask(__name__)
+    app.register_blueprint(auth, url_prefix="/blog")
+    from .main import pages
+    app.register_blueprint(pages)
+    return app
+""",
+    "app/auth.py": 'from flask import Blueprint\npages = Blueprint("auth", __name__)\n@pages.route("/")\ndef one(): ...\n',
+    "app/main/__init__.py": 'from flask import Blueprint\npages = Blueprint("main", __name__)\nfrom . import routes\n',
+    "app/main/routes.py": 'from . import pages\n@pages.get("/")\ndef home(): ...\n',
+    "requirements.txt": "flask",
+}
+API = """
+from fastapi import APIRouter, FastAPI
+
+app = FastAPI(docs_url=None)
+router = APIRouter(prefix="/v1")
+app.include_router(router, prefix=PREFIX)
+"""
+
+
+@pytest.mark.parametrize(
+    ("files", "page"),
+    [
+        (PREFIXED, ("/", "")),
+        ({**PREFIXED, "app/main/routes.py": ""}, ("/blog/", "no")),
+        ({"main.py": API.replace("PREFIX)", '"/api")\n@router.get("/health")\ndef f(): ...')}, ("/api/v1/health", "")),
+        ({"main.py": API + '@router.get("/health")\ndef f(): ...\n'}, ("/", "no")),
+        ({"main.py": API.replace("docs_url=None", "") + '@app.post("/")\ndef f(): ...\n'}, ("/docs", "")),
+        ({"main.py": API.replace("docs_url=None", "openapi_url=None") + '@app.get("/a/{b}")\ndef f(): ...\n'}, ("/", "no")),
+    ],
+)
+def test_the_page_that_is_asked_for_is_one_that_is_there(files: Mapping[str, str], page: tuple[str, str], tmp_path: Path) -> None:
+    found = discover(make(tmp_path, files)).page
+    assert (found.value, "no" if "not known" in found.why else found.why) == page
+
+
+@pytest.mark.parametrize(
+    ("hosts", "domain", "is_for"),
+    [
+        ([], "a.net", False),
+        (["*"], "a.net", True),
+        (["A.net"], "a.net", True),
+        ([".a.net"], "www.a.net", True),
+        ([".a.net"], "a.net", True),
+        (["a.net"], "www.a.net", False),
+        ([".a.net"], "ba.net", False),
+    ],
+)
+def test_whether_the_code_answers_to_a_domain(hosts: list[str], domain: str, is_for: bool) -> None:
+    assert Project("x", allowed_hosts=tuple(hosts)).is_for(domain) == is_for
+
+
 def variables(tmp_path: Path, text: str) -> Iterator[tuple[str, bool]]:
     (tmp_path / "a.py").write_text(text)
     return ((one.name, one.is_required) for one in read_by(Code(tmp_path)))
@@ -546,6 +649,7 @@ def variables(tmp_path: Path, text: str) -> Iterator[tuple[str, bool]]:
         ('app.config.from_envvar("A"); app.config.from_envvar("B", silent=True)', {"A": True, "B": False}),
         ('app.config["A"]; config["B"]; env("lower")', {}),
         ("class S(BaseSettings):\n    a: int\n    b: int = 1\n    c: int = Field(...)\n    class Config:\n        env_prefix = 'x_'\n", {"X_A": True, "X_B": False, "X_C": True}),
+        ('if "A" in os.environ:\n    os.environ["A"] + os.environ["B"]\nelse:\n    os.environ["C"]', {"A": False, "B": False, "C": True}),
         ('os.environ["PATH"]', {}),
         ("no python at all", {}),
     ],

@@ -173,7 +173,7 @@ def _files(root: Path) -> list[str]:
 
 def _is_own(directory: Path, name: str) -> bool:
     is_environment = (directory / name / "pyvenv.cfg").exists()
-    return not (name.startswith(".") or name in SKIPPED or name.endswith(".egg-info") or is_environment)
+    return not (name.startswith((".", "{")) or name in SKIPPED or name.endswith(".egg-info") or is_environment)
 
 
 def _parse(path: Path) -> ast.Module:

@@ -184,11 +184,12 @@ def find(code: Code) -> Django | None:
 def _server_modules(code: Code, base: str) -> tuple[str, str]:
     """The files of the WSGI and the ASGI application."""
 
-    def first(name: str, function: str) -> str:
-        files = [file for file in code.files if PurePosixPath(file).name == name and _is_below(file, base)]
-        return next((file for file in files if function in ast.dump(code.tree(file))), "")
+    def first(name: str) -> str:
+        ends = (f"/{name}.py", f"/{name}/__init__.py")
+        files = [file for file in code.files if f"/{file}".endswith(ends) and _is_below(file, base)]
+        return next((file for file in files if f"get_{name}_application" in ast.dump(code.tree(file))), "")
 
-    return first("wsgi.py", "get_wsgi_application"), first("asgi.py", "get_asgi_application")
+    return first("wsgi"), first("asgi")
 
 
 def _is_below(file: str, base: str) -> bool:

@@ -130,7 +130,7 @@ def _source(root: Path) -> str:
     if requirements.is_project(root) or (root / "manage.py").is_file():
         return "."
     below = [path for path in sorted(root.glob("*")) + sorted(root.glob("*/*")) if path.is_dir()]
-    usual = [path for path in below if not any(part.startswith(".") for part in path.relative_to(root).parts)]
+    usual = [path for path in below if not any(part.startswith((".", "{")) for part in path.relative_to(root).parts)]
     found = [path for path in usual if requirements.is_project(path) and _serves(path)]
     if len(found) > 1:
         names = [path.relative_to(root).as_posix() for path in found]
@@ -156,7 +156,7 @@ def _name(root: Path, place: Path) -> str:
 def _safe(said: str) -> str:
     name = re.sub(r"[^a-z0-9_-]+", "-", said.lower()).strip("-_")
     name = name if re.match(r"[a-z]", name) else f"site-{name}"
-    return name[:26].rstrip("-_").removesuffix("-build")
+    return name[:31].rstrip("-_").removesuffix("-build")
 
 
 # --- Django -------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import posixpath
 from collections.abc import Callable
 from pathlib import PurePosixPath
 
@@ -43,16 +44,15 @@ class Names:
 
     def path(self, name: str) -> PurePosixPath | None:
         """The path that a name stands for, from the root of the code; None where that cannot be seen."""
-        if name not in self.values:
-            return None
-        return self._path(*self.values[name][-1], DEPTH)
+        return self.path_of(self.values[name][-1][0]) if name in self.values else None
 
     def path_of(self, node: ast.expr) -> PurePosixPath | None:
         """The path that an expression in the last of these modules stands for."""
         file = next(
             (where for values in self.values.values() for value, where in values if value is node), self.files[-1]
         )
-        return self._path(node, file, DEPTH)
+        found = self._path(node, file, DEPTH)
+        return PurePosixPath(posixpath.normpath(found)) if found is not None else None
 
     def _read(self, file: str, depth: int) -> None:
         if not file or file in self.files or not depth:
