@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,7 +17,8 @@ if TYPE_CHECKING:
     from .engine.discovery.project import Project
     from .engine.stagefile import Answers
 
-FABFILE, STAGE, IGNORED = "fabfile.py", "hosts/prod.yml", ".gitignore"
+FABFILES = ("fabfile.py", "fabfile/__init__.py")  # where Fabric looks
+STAGE, IGNORED = "hosts/prod.yml", ".gitignore"
 MOST_NAMED = 6  # variables that are named in a line
 
 
@@ -61,11 +63,19 @@ def _answers(address: str, domain: str, asks: bool) -> Answers:
     from .engine import stagefile
 
     if not address and asks:
-        address = input("Address of the server, as in ssh, like deploy@203.0.113.10: ").strip()
+        address = _ask("Address of the server, as in ssh, like deploy@203.0.113.10: ")
     host = stagefile.login(address) if address else stagefile.UNKNOWN
     if not domain and asks:
-        domain = input(f"Domain of the site [{host.address}]: ").strip() or host.address
+        domain = _ask(f"Domain of the site [{host.address}]: ") or host.address
     return stagefile.with_domain(host, domain)
+
+
+def _ask(question: str) -> str:
+    """What is typed; nothing where that is the end of it."""
+    try:
+        return input(question).strip()
+    except EOFError:
+        return ""
 
 
 # --- what is written ----------------------------------------------------------------------
@@ -76,31 +86,32 @@ def _write(here: Path, project: Project, answers: Answers) -> None:
 
     secrets = here / stagefile.SECRETS
     has_secrets = secrets.exists() or bool(stagefile.made_here(project) or stagefile.unset(project, ()))
-    if _create(here / FABFILE, stagefile.FABFILE, "the commands"):
-        pass
-    elif "fabrelease" not in (here / FABFILE).read_text(errors="replace"):
-        _say("missing", FABFILE, "it has no commands of fabrelease: add the line  from fabrelease.tasks import ns")
+    own = next((here / name for name in FABFILES if (here / name).exists()), None)
+    _create(own or here / FABFILES[0], stagefile.FABFILE, "the commands")
+    if own and "fabrelease" not in own.read_text(encoding="utf-8", errors="replace"):
+        _say("missing", own.name, "it has no commands of fabrelease: add the line  from fabrelease.tasks import ns")
     _create(here / STAGE, stagefile.stage(project, answers, has_secrets), "the stage prod: look through it")
     if has_secrets:
         _keep_out_of_git(here, stagefile.SECRETS)
         _create(secrets, stagefile.secret_file(project), "the secrets, for you alone", mode=0o600)
 
 
-def _create(path: Path, text: str, what: str, mode: int = 0o666) -> bool:
-    """Write a file that is not there yet; one that is there is left as it is."""
-    import os
+def _create(path: Path, text: str, what: str, mode: int = 0o666) -> None:
+    """Write a file that is not there yet; one that is there is left as it is.
 
-    path.parent.mkdir(exist_ok=True)
+    :raises UsageError: it cannot be written.
+    """
     name = path.relative_to(Path.cwd()).as_posix()
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-    except FileExistsError:
+    if path.exists():
         _say("left", name, "it is there already, and was not changed", "yellow")
-        return False
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(text)
+        return
+    try:
+        path.parent.mkdir(exist_ok=True)
+        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "w", encoding="utf-8") as file:  # noqa: PTH123
+            file.write(text)
+    except OSError as error:
+        raise UsageError(f"{name} cannot be written: {error.strerror}. Mend that, and run fab init again") from error
     _say("wrote", name, what, "green")
-    return True
 
 
 def _keep_out_of_git(here: Path, name: str) -> None:
@@ -113,8 +124,8 @@ def _keep_out_of_git(here: Path, name: str) -> None:
         )
     elif not git.is_ignored(here, name):
         path = here / IGNORED
-        before = path.read_text(encoding="utf-8") if path.exists() else ""
-        gap = "\n" if before and not before.endswith("\n") else ""
+        before = path.read_bytes() if path.exists() else b""
+        gap = "\n" if before and not before.endswith(b"\n") else ""
         with path.open("a", encoding="utf-8") as file:
             file.write(f"{gap}/{name}\n")
         _say("wrote", IGNORED, f"{name} added, so that git passes over it", "green")
@@ -151,6 +162,8 @@ def _in(source: str) -> str:
 
 def _what_next(here: Path, project: Project, answers: Answers) -> None:
     """What is in the way, and what to type."""
+    from dotenv import dotenv_values
+
     from .engine import stagefile
     from .engine.discovery.project import UNKNOWN_PAGE
 
@@ -161,23 +174,24 @@ def _what_next(here: Path, project: Project, answers: Answers) -> None:
         _say("missing", "", f"ALLOWED_HOSTS has to hold {answers.domain}, and holds {listed}", "yellow")
     if project.page.why == UNKNOWN_PAGE:
         _say("note", "", f"health.path: {project.page.value} is {UNKNOWN_PAGE}", "yellow")
-    keys = [one.name for one in stagefile.made_here(project)]
-    for one in stagefile.unset(project, keys):
+    for one in stagefile.unset(project, dotenv_values(here / stagefile.SECRETS, interpolate=False)):
         _say(
             "missing",
             one.name,
             f"read in {one.where}, and nobody sets it: write it into {stagefile.SECRETS}",
             "yellow",
         )
-    if git.is_tracked(here, ".env"):
-        _say("missing", ".env", "it is in git, where secrets do not belong: git rm --cached .env", "yellow")
-    elif (here / project.source / ".env").is_file():
+    dotenv = (Path(project.source) / ".env").as_posix()
+    if git.is_tracked(here, dotenv):
+        _say("missing", ".env", f"it is in git, where secrets do not belong: git rm --cached {dotenv}", "yellow")
+    elif (here / dotenv).is_file():
         _say("note", ".env", f"it is not deployed: what prod needs of it goes into {stagefile.SECRETS}", "yellow")
-    if stagefile.UNKNOWN.address == answers.address or stagefile.UNKNOWN.domain == answers.domain:
-        _say("missing", STAGE, "the address and the domain: fill in what stands there between < and >", "yellow")
-    login = f"{answers.user}@{answers.address}" if answers.user else answers.address
-    port = f"-p {answers.port} " if answers.port else ""
-    _say("next", "log in", f"ssh {port}{login}   (once, so that its host key is known)")
+    if "<" in answers.address + answers.domain + (project.app or "<"):
+        _say("missing", STAGE, "fill in what stands there between < and >", "yellow")
+    if "<" not in answers.address:
+        login = f"{answers.user}@{answers.address}" if answers.user else answers.address
+        port = f"-p {answers.port} " if answers.port else ""
+        _say("next", "log in", f"ssh {port}{login}   (once, so that its host key is known)")
     if not git.has_commits(here):
         _say("next", "commit", "git add --all && git commit -m 'Begin'   (what is deployed is a commit)")
     _say("next", "go live", "fab -H prod setup deploy   (and then: fab status, fab -H prod doctor)")

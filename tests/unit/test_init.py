@@ -421,6 +421,25 @@ def test_no_file_that_is_there_is_changed(tmp_path: Path) -> None:
     assert (path / "hosts/prod.yml").read_text() == "# mine, too\n"
 
 
+def test_what_a_file_of_secrets_holds_already_is_not_missing(tmp_path: Path) -> None:
+    path = make(tmp_path, {**COOKIECUTTER, "prod.env": "DATABASE_URL=mine\n", ".gitignore": "prod.env\n"})
+    missing = [line for line in init(path, *GIVEN).splitlines() if line.startswith("missing")]
+    assert not any("DATABASE_URL" in line for line in missing)
+    assert any("DJANGO_SECRET_KEY" in line for line in missing)
+
+
+def test_a_fabfile_that_is_a_package_stays_the_only_one(tmp_path: Path) -> None:
+    path = make(tmp_path, {**SRC, "fabfile/__init__.py": "from fabrelease.tasks import ns\n"})
+    shown = init(path, *GIVEN)
+    assert not (path / "fabfile.py").exists()
+    assert "add the line" not in shown
+
+
+def test_where_nothing_can_be_written_that_is_said(tmp_path: Path) -> None:
+    path = make(tmp_path, {**SRC, "hosts": "a file"})
+    assert "hosts/prod.yml cannot be written" in init(path, *GIVEN, status=2)
+
+
 def test_secrets_that_are_in_git_are_said(tmp_path: Path) -> None:
     path = make(tmp_path, {**DJANGO, "prod.env": "SECRET_KEY=mine\n", ".env": "SECRET_KEY=too\n"})
     shown = init(path, *GIVEN)
@@ -524,7 +543,8 @@ def changed(name: str, *pairs: tuple[str, str]) -> Mapping[str, str]:
         (changed("mysite/settings.py", ('os.environ["SECRET_KEY"]', '"in the code"')), "SECRET_KEY stands in"),
         (changed("mysite/settings.py", ("STATIC_ROOT", "OTHER")), "STATIC_ROOT is not set"),
         (changed("mysite/settings.py", ('BASE_DIR / "public-static"', '"/var/www/x"')), "outside of the project"),
-        (changed("requirements.txt", ("Django==5.2", "gunicorn==20.1.0")), "pins gunicorn 20, which is too old"),
+        (changed("requirements.txt", ("Django==5.2", "gunicorn==20.1.0")), "pins gunicorn 20.1.0, which is too old"),
+        ({**FASTAPI, "uv.lock": '[[package]]\nname = "uvicorn"\nversion = "0.23.2"\n'}, "uv.lock pins uvicorn 0.23.2"),
         (changed("requirements.txt", ("Django==5.2", "a==1 --hash=sha256:00")), "pins by hashes"),
         ({**HIDDEN}, "poetry export --without-hashes --output requirements.txt"),
         ({**PLAIN}, "pipenv requirements > requirements.txt"),

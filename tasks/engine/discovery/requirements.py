@@ -34,11 +34,12 @@ FOREIGN = {
     "environment.yml": "pip list --format=freeze > requirements.txt",
     "setup.py": "pip freeze --exclude-editable > requirements.txt",
 }
-PINNED = re.compile(r"^([A-Za-z0-9._-]+)(?:\[[^]]*\])?\s*==\s*(\d+)", re.M)
+PINNED = re.compile(r"^([A-Za-z0-9._-]+)(?:\[[^]]*\])?\s*==\s*([0-9.]+)", re.M)
+LOCKS = ("uv.lock", "pylock.toml", "poetry.lock", "pdm.lock")
 PACKAGE = re.compile(r"^[ \t\"']*([A-Za-z0-9][A-Za-z0-9._-]*)", re.M)
 MINORS = range(8, 16)
 NEWEST_EVERYWHERE = 11  # Debian 12's own python3; what is older is on most machines, too
-OLDEST_PIN = {"gunicorn": 23}  # the oldest that a deploy can use
+OLDEST = {"gunicorn": "23", "uvicorn": "0.30"}  # that a deploy can use
 FROM_SOURCE = {
     "psycopg2": ("gcc", "libpq-dev", "python3-dev"),
     "psycopg": ("libpq5",),
@@ -54,14 +55,15 @@ class Requirements:
     :ivar is_found: whether it is found without being named.
     :ivar foreign: a file that a deploy does not read.
     :ivar names: the packages, as far as they can be seen.
-    :ivar pins: the first number of the version of those that have one.
+    :ivar pins: the versions of those that have one.
+    :ivar is_hashed: whether nothing without a hash is installed.
     """
 
     file: str = ""
     is_found: bool = True
     foreign: str = ""
     names: frozenset[str] = frozenset()
-    pins: dict[str, int] = field(default_factory=dict)
+    pins: dict[str, str] = field(default_factory=dict)
     is_hashed: bool = False
 
     @property
@@ -78,9 +80,9 @@ class Requirements:
             if not self.foreign:
                 return ["no file of requirements: pip freeze > requirements.txt"]
             return [f"{self.foreign} is not read by a deploy: {FOREIGN[self.foreign]}, and commit that"]
-        oldest = OLDEST_PIN.get(server, 0)
-        if self.pins.get(server, oldest) < oldest:
-            return [f"{self.file} pins {server} {self.pins[server]}, which is too old: {oldest} or newer is needed"]
+        oldest, pinned = OLDEST.get(server, ""), self.pins.get(server, "")
+        if pinned and oldest and _numbers(pinned) < _numbers(oldest):
+            return [f"{self.file} pins {server} {pinned}, which is too old: {oldest} or newer is needed"]
         if self.is_hashed and server not in self.names:
             return [
                 f"{self.file} pins by hashes, so {server} has to be in it with its own: nothing without is installed"
@@ -98,14 +100,14 @@ def read(root: Path) -> Requirements:
         file = ""
     elif not file:
         file = next((name for name in ELSEWHERE if (root / name).is_file()), "")
-    content = _text(root / (file or foreign)) + ("" if file else _text(root / "pyproject.toml"))
+    versions = _versions(root, file or foreign)
     return Requirements(
         file=file,
         is_found=is_found,
         foreign=foreign if not file else "",
-        names=_names(root, file or foreign),
-        pins={name.lower(): int(number) for name, number in PINNED.findall(content)},
-        is_hashed="--hash=" in content,
+        names=frozenset(versions),
+        pins={name: version for name, version in versions.items() if version},
+        is_hashed=file.endswith(".txt") and "--hash=" in _included(root, file),
     )
 
 
@@ -166,18 +168,25 @@ def _is_usable(root: Path, name: str) -> bool:
     return (root / name).is_file() and (name not in ("pyproject.toml", "uv.lock") or "project" in pyproject(root))
 
 
-def _names(root: Path, file: str) -> frozenset[str]:
-    project = pyproject(root)
-    if file in ("uv.lock", "pylock.toml", "poetry.lock", "pdm.lock"):
+def _versions(root: Path, file: str) -> dict[str, str]:
+    """The packages that a file names, with their versions, which are empty where none is pinned."""
+    if file in LOCKS:
         listed = _toml(root / file)
-        found = [str(one.get("name", "")) for one in listed.get("package", listed.get("packages", []))]
-    elif file == "pyproject.toml":
-        found = [
-            match[1] for line in project["project"].get("dependencies", []) if (match := PACKAGE.match(str(line)))
-        ]
-    else:
-        found = PACKAGE.findall(_included(root, file))
-    return frozenset(re.sub(r"[-_.]+", "-", name).lower() for name in found)
+        packages = listed.get("package", listed.get("packages", []))
+        return {_normal(str(one.get("name", ""))): str(one.get("version", "")) for one in packages}
+    lines = _included(root, file)
+    if file == "pyproject.toml":
+        lines = "\n".join(map(str, pyproject(root)["project"].get("dependencies", [])))
+    named = {_normal(name): "" for name in PACKAGE.findall(lines)}
+    return named | {_normal(name): version for name, version in PINNED.findall(lines)}
+
+
+def _normal(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def _numbers(version: str) -> list[int]:
+    return [int(part) for part in re.findall(r"\d+", version)]
 
 
 def _included(root: Path, file: str, depth: int = 3) -> str:
