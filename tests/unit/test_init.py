@@ -385,6 +385,14 @@ def test_nothing_of_the_project_is_run(files: Mapping[str, str], tmp_path: Path)
     assert not list(path.rglob("*.pyc"))
 
 
+def test_modules_of_the_project_are_not_taken_for_libraries(tmp_path: Path) -> None:
+    trap = "raise SystemExit('was run')\n"
+    names = ("yaml", "rich", "fabric", "invoke", "pydantic", "code", "dotenv", "init", "tasks")
+    path = make(tmp_path, {**DJANGO, **{f"{name}.py": trap for name in names}})
+    init(path, *GIVEN)
+    assert (path / "hosts/prod.yml").is_file()
+
+
 def test_keys_are_made_and_what_only_a_person_knows_is_named(tmp_path: Path) -> None:
     path = make(tmp_path, COOKIECUTTER)
     shown = init(path, *GIVEN)
@@ -490,6 +498,7 @@ def test_the_readme_s_project_gets_the_stage_that_the_readme_shows(tmp_path: Pat
     same = ("app", "web", "site", "env", "secrets", "hooks", "host")
     assert {name: getattr(ours, name) for name in same} == {name: getattr(theirs, name) for name in same}
     assert sorted(ours.shared.dirs) == sorted(theirs.shared.dirs)
+    assert "missing" not in said
     printed = [line.rstrip() for line in said.splitlines()]
     lines = re.findall(r"^    ((?:found|wrote|next) .*)", README, re.MULTILINE)
     assert len(lines) > 5

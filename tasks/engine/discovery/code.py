@@ -147,7 +147,7 @@ def assigned(tree: ast.Module) -> Iterator[Assignment]:
                 yield Assignment(named.id, value, tests)
 
 
-def text(node: ast.expr | None) -> str:
+def text(node: ast.AST | None) -> str:
     """The text that stands there; empty for all else."""
     return node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else ""
 

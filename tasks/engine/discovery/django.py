@@ -113,7 +113,8 @@ class Django:
         """The database that is used when nothing else is said; None where none is set up."""
         values = [value for value in self.names.all_values("DATABASES") if not _is_empty(value)]
         engines = [value for value in values if _engine(value)]
-        by_engine = next((one for one in engines if not self.names.tests[one]), engines[-1] if engines else None)
+        certain = [value for value in engines if not self.names.tests[value]]
+        by_engine = next(reversed(certain or engines), None)
         by_address = [value for value in values if _is_address(value) and self._counts(value)]
         if by_address:
             found = _by_address(by_address[-1])
@@ -257,7 +258,7 @@ def _by_address(value: ast.expr) -> Database:
 
 
 def _texts(node: ast.expr) -> list[str]:
-    return [text(part) for part in ast.walk(node) if text(part)] if node is not None else []  # type: ignore[arg-type]
+    return [text(part) for part in ast.walk(node) if text(part)]
 
 
 def _item(node: ast.expr, key: str) -> ast.expr | None:

@@ -108,9 +108,10 @@ def _routes(tree: ast.Module) -> Iterator[tuple[ast.expr | None, ast.Call]]:
     for node in ast.walk(tree):
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
             for one in node.decorator_list:
-                is_call = isinstance(one, ast.Call) and isinstance(one.func, ast.Attribute) and bool(one.args)
-                if is_call and one.func.attr in ("get", "route"):  # type: ignore[attr-defined]
-                    yield one.func.value, one  # type: ignore[attr-defined, misc]
+                if not (isinstance(one, ast.Call) and isinstance(one.func, ast.Attribute) and one.args):
+                    continue
+                if one.func.attr in ("get", "route"):
+                    yield one.func.value, one
         elif isinstance(node, ast.Call) and node.args and id(node) not in mounted:
             if dotted(node.func).rpartition(".")[2] == "Route":
                 yield None, node
