@@ -172,7 +172,7 @@ def _django(project: Project, found: Django) -> Project:
         base=found.base,
         page=_django_page(found),
         tls=found.redirects_to_https(),
-        websockets=("/ws/",) if found.is_asgi and found.module else (),
+        websockets=("/ws/",) if found.is_asgi and callables.mentions(found.names.code, "ProtocolTypeRouter") else (),
     )
     if not found.module:
         project = project.with_problems(
