@@ -14,6 +14,7 @@ from .doctor import doctor
 from .engine.hosts import connections
 from .engine.remote import drivers
 from .freeze import freeze, unfreeze
+from .init import init
 from .logs import logs
 from .maintenance import maintenance
 from .manager import manager
@@ -37,6 +38,7 @@ _verbs = [
     deploy,
     doctor,
     freeze,
+    init,
     logs,
     maintenance,
     manager,

@@ -86,7 +86,7 @@ def revision(settings: Settings, ref: str | None) -> Wanted:
     if found.uncommitted:
         changes = "1 uncommitted change" if found.uncommitted == 1 else f"{found.uncommitted} uncommitted changes"
         terminal.say("", "push", f"not deployed: {changes} in {found.repository}", "yellow")
-    processes = _procfile(found, settings.web.server)
+    processes = _procfile(found, settings)
     return Wanted(found.commit, found.commit, found.short, found.subject, found.ref, found, processes)
 
 
@@ -168,15 +168,19 @@ def announce(wanted: Wanted, name: str, settings: Settings, digest: str) -> dict
     }
 
 
-def _procfile(found: git.Revision, server: str) -> dict[str, str]:
-    """The background processes that the revision's Procfile names; ``web`` is described in the settings.
+def _procfile(found: git.Revision, settings: Settings) -> dict[str, str]:
+    """The background processes that the revision's Procfile names; ``web`` and ``release`` are in the settings.
 
-    :param server: of the settings.
     :raises UsageError: it cannot be read.
     """
     processes = procfile.read(git.read_file(found, "Procfile") or "", f"Procfile of {found.short}")
     other = procfile.server_of(processes.pop(procfile.WEB, ""), drivers.names("servers"))
+    server = settings.web.server
     if other and other != server:
         what = f"the web line of the Procfile starts {other}, and web.server is {server}: the settings decide"
+        terminal.say("", "push", what, "yellow")
+    hook = processes.pop(procfile.RELEASE, "")
+    if hook and not settings.hooks.before_switch:
+        what = f"the release line of the Procfile is no process and is not run: hooks: {{before_switch: [{hook}]}}"
         terminal.say("", "push", what, "yellow")
     return processes

@@ -78,6 +78,38 @@ def resolve(path: Path, ref: str) -> Revision:
     return Revision(path, ref, commit, tree, subject, uncommitted)
 
 
+def is_in_work_tree(path: Path) -> bool:
+    """Whether a directory is in a repository's work tree.
+
+    :raises UsageError: git does not open the repository.
+    """
+    if not any((directory / ".git").exists() for directory in (path, *path.parents)):
+        return False
+    return _ask(path, f"{path} is no git repository", "rev-parse", "--is-inside-work-tree").strip() == "true"
+
+
+def has_commits(path: Path) -> bool:
+    """Whether a repository has a commit that could be deployed."""
+    return _succeeds(path, "rev-parse", "--verify", "--quiet", "HEAD")
+
+
+def is_tracked(path: Path, name: str) -> bool:
+    """Whether a file is in the repository, or about to be."""
+    return _succeeds(path, "ls-files", "--error-unmatch", "--", name)
+
+
+def is_ignored(path: Path, name: str) -> bool:
+    """Whether git passes over a file, there or not."""
+    return _succeeds(path, "check-ignore", "--quiet", "--", name)
+
+
+def _succeeds(path: Path, *arguments: str) -> bool:
+    with contextlib.suppress(UsageError):
+        _ask(path, "", *arguments)
+        return True
+    return False
+
+
 @functools.cache
 def first_commits(path: Path) -> list[str]:
     """The commits that a repository began with; none where its history is cut off."""

@@ -11,6 +11,7 @@ from .errors import UsageError
 
 LINE = re.compile(r"([A-Za-z_][A-Za-z0-9_-]{0,30}):\s*(\S.*)")
 WEB = "web"
+RELEASE = "release"  # what is to be done before a release serves: no process, but a hook
 
 
 def read(text: str, name: str) -> dict[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -90,6 +91,17 @@ def make_project(directory: Path, server: Target) -> Directory:
     return project
 
 
+def begun_by_init(project: Directory, server: Target) -> None:
+    """In place of what is there: what `fab init` writes, where there is no fabfile. How to log in, hosts/all.yml says."""
+    for name in ("fabfile.py", "hosts/prod.yml", "prod.env"):
+        (project.path / name).unlink()
+    login = f"{server.user}@{server.host}:{server.ssh_port}"
+    argv = [sys.executable, "-m", "fabrelease", "init", "--yes", "--address", login, "--domain", "www.example.net"]
+    subprocess.run(argv, cwd=project.path, check=True)
+    entry = {key: value for key, value in project.entry(server).items() if key in ("key", "known_hosts")}
+    (project.path / "hosts/all.yml").write_text(yaml.safe_dump({"hosts": {"web1": entry}}))
+
+
 def greet(project: Directory, greeting: str) -> None:
     (project.path / "mysite/views.py").write_text(VIEW.format(greeting=greeting))
 
@@ -109,3 +121,11 @@ def test_the_way_of_the_readme_leads_to_a_live_site(bare_server: Target, tmp_pat
         greetings.append(ask(bare_server, host="www.example.net").body)
     assert all("Welcome to nginx!" in page for page in greetings[:2])
     assert greetings[2:] == ["Hello", *["Hello, world"] * 3, *["Hello"] * 2]  # rolled back, and scaled
+
+
+def test_what_fab_init_writes_goes_live_without_an_edit(bare_server: Target, tmp_path: Path) -> None:
+    project = make_project(tmp_path / "mysite", bare_server)
+    begun_by_init(project, bare_server)
+    project.fab("-H", "prod", "setup")
+    done = project.fab("-H", "prod", "deploy")
+    assert ask(bare_server, host="www.example.net").body == "Hello", done.stderr
