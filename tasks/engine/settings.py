@@ -124,7 +124,7 @@ EnvName = Annotated[
     AfterValidator(_not_reserved),
 ]
 Secret = Annotated[
-    Annotated[str, _like(r"([A-Za-z_]\w*)?", "the name of a variable in the file of secrets, or false", private=True)]
+    Annotated[str, _like(r"([A-Za-z_]\w*)?", "the name of one of the secrets, or false", private=True)]
     | None,
     BeforeValidator(lambda name: "" if name is False else name, json_schema_input_type=str | Literal[False] | None),
 ]
@@ -604,7 +604,7 @@ class Served(Model):
     deny: Networks = Field([], description="Addresses and networks that may not ask; looked at before allow.")
     basic_auth: Secret = Field(
         None,
-        description="Ask for a name and password: the variable in the file of secrets that holds them, as "
+        description="Ask for a name and password: the one of the secrets that holds them, as "
         "alice:password, parted by blanks. The application is not given it. false: do not ask, in a path.",
     )
     limit_requests: LimitRequests | None = Field(None, description="How often one address may ask.")
@@ -898,6 +898,40 @@ def _no_nesting(paths: Iterable[str]) -> None:
                 raise Refused(f"{show(inner)} lies inside {show(outer)}, which is shared as a whole")
 
 
+SECRET_SOURCES = ("file", "command", "environment")
+
+
+class Secrets(Model):
+    """Where the application's secrets come from: one of file, command and environment."""
+
+    file: LocalPath | None = Field(None, description="Local file of NAME=value lines.")
+    command: Command | None = Field(
+        None,
+        description="Shell command, run on this machine in the project, that prints NAME=value lines, "
+        "like sops -d secrets/prod.env.",
+    )
+    environment: Annotated[list[EnvName], Field(min_length=1), AfterValidator(_each_once)] | None = Field(
+        None, description="Names taken from the environment that fab runs in, like [SECRET_KEY, DATABASE_URL]."
+    )
+
+    @model_validator(mode="after")
+    def _one_of_three(self) -> "Secrets":
+        named = [kind for kind in SECRET_SOURCES if getattr(self, kind) is not None]
+        if len(named) != 1:
+            raise Refused(
+                f"expected one of file, command and environment, found {' and '.join(named) or 'none'}",
+                "like secrets: prod.env, or secrets: {command: sops -d secrets/prod.env}",
+            )
+        return self
+
+
+def _a_file_alone(secrets: Any) -> Any:
+    return {"file": secrets} if isinstance(secrets, str) else secrets
+
+
+AnySecrets = Annotated[Secrets, BeforeValidator(_a_file_alone, json_schema_input_type=Secrets | LocalPath)]
+
+
 class Shared(Model):
     """What outlives releases: kept in shared/ on the host and linked into public/."""
 
@@ -1098,8 +1132,10 @@ class Settings(Model):
     env: dict[EnvName, FreeText] = Field(
         {}, description="Environment of the application. Values are text: put numbers, yes and no in quotes."
     )
-    secrets: LocalPath | None = Field(
-        None, description="Local file of NAME=value lines for the environment; never in a command line or a log."
+    secrets: AnySecrets | None = Field(
+        None,
+        description="Further environment, never in a command line or a log: a local file of NAME=value lines, "
+        "or a section.",
     )
     shared: Shared = Field(UNSAID, description="Directories and files that outlive releases.")
     hooks: Hooks = Field(UNSAID, description="Commands run at points of a deploy.")
@@ -1175,12 +1211,12 @@ class Settings(Model):
 
     @model_validator(mode="after")
     def _passwords_are_there(self) -> "Settings":
-        """The file that they are read from."""
+        """Where they are read from."""
         for place, said in self.site.places.items():
             if said.basic_auth and not self.secrets:
                 raise Refused(
-                    "there is no file of secrets that could hold the names and passwords",
-                    f"name one in secrets:, and write {said.basic_auth}=alice:password into it",
+                    "there are no secrets that could hold the names and passwords",
+                    f"name a file in secrets:, and write {said.basic_auth}=alice:password into it",
                     at=_at(place, "basic_auth"),
                 )
         return self

@@ -92,10 +92,10 @@ class Node:
 
 
 def dotted(path: tuple[Step, ...]) -> str:
-    """A path for people. Below env only variable names are shown: by a slip a secret can be a key."""
+    """A path for people. Below env and secrets only variable names are shown: by a slip a secret can be a key."""
     text = ""
     for position, step in enumerate(path):
-        if "env" in path[:position] and not re.fullmatch(r"\w+", str(step), re.ASCII):
+        if {"env", "secrets"} & set(path[:position]) and not re.fullmatch(r"\w+", str(step), re.ASCII):
             break
         text += f"[{step}]" if isinstance(step, int) else f".{_printable(step)}"
     return text.removeprefix(".")
