@@ -14,6 +14,7 @@ from typing import Any
 
 from pydantic.json_schema import GenerateJsonSchema
 
+from .inventory import FROM
 from .settings import LOADER_FIELDS, STAGE_KEYS, Settings
 
 ROOT = Path(__file__).parents[2]
@@ -59,6 +60,7 @@ def schema() -> Schema:
     settings["hosts"] = {
         "description": "The servers of the stage by short name.",
         "type": "object",
+        "properties": {FROM: {"type": ["string", "null"], "description": HOSTS_FROM[3]}},
         "additionalProperties": {"$ref": "#/$defs/HostEntry"},
     }
     return {
@@ -98,6 +100,7 @@ def reference() -> str:
     rows = [
         *_rows(models, "Settings", without=LOADER_FIELDS),
         HOSTS,
+        HOSTS_FROM,
         *_rows(models, "Host", "hosts.<name>.", {"name"}),
     ]
     lines = [
@@ -123,6 +126,13 @@ HOSTS = (
     "mapping",
     "required",
     "The servers of the stage by short name. Also takes any setting above, for one host.",
+)
+HOSTS_FROM = (
+    f"`hosts.{FROM}`",
+    "text",
+    "",
+    "Shell command, run on this machine in the project, that prints such a mapping as JSON or YAML, a stage file, "
+    "or what ansible-inventory --list prints. The entries beside it override that.",
 )
 
 
