@@ -48,9 +48,12 @@ def _changed(settings: Settings, source: Secrets) -> str | None:
 
 
 def _names(settings: Settings) -> list[dict[str, str]]:
-    for_nginx = passwords.variables(settings)
+    users = {
+        **dict.fromkeys(passwords.variables(settings), "nginx"),
+        **dict.fromkeys(secretsource.of_webhooks(settings), "notify"),
+    }
     names = sorted(secretsource.read(settings))
-    return [{"name": name, "used_by": "nginx" if name in for_nginx else "application"} for name in names]
+    return [{"name": name, "used_by": users.get(name, "application")} for name in names]
 
 
 def _show(found: dict[str, Any]) -> None:
@@ -58,7 +61,8 @@ def _show(found: dict[str, Any]) -> None:
 
     terminal.show(Text(f"{found['stage']}/{found['host']}: {_origin(found)}", "bold"))
     for secret in found["secrets"]:
-        terminal.show(Text(f"  {secret['name']}" + (" (nginx)" if secret["used_by"] == "nginx" else "")))
+        other = "" if secret["used_by"] == "application" else f" ({secret['used_by']})"
+        terminal.show(Text(f"  {secret['name']}{other}"))
 
 
 def _origin(found: dict[str, Any]) -> str:

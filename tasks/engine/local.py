@@ -22,7 +22,7 @@ def check(settings: Settings) -> None:
     for place in (settings.python.wheelhouse, wheel_of(settings)):
         if place:
             wheels(settings, place)
-    secretsource.read(settings)
+    secretsource.check(settings)
     passwords.check(settings)
     if certificate.files(settings):
         certificate.warn(settings)

@@ -28,9 +28,9 @@ def variables(settings: Settings) -> set[str]:
 
 
 def of_application(settings: Settings) -> dict[str, str]:
-    """The other secrets, for the application's environment."""
-    of_nginx = variables(settings)
-    return {name: value for name, value in secretsource.read(settings).items() if name not in of_nginx}
+    """The secrets for the application's environment: those that nothing else uses."""
+    others = variables(settings) | secretsource.of_webhooks(settings)
+    return {name: value for name, value in secretsource.read(settings).items() if name not in others}
 
 
 def check(settings: Settings) -> None:

@@ -139,6 +139,7 @@ HOSTS_FROM = (
 def _rows(models: Schema, model: str, prefix: str = "", without: Collection[str] = ()) -> Iterator[Row]:
     for name, field in _without(models[model]["properties"], without).items():
         section, each = _section(field), _section(_values(field))
+        item = field.get("items", {}).get("$ref", "").rpartition("/")[2]
         default = "required" if name in models[model].get("required", ()) else _default(field)
         # A section's meaning is left out where its model says the same.
         meaning = field.get("description") or models[section]["description"]
@@ -147,6 +148,8 @@ def _rows(models: Schema, model: str, prefix: str = "", without: Collection[str]
             yield from _rows(models, section, f"{prefix}{name}.")
         if each:
             yield from _rows(models, each, f"{prefix}{name}.<prefix>.")
+        if item:
+            yield from _rows(models, item, f"{prefix}{name}[].")
         if section == "Hooks":
             yield from _rows(models, "SwitchHook", HOOK_PREFIX)
 

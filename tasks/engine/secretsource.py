@@ -29,6 +29,23 @@ def read(settings: Settings) -> dict[str, str]:
     return _from_command(settings, source.command) if source.command else _from_file(settings, source.file or "")
 
 
+def check(settings: Settings) -> None:
+    """Look at all that is needed, before anything is connected to.
+
+    :raises UsageError: see read(), or a webhook's address is not among them.
+    """
+    there = read(settings)
+    for name in sorted(of_webhooks(settings)):
+        if settings.secrets and not there.get(name):
+            what = f"there is no {name} in {described(settings.secrets)}, which notify: names"
+            raise _refused(settings, what, f"Add it: {name}=https://…")
+
+
+def of_webhooks(settings: Settings) -> set[str]:
+    """The secrets that are addresses of webhooks; the application is not given them."""
+    return {notice.webhook.secret for notice in settings.notify if notice.webhook and notice.webhook.secret}
+
+
 def kind(source: Secrets) -> str:
     """Which of the three it is: file, command or environment."""
     return "file" if source.file else "command" if source.command else "environment"

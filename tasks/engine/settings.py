@@ -1059,6 +1059,81 @@ class Rollout(Model):
         return max(1, hosts * int(str(self.batch).rstrip("%")) // 100)
 
 
+class Webhook(Model):
+    """The address that is sent a message: one of url and secret."""
+
+    url: Annotated[str, _like(r"https?://[!-~]+", "https://… or http://…", private=True)] | None = Field(
+        None, description="The address itself; who knows it can write there."
+    )
+    secret: EnvName | None = Field(None, description="The one of the secrets that is the address.")
+
+    @model_validator(mode="after")
+    def _one_of_two(self) -> "Webhook":
+        if (self.url is None) == (self.secret is None):
+            raise Refused("expected one of url and secret", "like webhook: {secret: CHAT_URL}")
+        return self
+
+
+def _an_address_alone(webhook: Any) -> Any:
+    return {"url": webhook} if isinstance(webhook, str) else webhook
+
+
+def _one_in_a_list(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
+def _tag_name(value: str) -> str:
+    """As git-check-ref-format wants it, for any release."""
+    left = re.sub(r"\{(app|stage|release)\}", "x", value)
+    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*(/[A-Za-z0-9_][A-Za-z0-9_.+-]*)*", left) or re.search(
+        r"\.\.|\.(/|$)|\.lock(/|$)", left
+    ):
+        raise Refused(
+            f"expected the name of a tag, found {show(value)}",
+            "of letters, digits and . _ + - /, with {app}, {stage} and {release}, like deployed/{stage}/{release}",
+        )
+    return value
+
+
+AnyWebhook = Annotated[Webhook, BeforeValidator(_an_address_alone, json_schema_input_type=Webhook | str)]
+MailAddress = Annotated[str, _like(r"[A-Za-z0-9_][\w.+=-]*(@[\w.-]+)?", "an address of mail, or a user's name")]
+MailAddresses = Annotated[list[MailAddress], BeforeValidator(_one_in_a_list, json_schema_input_type=list[str] | str)]
+Occasions = Annotated[list[Literal["success", "failure"]], Field(min_length=1), AfterValidator(_each_once)]
+NOTICES = ("webhook", "email", "git_tag")
+
+
+class Notice(Model):
+    """One who is told: one of webhook, email and git_tag."""
+
+    webhook: AnyWebhook | None = Field(None, description="Where a message is sent: its address, or a section.")
+    format: Literal["slack", "mattermost", "json"] = Field(
+        "json", description="What a webhook is sent: text for a chat, or the event as in docs/json.md."
+    )
+    email: MailAddresses = Field([], description="Who gets a mail by this machine's sendmail: an address, or a list.")
+    git_tag: Annotated[str, AfterValidator(_tag_name)] | None = Field(
+        None, description="Tag put on the commit in the local repository on success, like deployed/{stage}/{release}."
+    )
+    when: Occasions = Field(["success", "failure"], description="What is told.")
+
+    @model_validator(mode="after")
+    def _one_of_three(self) -> "Notice":
+        named = [kind for kind in NOTICES if getattr(self, kind)]
+        if len(named) != 1:
+            found = " and ".join(named) or "none"
+            message = f"expected one of webhook, email and git_tag, found {found}"
+            raise Refused(message, "give each an entry of its own")
+        if "format" in self.model_fields_set and not self.webhook:
+            raise Refused("only a webhook has a format", "leave it out", at=("format",))
+        if self.git_tag and "when" in self.model_fields_set and self.when != ["success"]:
+            raise Refused("a tag is for what succeeded alone", "leave it out", at=("when",))
+        return self
+
+    @property
+    def occasions(self) -> list[Literal["success", "failure"]]:
+        """When it is told."""
+        return ["success"] if self.git_tag else self.when
+
+
 class Health(Model):
     """What proves a release healthy."""
 
@@ -1142,6 +1217,9 @@ class Settings(Model):
     rollout: Rollout = Field(
         UNSAID, description="How a deploy goes through the hosts of a stage. Not in a host's entry."
     )
+    notify: list[Notice] = Field(
+        [], description="Who is told when a deploy or a rollback has succeeded or failed. Not in a host's entry."
+    )
     health: Health = Field(UNSAID, description="What proves a release healthy.")
     keep_releases: Positive = Field(5, description="Good releases kept on the host.")
     host_keys: Literal["strict", "accept-new"] = Field(
@@ -1222,6 +1300,19 @@ class Settings(Model):
         return self
 
     @model_validator(mode="after")
+    def _notices_can_be_sent(self) -> "Settings":
+        """With what else the settings say."""
+        for number, notice in enumerate(self.notify):
+            if notice.webhook and notice.webhook.secret and not self.secrets:
+                hint = f"name a file in secrets:, and write {notice.webhook.secret}=https://… into it"
+                at: tuple[str | int, ...] = ("notify", number, "webhook")
+                raise Refused("there are no secrets that could hold the address", hint, at)
+            if notice.git_tag and not self.source.path:
+                hint = "only where source.path names a local repository"
+                raise Refused("there is no local repository to put a tag into", hint, ("notify", number, "git_tag"))
+        return self
+
+    @model_validator(mode="after")
     def _health_check_may_ask(self) -> "Settings":
         """It comes from the host itself, and knows no password."""
         path = self.site.path.rstrip("/") + self.health.path
@@ -1297,5 +1388,5 @@ class Settings(Model):
 
 
 LOADER_FIELDS = frozenset({"host", "stage", "project", "members"})
-STAGE_KEYS = frozenset({"default_stage", "rollout"})  # that make no sense in one host's entry
+STAGE_KEYS = frozenset({"default_stage", "rollout", "notify"})  # that make no sense in one host's entry
 HOST_KEYS = frozenset(Host.model_fields) - {"name"}

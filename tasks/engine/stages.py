@@ -292,7 +292,8 @@ def _only_in_all(tree: Node) -> list[Problem]:
 
 
 def _only_for_all(entry: Node) -> list[Problem]:
-    return _not_here(entry, "rollout", "it is for all hosts of the stage, so it belongs beside hosts:")
+    why = "it is for all hosts of the stage, so it belongs beside hosts:"
+    return [*_not_here(entry, "rollout", why), *_not_here(entry, "notify", why)]
 
 
 def _check_default_stage(chosen: Node, stages: list[str]) -> list[Problem]:

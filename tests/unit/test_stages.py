@@ -25,7 +25,16 @@ from fabrelease.tasks.engine import schema, stages
 from fabrelease.tasks.engine.errors import SettingsError, UsageError
 from fabrelease.tasks.engine.mistakes import model_in
 from fabrelease.tasks.engine.remote import drivers
-from fabrelease.tasks.engine.settings import HOST_KEYS, LOADER_FIELDS, Hook, Model, Settings, Static, SwitchHook
+from fabrelease.tasks.engine.settings import (
+    HOST_KEYS,
+    LOADER_FIELDS,
+    Hook,
+    Model,
+    Notice,
+    Settings,
+    Static,
+    SwitchHook,
+)
 from fabrelease.tasks.engine.yamltree import from_plain, merge
 
 REPOSITORY = Path(__file__).parents[2]
@@ -899,6 +908,7 @@ def test_the_example_shows_every_setting_and_no_other() -> None:
     assert set(hosts["web1"]) == HOST_KEYS
     hook = next(item for item in data["hooks"]["before_switch"] if isinstance(item, dict))
     assert set(hook) == set(SwitchHook.model_fields)
+    assert set().union(*data["notify"]) == set(Notice.model_fields)
 
 
 def test_what_the_example_shows_as_a_default_is_the_default(project: Project) -> None:
@@ -962,7 +972,8 @@ def test_the_reference_has_a_row_with_a_meaning_for_every_setting() -> None:
     rows = re.findall(r"^\| `(\S+)` \|.*\| (.+) \|$", schema.reference(), re.MULTILINE)
     hosts = {f"hosts.<name>.{key}" for key in HOST_KEYS} | {"hosts", "hosts.from"}
     hooks = {f"{schema.HOOK_PREFIX}{key}" for key in SwitchHook.model_fields}
-    assert {key for key, _ in rows} == reference_keys(Settings) | hosts | hooks
+    notices = reference_keys(Notice, "notify[].")
+    assert {key for key, _ in rows} == reference_keys(Settings) | hosts | hooks | notices
     assert all(len(meaning) > 10 for _, meaning in rows)
 
 
