@@ -27,6 +27,7 @@ from .restart import restart
 from .rollback import rollback
 from .run import run
 from .scale import scale
+from .secrets import secrets
 from .server import server
 from .setup import setup
 from .status import status
@@ -51,6 +52,7 @@ _verbs = [
     rollback,
     run,
     scale,
+    secrets,
     server,
     setup,
     status,

@@ -8,7 +8,7 @@ import time
 
 from invoke.context import Context
 
-from .engine import configuration, hosts, local, terminal, tls
+from .engine import configuration, hosts, local, notify, terminal, tls
 from .engine.change import Change, say_undone
 from .engine.errors import Error, HostError
 from .engine.hosts import Host
@@ -43,12 +43,19 @@ def deploy(
         local.check(host.settings)
     wanted = revision(targets[0].settings, ref)
     configuration.warm_up()
-    hosts.each(targets, lambda host: host.begin(f"deploy of {wanted.short}"), "looking")
-    if not (force or fresh) and all(is_live(host, wanted) for host in targets):
-        for host in targets:
-            host.say("deploy", f"nothing to do: {wanted} is live already", "green")
-        return
-    name = new_id(wanted, targets)
+    with notify.telling(targets, "deploy", wanted.label, wanted.subject) as about:
+        hosts.each(targets, lambda host: host.begin(f"deploy of {wanted.short}"), "looking")
+        if not (force or fresh) and all(is_live(host, wanted) for host in targets):
+            for host in targets:
+                host.say("deploy", f"nothing to do: {wanted} is live already", "green")
+            return
+        about.release = new_id(wanted, targets)
+        change = _change(targets, wanted, about.release, fresh)
+        _summary(change, wanted, time.monotonic() - began)
+
+
+def _change(targets: list[Host], wanted: Wanted, name: str, fresh: bool) -> Change:
+    """Build a release and go over to it, on all hosts or on none."""
     building: Phase[Host] = Phase(
         f"building {wanted}",
         lambda host: build_or_give_up(host, wanted, name, fresh),
@@ -63,7 +70,7 @@ def deploy(
             *change.hooks("after_switch"),
         ]
     )
-    _summary(change, wanted, time.monotonic() - began)
+    return change
 
 
 def _summary(change: Change, wanted: Wanted, seconds: float) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from invoke.context import Context
 
-from .engine import hosts, level, planning
+from .engine import hosts, level, notify, planning
 from .engine.change import Change
 from .engine.hosts import Host
 from .engine.remote import releases
@@ -21,12 +21,25 @@ from .engine.verb import verb
 def rollback(c: Context, to: str | None = None, continue_without: str | None = None) -> None:
     """Main: go back to the good release before, by the same cutover; twice goes back two."""
     targets = hosts.without(hosts.together(c), continue_without)
+    with notify.telling(targets, "rollback") as about:
+        _go_back(targets, to, about)
+
+
+def _go_back(targets: list[Host], to: str | None, about: notify.Subject) -> None:
+    """Go back on all hosts, or on none.
+
+    :param about: is told what they go back to.
+    """
     hosts.each(targets, lambda host: host.begin("rollback"), "looking")
     what = "looking for what to go back to"
     listings = hosts.each(targets, lambda host: host.call(releases.listing, host.settings.root), what)
     standing = {host.name: level.standing(found) for host, found in zip(targets, listings, strict=True)}
     chosen = level.choose(standing, to)
     back = [host for host in targets if _goes_back(host, standing[host.name], chosen)]
+    if back:
+        release = standing[back[0].name].releases[chosen]
+        about.release = chosen
+        about.revision, about.subject = (str(release.get(key) or "") for key in ("revision", "subject"))
     plans = {host: planning.cutover(host.settings, standing[host.name].releases[chosen]) for host in back}
     change = Change(back, plans.__getitem__, what="rollback")
     change.run(change.cutover(rolling=False))  # what is live is not wanted any more: nobody waits to leave it

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from invoke.context import Context
 
-from .engine import configuration, hosts, local, planning
+from .engine import configuration, hosts, local, planning, secretsource
 from .engine.hosts import Host
 from .engine.remote import environment, files, hooks, installing
 from .engine.session import RemoteCall, reference
@@ -22,7 +22,10 @@ if TYPE_CHECKING:
 @verb(help={"fresh": "make it anew, from empty caches, even where there is one"})
 def venv(c: Context, fresh: bool = False) -> None:
     """Step 2: give the next release its virtualenv, by what it requires, and run the build hook."""
-    hosts.each(hosts.of(c), lambda host: _venv(host, fresh), "making the environment")
+    targets = hosts.of(c)
+    for host in targets:
+        secretsource.read(host.settings)  # before anything is connected to
+    hosts.each(targets, lambda host: _venv(host, fresh), "making the environment")
 
 
 def _venv(host: Host, fresh: bool) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from . import certificate, hosts, passwords, planning, profiling, units
+from . import certificate, hosts, passwords, planning, profiling, secretsource, units
 from .errors import HostError
 from .hosts import Host
 from .planning import application, manager_of, server_of
@@ -334,6 +334,8 @@ def step(building: Building, parts: Sequence[Part]) -> RemoteCall:
 
 def write(targets: list[Host], part: Callable[[Building], Part]) -> None:
     """Write and check one part of the next release's configuration on every host: a step by itself."""
+    for host in targets:
+        secretsource.read(host.settings)  # before anything is connected to
     hosts.each(targets, lambda host: _write(host, part), "checking the configuration")
 
 
@@ -375,9 +377,11 @@ def digest(host: Host) -> str:
     It is keyed with what only root there knows: secrets are in it, and who finds it could guess short ones.
     """
     settings, key = host.settings, host.begin("looking")["key"]
-    text = json.dumps(settings.model_dump(exclude={"rollout", "members"}), sort_keys=True, default=str)
+    # Of secrets their values count, wherever they come from.
+    said = settings.model_dump(exclude={"rollout", "members", "notify", "secrets"})
+    text = json.dumps({**said, "secrets": secretsource.read(settings)}, sort_keys=True, default=str)
     content = hmac.new(key.encode(), text.encode(), hashlib.sha256)
-    local = [settings.secrets, *settings.shared.files.values()]
+    local = settings.shared.files.values()
     places = [TEMPLATES, settings.project / "templates"]
     paths = [*(settings.local(path) for path in local if path), *certificate.files(settings)]
     paths += [path for place in places for path in sorted(place.rglob("*")) if path.suffix in (".j2", ".sh")]

@@ -272,6 +272,18 @@ def _refuse_submodules(path: Path, tree: str) -> None:
         )
 
 
+def tag(path: Path, name: str, commit: str) -> None:
+    """Name a commit, without a signature or a message; one that the tag names already stays.
+
+    :raises UsageError: the tag cannot be, or it names another commit.
+    """
+    with contextlib.suppress(UsageError):
+        named = _ask(path, "", "rev-parse", "--verify", "--quiet", f"refs/tags/{name}^{{commit}}").strip()
+        if named == commit:
+            return
+    _ask(path, f"the tag {name} cannot be made", "update-ref", f"refs/tags/{name}", commit, "")
+
+
 def _ask(path: Path, problem: str, *arguments: str, env: dict[str, str] | None = None, input: str = "") -> str:
     try:
         with profiling.span("git", f"git {arguments[0]}"):

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 T = TypeVar("T")
+A = TypeVar("A")
 CONNECT_SECONDS = 10
 atexit.register(gc.freeze)  # nothing that is left at the end is worth collecting: saves a tenth of a second
 
@@ -334,7 +335,7 @@ def each(hosts: list[Host], function: Callable[[Host], T], what: str = "") -> li
         if len(hosts) < 2:
             return [function(host) for host in hosts]
         try:
-            futures = [_beside(function, host) for host in hosts]
+            futures = [beside(function, host) for host in hosts]
             while wait(futures, timeout=1).not_done:  # Ctrl-C just before a wait without an end goes unnoticed in it
                 pass
         except KeyboardInterrupt:
@@ -352,13 +353,13 @@ def each(hosts: list[Host], function: Callable[[Host], T], what: str = "") -> li
     return [future.result() for future in futures]
 
 
-def _beside(function: Callable[[Host], T], host: Host) -> Future[T]:
-    """Begin something on a host in a thread that nobody has to wait for at the end of the program."""
+def beside(function: Callable[[A], T], given: A) -> Future[T]:
+    """Begin something in a thread that nobody has to wait for at the end of the program."""
     future: Future[T] = Future()
 
     def run() -> None:
         try:
-            future.set_result(function(host))
+            future.set_result(function(given))
         except BaseException as error:
             future.set_exception(error)
 

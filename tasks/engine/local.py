@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from . import certificate, git, passwords, secretfile
+from . import certificate, git, passwords, secretsource
 from .errors import UsageError
 from .remote import files
 
@@ -22,8 +22,7 @@ def check(settings: Settings) -> None:
     for place in (settings.python.wheelhouse, wheel_of(settings)):
         if place:
             wheels(settings, place)
-    if settings.secrets:
-        secretfile.read(settings)
+    secretsource.check(settings)
     passwords.check(settings)
     if certificate.files(settings):
         certificate.warn(settings)

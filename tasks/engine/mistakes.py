@@ -115,7 +115,7 @@ def _hint(wanted: str, value: object) -> str:
 
 def _is_private(path: tuple[Step, ...]) -> bool:
     """Values that may hold a password are never shown."""
-    return path[:1] in (("env",), ("secrets",)) or path[:2] == ("source", "git")
+    return path[:1] in (("env",), ("secrets",), ("notify",)) or path[:2] == ("source", "git")
 
 
 def model_in(annotation: Any) -> type[BaseModel] | None:

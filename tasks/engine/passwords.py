@@ -1,4 +1,4 @@
-"""Names and passwords that nginx asks for, from the local file of secrets, hashed before they leave this machine."""
+"""Names and passwords that nginx asks for, from the secrets, hashed before they leave this machine."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import hmac
 import re
 from typing import TYPE_CHECKING
 
-from . import secretfile
+from . import secretsource
 from .errors import UsageError
 
 if TYPE_CHECKING:
@@ -23,14 +23,14 @@ BCRYPT = b"./ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
 
 
 def variables(settings: Settings) -> set[str]:
-    """The variables in the file of secrets that hold names and passwords; the application is not given them."""
+    """The secrets that hold names and passwords; the application is not given them."""
     return {said.basic_auth for said in settings.site.places.values() if said.basic_auth}
 
 
 def of_application(settings: Settings) -> dict[str, str]:
-    """The other variables in the file of secrets, for the application's environment; none where there is no file."""
-    known, of_nginx = secretfile.read(settings) if settings.secrets else {}, variables(settings)
-    return {name: value for name, value in known.items() if name not in of_nginx}
+    """The secrets for the application's environment: those that nothing else uses."""
+    others = variables(settings) | secretsource.of_webhooks(settings)
+    return {name: value for name, value in secretsource.read(settings).items() if name not in others}
 
 
 def check(settings: Settings) -> None:
@@ -55,11 +55,11 @@ def file_of(settings: Settings, variable: str, key: str) -> str:
 
 def _read(settings: Settings, variable: str) -> dict[str, str]:
     """The passwords by their names."""
-    value = secretfile.read(settings).get(variable, "")
-    if not value.strip():
+    value = secretsource.read(settings).get(variable, "")
+    if settings.secrets and not value.strip():
         raise UsageError(
-            f"secrets: there is no {variable} in {settings.secrets}, which basic_auth in site: names\n"
-            f"  Write a line: {variable}=alice:password"
+            f"secrets: there is no {variable} in {secretsource.described(settings.secrets)}, "
+            f"which basic_auth in site: names\n  Add it: {variable}=alice:password"
         )
     found = {}
     for number, pair in enumerate(value.split(), 1):

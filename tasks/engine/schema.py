@@ -14,6 +14,7 @@ from typing import Any
 
 from pydantic.json_schema import GenerateJsonSchema
 
+from .inventory import FROM
 from .settings import LOADER_FIELDS, STAGE_KEYS, Settings
 
 ROOT = Path(__file__).parents[2]
@@ -59,6 +60,7 @@ def schema() -> Schema:
     settings["hosts"] = {
         "description": "The servers of the stage by short name.",
         "type": "object",
+        "properties": {FROM: {"type": ["string", "null"], "description": HOSTS_FROM[3]}},
         "additionalProperties": {"$ref": "#/$defs/HostEntry"},
     }
     return {
@@ -98,6 +100,7 @@ def reference() -> str:
     rows = [
         *_rows(models, "Settings", without=LOADER_FIELDS),
         HOSTS,
+        HOSTS_FROM,
         *_rows(models, "Host", "hosts.<name>.", {"name"}),
     ]
     lines = [
@@ -124,11 +127,19 @@ HOSTS = (
     "required",
     "The servers of the stage by short name. Also takes any setting above, for one host.",
 )
+HOSTS_FROM = (
+    f"`hosts.{FROM}`",
+    "text",
+    "",
+    "Shell command, run on this machine in the project, that prints such a mapping as JSON or YAML, a stage file, "
+    "or what ansible-inventory --list prints. The entries beside it override that.",
+)
 
 
 def _rows(models: Schema, model: str, prefix: str = "", without: Collection[str] = ()) -> Iterator[Row]:
     for name, field in _without(models[model]["properties"], without).items():
         section, each = _section(field), _section(_values(field))
+        item = field.get("items", {}).get("$ref", "").rpartition("/")[2]
         default = "required" if name in models[model].get("required", ()) else _default(field)
         # A section's meaning is left out where its model says the same.
         meaning = field.get("description") or models[section]["description"]
@@ -137,6 +148,8 @@ def _rows(models: Schema, model: str, prefix: str = "", without: Collection[str]
             yield from _rows(models, section, f"{prefix}{name}.")
         if each:
             yield from _rows(models, each, f"{prefix}{name}.<prefix>.")
+        if item:
+            yield from _rows(models, item, f"{prefix}{name}[].")
         if section == "Hooks":
             yield from _rows(models, "SwitchHook", HOOK_PREFIX)
 

@@ -124,7 +124,7 @@ EnvName = Annotated[
     AfterValidator(_not_reserved),
 ]
 Secret = Annotated[
-    Annotated[str, _like(r"([A-Za-z_]\w*)?", "the name of a variable in the file of secrets, or false", private=True)]
+    Annotated[str, _like(r"([A-Za-z_]\w*)?", "the name of one of the secrets, or false", private=True)]
     | None,
     BeforeValidator(lambda name: "" if name is False else name, json_schema_input_type=str | Literal[False] | None),
 ]
@@ -604,7 +604,7 @@ class Served(Model):
     deny: Networks = Field([], description="Addresses and networks that may not ask; looked at before allow.")
     basic_auth: Secret = Field(
         None,
-        description="Ask for a name and password: the variable in the file of secrets that holds them, as "
+        description="Ask for a name and password: the one of the secrets that holds them, as "
         "alice:password, parted by blanks. The application is not given it. false: do not ask, in a path.",
     )
     limit_requests: LimitRequests | None = Field(None, description="How often one address may ask.")
@@ -898,6 +898,40 @@ def _no_nesting(paths: Iterable[str]) -> None:
                 raise Refused(f"{show(inner)} lies inside {show(outer)}, which is shared as a whole")
 
 
+SECRET_SOURCES = ("file", "command", "environment")
+
+
+class Secrets(Model):
+    """Where the application's secrets come from: one of file, command and environment."""
+
+    file: LocalPath | None = Field(None, description="Local file of NAME=value lines.")
+    command: Command | None = Field(
+        None,
+        description="Shell command, run on this machine in the project, that prints NAME=value lines, "
+        "like sops -d secrets/prod.env.",
+    )
+    environment: Annotated[list[EnvName], Field(min_length=1), AfterValidator(_each_once)] | None = Field(
+        None, description="Names taken from the environment that fab runs in, like [SECRET_KEY, DATABASE_URL]."
+    )
+
+    @model_validator(mode="after")
+    def _one_of_three(self) -> "Secrets":
+        named = [kind for kind in SECRET_SOURCES if getattr(self, kind) is not None]
+        if len(named) != 1:
+            raise Refused(
+                f"expected one of file, command and environment, found {' and '.join(named) or 'none'}",
+                "like secrets: prod.env, or secrets: {command: sops -d secrets/prod.env}",
+            )
+        return self
+
+
+def _a_file_alone(secrets: Any) -> Any:
+    return {"file": secrets} if isinstance(secrets, str) else secrets
+
+
+AnySecrets = Annotated[Secrets, BeforeValidator(_a_file_alone, json_schema_input_type=Secrets | LocalPath)]
+
+
 class Shared(Model):
     """What outlives releases: kept in shared/ on the host and linked into public/."""
 
@@ -1025,6 +1059,81 @@ class Rollout(Model):
         return max(1, hosts * int(str(self.batch).rstrip("%")) // 100)
 
 
+class Webhook(Model):
+    """The address that is sent a message: one of url and secret."""
+
+    url: Annotated[str, _like(r"https?://[!-~]+", "https://… or http://…", private=True)] | None = Field(
+        None, description="The address itself; who knows it can write there."
+    )
+    secret: EnvName | None = Field(None, description="The one of the secrets that is the address.")
+
+    @model_validator(mode="after")
+    def _one_of_two(self) -> "Webhook":
+        if (self.url is None) == (self.secret is None):
+            raise Refused("expected one of url and secret", "like webhook: {secret: CHAT_URL}")
+        return self
+
+
+def _an_address_alone(webhook: Any) -> Any:
+    return {"url": webhook} if isinstance(webhook, str) else webhook
+
+
+def _one_in_a_list(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
+def _tag_name(value: str) -> str:
+    """As git-check-ref-format wants it, for any release."""
+    left = re.sub(r"\{(app|stage|release)\}", "x", value)
+    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*(/[A-Za-z0-9_][A-Za-z0-9_.+-]*)*", left) or re.search(
+        r"\.\.|\.(/|$)|\.lock(/|$)", left
+    ):
+        raise Refused(
+            f"expected the name of a tag, found {show(value)}",
+            "of letters, digits and . _ + - /, with {app}, {stage} and {release}, like deployed/{stage}/{release}",
+        )
+    return value
+
+
+AnyWebhook = Annotated[Webhook, BeforeValidator(_an_address_alone, json_schema_input_type=Webhook | str)]
+MailAddress = Annotated[str, _like(r"[A-Za-z0-9_][\w.+=-]*(@[\w.-]+)?", "an address of mail, or a user's name")]
+MailAddresses = Annotated[list[MailAddress], BeforeValidator(_one_in_a_list, json_schema_input_type=list[str] | str)]
+Occasions = Annotated[list[Literal["success", "failure"]], Field(min_length=1), AfterValidator(_each_once)]
+NOTICES = ("webhook", "email", "git_tag")
+
+
+class Notice(Model):
+    """One who is told: one of webhook, email and git_tag."""
+
+    webhook: AnyWebhook | None = Field(None, description="Where a message is sent: its address, or a section.")
+    format: Literal["slack", "mattermost", "json"] = Field(
+        "json", description="What a webhook is sent: text for a chat, or the event as in docs/json.md."
+    )
+    email: MailAddresses = Field([], description="Who gets a mail by this machine's sendmail: an address, or a list.")
+    git_tag: Annotated[str, AfterValidator(_tag_name)] | None = Field(
+        None, description="Tag put on the commit in the local repository on success, like deployed/{stage}/{release}."
+    )
+    when: Occasions = Field(["success", "failure"], description="What is told.")
+
+    @model_validator(mode="after")
+    def _one_of_three(self) -> "Notice":
+        named = [kind for kind in NOTICES if getattr(self, kind)]
+        if len(named) != 1:
+            found = " and ".join(named) or "none"
+            message = f"expected one of webhook, email and git_tag, found {found}"
+            raise Refused(message, "give each an entry of its own")
+        if "format" in self.model_fields_set and not self.webhook:
+            raise Refused("only a webhook has a format", "leave it out", at=("format",))
+        if self.git_tag and "when" in self.model_fields_set and self.when != ["success"]:
+            raise Refused("a tag is for what succeeded alone", "leave it out", at=("when",))
+        return self
+
+    @property
+    def occasions(self) -> list[Literal["success", "failure"]]:
+        """When it is told."""
+        return ["success"] if self.git_tag else self.when
+
+
 class Health(Model):
     """What proves a release healthy."""
 
@@ -1098,13 +1207,18 @@ class Settings(Model):
     env: dict[EnvName, FreeText] = Field(
         {}, description="Environment of the application. Values are text: put numbers, yes and no in quotes."
     )
-    secrets: LocalPath | None = Field(
-        None, description="Local file of NAME=value lines for the environment; never in a command line or a log."
+    secrets: AnySecrets | None = Field(
+        None,
+        description="Further environment, never in a command line or a log: a local file of NAME=value lines, "
+        "or a section.",
     )
     shared: Shared = Field(UNSAID, description="Directories and files that outlive releases.")
     hooks: Hooks = Field(UNSAID, description="Commands run at points of a deploy.")
     rollout: Rollout = Field(
         UNSAID, description="How a deploy goes through the hosts of a stage. Not in a host's entry."
+    )
+    notify: list[Notice] = Field(
+        [], description="Who is told when a deploy or a rollback has succeeded or failed. Not in a host's entry."
     )
     health: Health = Field(UNSAID, description="What proves a release healthy.")
     keep_releases: Positive = Field(5, description="Good releases kept on the host.")
@@ -1175,14 +1289,27 @@ class Settings(Model):
 
     @model_validator(mode="after")
     def _passwords_are_there(self) -> "Settings":
-        """The file that they are read from."""
+        """Where they are read from."""
         for place, said in self.site.places.items():
             if said.basic_auth and not self.secrets:
                 raise Refused(
-                    "there is no file of secrets that could hold the names and passwords",
-                    f"name one in secrets:, and write {said.basic_auth}=alice:password into it",
+                    "there are no secrets that could hold the names and passwords",
+                    f"name a file in secrets:, and write {said.basic_auth}=alice:password into it",
                     at=_at(place, "basic_auth"),
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _notices_can_be_sent(self) -> "Settings":
+        """With what else the settings say."""
+        for number, notice in enumerate(self.notify):
+            if notice.webhook and notice.webhook.secret and not self.secrets:
+                hint = f"name a file in secrets:, and write {notice.webhook.secret}=https://… into it"
+                at: tuple[str | int, ...] = ("notify", number, "webhook")
+                raise Refused("there are no secrets that could hold the address", hint, at)
+            if notice.git_tag and not self.source.path:
+                hint = "only where source.path names a local repository"
+                raise Refused("there is no local repository to put a tag into", hint, ("notify", number, "git_tag"))
         return self
 
     @model_validator(mode="after")
@@ -1261,5 +1388,5 @@ class Settings(Model):
 
 
 LOADER_FIELDS = frozenset({"host", "stage", "project", "members"})
-STAGE_KEYS = frozenset({"default_stage", "rollout"})  # that make no sense in one host's entry
+STAGE_KEYS = frozenset({"default_stage", "rollout", "notify"})  # that make no sense in one host's entry
 HOST_KEYS = frozenset(Host.model_fields) - {"name"}

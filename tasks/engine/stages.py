@@ -1,7 +1,8 @@
 """Stages: finding, reading, merging and checking hosts/*.yml.
 
 What all.yml says holds for every stage; <stage>.yml adds to it or overrides it; an entry
-under hosts: overrides again for one host; command-line options come last.
+under hosts: overrides again for one host; command-line options come last. Hosts may come from what a
+command prints, too; the entries override that.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from . import inventory
 from .errors import Problem, SettingsError, UsageError
 from .mistakes import ROOT_KEYS, problems_of, unknown_key
 from .settings import HOST_KEYS, LOADER_FIELDS, STAGE_KEYS, Settings
@@ -160,7 +162,25 @@ def _read_stage(project: Path, name: str) -> tuple[Node | None, list[Problem]]:
     if shared is None or own is None:
         return None, problems
     problems += _misplaced(project, shared, own)
-    return merge(_with_entries(shared), _with_entries(own)), problems
+    tree, more = _with_printed(project, merge(_with_entries(shared), _with_entries(own)))
+    return tree, problems + more
+
+
+def _with_printed(project: Path, tree: Node) -> tuple[Node | None, list[Problem]]:
+    """The hosts that a command prints, where one is named, beneath those that the files name."""
+    hosts = tree.children.get("hosts")
+    source = hosts.children.get(inventory.FROM) if hosts else None
+    if hosts is None or source is None:
+        return tree, []
+    named = hosts.without(inventory.FROM)
+    if source.value is None:
+        return replace(tree, value={**tree.children, "hosts": named}), []
+    printed, problems = inventory.read(source, project)
+    if printed is None:
+        return None, problems
+    whole = _with_entries(Node({"hosts": printed}, printed.file, printed.line))
+    merged = merge(whole.children["hosts"], named)
+    return replace(tree, value={**tree.children, "hosts": merged}), problems + _misplaced_in(whole)
 
 
 def _with_entries(tree: Node) -> Node:
@@ -169,7 +189,8 @@ def _with_entries(tree: Node) -> Node:
     if hosts is None or not hosts.children:
         return tree
     filled = {
-        name: replace(entry, value={}) if entry.value is None else entry for name, entry in hosts.children.items()
+        name: replace(entry, value={}) if entry.value is None and name != inventory.FROM else entry
+        for name, entry in hosts.children.items()
     }
     return replace(tree, value={**tree.children, "hosts": replace(hosts, value=filled)})
 
@@ -239,18 +260,20 @@ def _for_host(
 
 def _misplaced(project: Path, shared: Node, own: Node) -> list[Problem]:
     """Keys that exist, but not where they stand."""
-    problems: list[Problem] = []
-    for tree in (shared, own):
-        problems += _unknown(tree, LOADER_FIELDS, ROOT_KEYS)
-        hosts = tree.children.get("hosts")
-        for entry in hosts.children.values() if hosts else ():
-            known = (HOST_KEYS | ROOT_KEYS) - STAGE_KEYS - {"hosts"}
-            problems += _unknown(entry, LOADER_FIELDS | {"hosts"}, known)
-            problems += [*_only_in_all(entry), *_only_for_all(entry)]
-    problems += _only_in_all(own)
+    problems = [*_misplaced_in(shared), *_misplaced_in(own), *_only_in_all(own)]
     chosen = shared.children.get("default_stage")
     if chosen is not None and chosen.value is not None:
         problems += _check_default_stage(chosen, stage_names(project))
+    return problems
+
+
+def _misplaced_in(tree: Node) -> list[Problem]:
+    problems = _unknown(tree, LOADER_FIELDS, ROOT_KEYS)
+    hosts = tree.children.get("hosts")
+    for entry in hosts.children.values() if hosts else ():
+        known = (HOST_KEYS | ROOT_KEYS) - STAGE_KEYS - {"hosts"}
+        problems += _unknown(entry, LOADER_FIELDS | {"hosts"}, known)
+        problems += [*_only_in_all(entry), *_only_for_all(entry)]
     return problems
 
 
@@ -269,7 +292,8 @@ def _only_in_all(tree: Node) -> list[Problem]:
 
 
 def _only_for_all(entry: Node) -> list[Problem]:
-    return _not_here(entry, "rollout", "it is for all hosts of the stage, so it belongs beside hosts:")
+    why = "it is for all hosts of the stage, so it belongs beside hosts:"
+    return [*_not_here(entry, "rollout", why), *_not_here(entry, "notify", why)]
 
 
 def _check_default_stage(chosen: Node, stages: list[str]) -> list[Problem]:
@@ -284,7 +308,7 @@ def _check_default_stage(chosen: Node, stages: list[str]) -> list[Problem]:
 
 @dataclass(frozen=True)
 class _Entry:
-    """A host as its file names it, before any check."""
+    """A host as its file, or a command, names it, before any check."""
 
     stage: str
     host: str
@@ -297,7 +321,7 @@ class _Entry:
 
 
 def _entries(project: Path) -> tuple[list[_Entry], list[Problem]]:
-    """The hosts of every stage, from the files alone: a wrong value in one stage does not hide another's."""
+    """The hosts of every stage, before any check: a wrong value in one stage does not hide another's."""
     entries: list[_Entry] = []
     problems: list[Problem] = []
     for stage in stage_names(project):

@@ -14,7 +14,7 @@ class Refused(ValueError):
     :param at: names the key when a check looks at several.
     """
 
-    def __init__(self, message: str, hint: str = "", at: tuple[str, ...] = ()) -> None:
+    def __init__(self, message: str, hint: str = "", at: tuple[str | int, ...] = ()) -> None:
         super().__init__(message)
         self.message = message
         self.hint = hint

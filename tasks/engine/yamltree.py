@@ -92,10 +92,10 @@ class Node:
 
 
 def dotted(path: tuple[Step, ...]) -> str:
-    """A path for people. Below env only variable names are shown: by a slip a secret can be a key."""
+    """A path for people. Below env and secrets only variable names are shown: by a slip a secret can be a key."""
     text = ""
     for position, step in enumerate(path):
-        if "env" in path[:position] and not re.fullmatch(r"\w+", str(step), re.ASCII):
+        if {"env", "secrets"} & set(path[:position]) and not re.fullmatch(r"\w+", str(step), re.ASCII):
             break
         text += f"[{step}]" if isinstance(step, int) else f".{_printable(step)}"
     return text.removeprefix(".")
@@ -132,9 +132,16 @@ def read(path: Path, name: str) -> tuple[Node | None, list[Problem]]:
     lesser problem, such as a key that is there twice, it holds the rest.
     """
     try:
-        return _compose(path.read_bytes(), name)
+        content = path.read_bytes()
     except OSError as error:
         return None, [Problem(name, 0, "", f"cannot be read: {error.strerror}")]
+    return parse(content, name)
+
+
+def parse(content: bytes, name: str) -> tuple[Node | None, list[Problem]]:
+    """The same of YAML that is in no file; see read()."""
+    try:
+        return _compose(content, name)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         return None, [Problem(name, mark.line + 1 if mark else 0, "", f"this is no YAML: {_without_text(error)}")]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from fabrelease.tasks.engine import local, secretfile
+from fabrelease.tasks.engine import local, secretsource
 from fabrelease.tasks.engine.errors import UsageError
 from fabrelease.tasks.engine.settings import Settings
 
@@ -29,14 +29,14 @@ def settings(project: Path, **more: object) -> Settings:
 )
 def test_a_secret_is_read_as_it_is_written(tmp_path: Path, line: str, value: str) -> None:
     (tmp_path / "prod.env").write_text(line, encoding="utf-8")
-    assert secretfile.read(settings(tmp_path, secrets="prod.env")) == {"TOKEN": value}
+    assert secretsource.read(settings(tmp_path, secrets="prod.env")) == {"TOKEN": value}
 
 
 @pytest.mark.parametrize("line", ["no variable", "A-B=hush", "1A=hush", "TOKEN='hush"])
 def test_a_line_that_is_no_variable_is_named_by_its_number_and_never_shown(tmp_path: Path, line: str) -> None:
     (tmp_path / "prod.env").write_text(f"FIRST=1\n{line}\n")
     with pytest.raises(UsageError, match=r"prod\.env:2 ") as caught:
-        secretfile.read(settings(tmp_path, secrets="prod.env"))
+        secretsource.read(settings(tmp_path, secrets="prod.env"))
     assert "hush" not in str(caught.value)
 
 

@@ -94,7 +94,7 @@ def test_a_manager_is_a_name_or_a_section() -> None:
         ({"paths": {"/a/": {"cache": {}, "stream": True}}}, "paths./a/.cache", "cannot be kept"),
         ({"cache": {}, "upstream_keepalive": 4}, "cache", "may bring an answer of the release before"),
         ({"basic_auth": "USERS"}, "basic_auth", "/ is asked for with a password, which the health check has not"),
-        ({"paths": {"/a/": {"basic_auth": "my password"}}}, "paths./a/.basic_auth", "expected the name of a variable"),
+        ({"paths": {"/a/": {"basic_auth": "my password"}}}, "paths./a/.basic_auth", "expected the name of one of the secrets"),
         ({"allow": ["10.0.0.0/8"]}, "allow", "from 127.0.0.1, which is not let in"),
         ({"deny": ["127.0.0.0/8"], "allow": ["all"]}, "deny", "from 127.0.0.1, which is not let in"),
         ({"allow": ["10.0.0.1/8"]}, "allow[0]", "expected an address or a network"),
@@ -120,7 +120,7 @@ def test_settings_of_the_site_that_contradict_each_other_or_cannot_be_are_refuse
 
 def test_a_password_needs_a_file_of_secrets() -> None:
     data = with_value("site.paths", {"/a/": {"basic_auth": "USERS"}})
-    assert "there is no file of secrets" in refusals(data)[0]
+    assert "there are no secrets" in refusals(data)[0]
 
 
 def test_what_a_path_says_holds_for_the_paths_in_it_until_they_say_otherwise() -> None:
@@ -319,6 +319,10 @@ REFUSED = [
     ("env", {"A": 1}, "expected text"),
     ("env", {"A": "\0"}, "NUL"),
     ("secrets", "", "expected some text"),
+    ("secrets", {}, "expected one of file, command and environment, found none"),
+    ("secrets", {"file": "a", "command": "b"}, "found file and command"),
+    ("secrets", {"environment": []}, "expected at least one"),
+    ("secrets", {"environment": ["A-B"]}, "a variable name"),
     ("shared.dirs", ["../media"], "out of its directory"),
     ("shared.dirs", ["/media"], "expected a relative path"),
     ("shared.dirs", ["a\nb"], "one line of text"),

@@ -16,7 +16,7 @@ from typing import Annotated, Any, Union, get_args, get_origin
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import settings as budget
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
@@ -25,7 +25,16 @@ from fabrelease.tasks.engine import schema, stages
 from fabrelease.tasks.engine.errors import SettingsError, UsageError
 from fabrelease.tasks.engine.mistakes import model_in
 from fabrelease.tasks.engine.remote import drivers
-from fabrelease.tasks.engine.settings import HOST_KEYS, LOADER_FIELDS, Hook, Model, Settings, Static, SwitchHook
+from fabrelease.tasks.engine.settings import (
+    HOST_KEYS,
+    LOADER_FIELDS,
+    Hook,
+    Model,
+    Notice,
+    Settings,
+    Static,
+    SwitchHook,
+)
 from fabrelease.tasks.engine.yamltree import from_plain, merge
 
 REPOSITORY = Path(__file__).parents[2]
@@ -417,6 +426,12 @@ SECRET = "hunter2"
         "env: {PW: @hunter2}",
         "secrets: [hunter2]",
         "secrets: 'hunter2\n\n  x'",
+        "secrets: {hunter2 x: y}",
+        "secrets: {TOKEN: hunter2}",
+        "secrets: {file: [hunter2]}",
+        "secrets: {command: 'hunter2\n\n  x'}",
+        "secrets: {environment: [TOKEN=hunter2]}",
+        "secrets: {environment: hunter2}",
         "source: {git: 'ext::hunter2'}",
         "source: {git: [hunter2]}",
         "source: {git: 'https://me:hunter2@example.net/x', path: .}",
@@ -461,6 +476,7 @@ def load_text(content: bytes) -> stages.Stage:
 
 
 def loads_or_says_why(content: bytes) -> None:
+    assume(b"from" not in content)  # what stands there would be run
     try:
         stage = load_text(content)
     except SettingsError as error:
@@ -494,7 +510,9 @@ TEXT_PLACES: list[tuple[str | int, ...]] = [
     ("layout",),
     ("root",),
     ("user",),
-    ("secrets",),
+    ("secrets", "file"),
+    ("secrets", "command"),
+    ("secrets", "environment", 0),
     ("host_keys",),
     ("manager",),
     ("source", "path"),
@@ -886,9 +904,11 @@ def test_the_example_shows_every_setting_and_no_other() -> None:
     hosts = data.pop("hosts")
     known = model_keys(Settings)
     assert example_keys(data, known) == {key for key in known if not is_left_out(data, key)}
+    assert set(hosts) == {"from", "web1", "web2"}
     assert set(hosts["web1"]) == HOST_KEYS
     hook = next(item for item in data["hooks"]["before_switch"] if isinstance(item, dict))
     assert set(hook) == set(SwitchHook.model_fields)
+    assert set().union(*data["notify"]) == set(Notice.model_fields)
 
 
 def test_what_the_example_shows_as_a_default_is_the_default(project: Project) -> None:
@@ -950,9 +970,10 @@ def test_the_reference_is_current() -> None:
 
 def test_the_reference_has_a_row_with_a_meaning_for_every_setting() -> None:
     rows = re.findall(r"^\| `(\S+)` \|.*\| (.+) \|$", schema.reference(), re.MULTILINE)
-    hosts = {f"hosts.<name>.{key}" for key in HOST_KEYS} | {"hosts"}
+    hosts = {f"hosts.<name>.{key}" for key in HOST_KEYS} | {"hosts", "hosts.from"}
     hooks = {f"{schema.HOOK_PREFIX}{key}" for key in SwitchHook.model_fields}
-    assert {key for key, _ in rows} == reference_keys(Settings) | hosts | hooks
+    notices = reference_keys(Notice, "notify[].")
+    assert {key for key, _ in rows} == reference_keys(Settings) | hosts | hooks | notices
     assert all(len(meaning) > 10 for _, meaning in rows)
 
 
