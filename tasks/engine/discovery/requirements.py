@@ -206,6 +206,7 @@ def _text(path: Path) -> str:
 
 def _toml(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(_text(path))
+        found: dict[str, Any] = tomllib.loads(_text(path))
     except tomllib.TOMLDecodeError:
         return {}
+    return found
