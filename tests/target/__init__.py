@@ -37,6 +37,7 @@ from .image import (
 from .image import docker as docker_client
 
 HOST = "127.0.0.1"
+ENGINE_SECONDS = 300  # for one answer: the files of a large container take a while to go
 OWNER = "fabrelease-test"  # label: the process a container or an image belongs to
 ASKER_PASSWORD = "asker-password"  # what sudo asks the user `asker` for
 
@@ -126,7 +127,7 @@ class Target:
     def find(cls, name: str) -> Target | None:
         """The server of this name, running or not; None when there is none."""
         try:
-            return cls(docker.from_env().containers.get(name))
+            return cls(docker.from_env(timeout=ENGINE_SECONDS).containers.get(name))
         except NotFound:
             return None
 
@@ -235,7 +236,7 @@ def create(
     """Creates and starts the container; takes other free ports when somebody was quicker."""
     for attempt in range(5):
         ssh, http = ports or (free_port(), free_port())
-        container = docker.from_env().containers.create(
+        container = docker.from_env(timeout=ENGINE_SECONDS).containers.create(
             image,
             "/sbin/init",
             name=name,
@@ -286,7 +287,7 @@ def remove_container(container: Any) -> None:
 
 def remove_leftovers() -> None:
     """Removes the containers and images of test processes that are dead."""
-    client = docker.from_env()
+    client = docker.from_env(timeout=ENGINE_SECONDS)
     with machine_lock("leftovers"):
         for container in client.containers.list(all=True, filters={"label": OWNER}, ignore_removed=True):
             if owner_is_dead(container.labels[OWNER]):
