@@ -10,15 +10,18 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from dotenv.parser import parse_stream
+from fabric import Connection
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fabrelease.tasks.engine import command, local, passwords, secretsource
+from fabrelease.tasks.engine import command, configuration, local, passwords, secretsource
 from fabrelease.tasks.engine.errors import UsageError
+from fabrelease.tasks.engine.hosts import Host
+from fabrelease.tasks.engine.remote import entry
 from fabrelease.tasks.engine.settings import Settings
 
 from .examples import example_settings
@@ -161,6 +164,27 @@ def test_passwords_of_nginx_come_from_the_same_source(tmp_path: Path, monkeypatc
         assert passwords.of_application(given) == {"TOKEN": "1"}
     message = refusal(settings(tmp_path, {"environment": ["TOKEN"]}, site=site))
     assert "there is no ADMINS in secrets.environment, which basic_auth in site: names" in message
+
+
+def test_a_release_is_the_same_wherever_the_same_secrets_come_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "prod.env").write_text("# kept here\nTOKEN=1\n")
+    monkeypatch.setenv("TOKEN", "1")
+    sources = ["prod.env", {"command": "echo TOKEN=1"}, {"environment": ["TOKEN"]}, {"command": "echo TOKEN=2"}, None]
+    first, *others = [digest(settings(tmp_path, source)) for source in sources]
+    assert [other == first for other in others] == [True, True, False, False]
+
+
+class Supposed(Host):
+    """A host that is not asked for its key."""
+
+    def begin(self, what: str) -> entry.Entry:
+        return cast(entry.Entry, {"key": "kept on the host"})
+
+
+def digest(given: Settings) -> str:
+    return configuration.digest(Supposed(given, Connection("192.0.2.1")))
 
 
 @given(st.text())
