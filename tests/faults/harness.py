@@ -20,7 +20,7 @@ supervisorctl stop all >/dev/null || true
 rm -rf /srv/tinysite /etc/supervisor/conf.d/tinysite* /etc/nginx/sites-*/tinysite* /etc/nginx/fabrelease /etc/logrotate.d/fabrelease-tinysite
 supervisorctl update >/dev/null || true
 systemctl reload-or-restart nginx
-userdel tinysite 2>/dev/null || true
+for user in tinysite-build tinysite; do userdel $user 2>/dev/null || true; done
 systemctl disable --quiet nginx 2>/dev/null
 """
 
