@@ -34,6 +34,7 @@ from .failure import Failed, describe
 from .interpreter import Interpreter
 from .machine import HOST, Machine, managers_of
 from .resources import Account, Directory, DropIn, File, Link, Packages, Resource, Service, Tool, discard
+from .welcome import Welcome
 
 PACKAGES = ("ca-certificates", "git", "iproute2", "logrotate", "nginx", "openssl", "python3-venv")
 SERVICES = ("nginx",)
@@ -90,6 +91,7 @@ def resources(wanted: Wanted) -> list[Resource]:
         *(Service(name) for name in (*SERVICES, *manager.services)),
         *(acme.RESOURCES if wanted.acme else []),
         certificates.Certificates(application.name),
+        Welcome(),
         *nginx.resources(application.name, application.root),
         *manager.resources(application),
         File(prepare.rotation(application.name), wanted.rotation),
