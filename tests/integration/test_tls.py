@@ -14,20 +14,13 @@ from typing import Any
 import pytest
 
 from tests.integration import authority
-from tests.integration.support import DOMAIN, Answer, ask, current, own_certificate, settle, sh
+from tests.integration.support import DOMAIN, Answer, address, ask, current, own_certificate, settle, sh
 from tests.project import Project
 from tests.target import Target
 
 WWW, API = "www.example.net", "api.example.net"
 ACME = {"acme": {"email": "me@example.net", "server": authority.DIRECTORY}}
 HTTPS = 443
-
-
-def address(server: Target) -> str:
-    """The server's own address, where all its ports are."""
-    server.container.reload()
-    networks = server.container.attrs["NetworkSettings"]["Networks"].values()
-    return next(network["IPAddress"] for network in networks)
 
 
 def handshake(server: Target, name: str, *protocols: str) -> ssl.SSLSocket:

@@ -1,4 +1,4 @@
-"""The site that Debian's nginx comes with: as the default server of port 80, it answers every name that nobody has."""
+"""Debian's own site in nginx: as the default server of port 80, it answers every name that nobody has."""
 
 from __future__ import annotations
 
