@@ -117,7 +117,7 @@ def tidy(app: str, root: str) -> None:
     with _alone():
         for path in glob.glob(f"{folder()}/**/*{releases.TEMPORARY}", recursive=True):
             releases.unlink(path)  # whoever writes there is alone, too
-        for of in _parts(app):
+        for of in parts(app):
             if of not in kept:
                 releases.unlink(part(app, root, of).path)
         for of in _named():
@@ -135,7 +135,7 @@ def check_paths(app: str, root: str, release: str) -> None:
     """
     has_whole = os.path.exists(f"{releases.directory(root, release)}/config/nginx.conf")
     paths = releases.read(root, release).get("paths", {})
-    for of in _parts(app) if has_whole else paths:
+    for of in parts(app) if has_whole else paths:
         for other, other_root in _others(app, of).items():
             if has_whole:
                 raise Failed(
@@ -213,17 +213,17 @@ class Domains:
 
     def removable(self) -> list[str]:
         """The application's parts, and the domains that have no other."""
-        parts = _parts(self.app)
-        alone = [of for of in parts if not _others(self.app, of)]
+        own = parts(self.app)
+        alone = [of for of in own if not _others(self.app, of)]
         return [
-            *(f"site {part(self.app, self.root, of).path}" for of in parts),
+            *(f"site {part(self.app, self.root, of).path}" for of in own),
             *(f"domain {folder()}/{of}.conf" for of in alone),
         ]
 
     def remove(self) -> None:
         """Take them away."""
         with _alone():
-            for of in _parts(self.app):
+            for of in parts(self.app):
                 releases.unlink(part(self.app, self.root, of).path)
         tidy(self.app, self.root)
 
@@ -256,7 +256,7 @@ def _named() -> list[str]:
     return [os.path.basename(path)[: -len(".conf")] for path in _files(folder())]
 
 
-def _parts(app: str) -> list[str]:
+def parts(app: str) -> list[str]:
     """The names of the domains that an application has a part of."""
     return sorted(os.path.basename(os.path.dirname(path)) for path in glob.glob(f"{folder()}/*/{app}.conf"))
 
