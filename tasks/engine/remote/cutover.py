@@ -256,15 +256,11 @@ def finish(cutover: Cutover, facts: dict[str, Any], machine: Machine = HOST) -> 
     has its answer.
 
     :param facts: for the history: who, what.
+    :raises Failed: it is live, and cannot be written down as such; the old release runs on.
     """
     machine.session.if_abandoned(None)
-    application, root = cutover.application, cutover.application.root
-    release = releases.update(root, cutover.release, state="good", served=releases.now())
-    if not releases.is_remembered(root, cutover.release):
-        releases.remember(root, cutover.release, **facts)
-    if releases.linked(root, "next") == cutover.release:
-        releases.unlink(f"{root}/next")
-    began, old = machine.clock.monotonic(), release.get("came_after")
+    application = cutover.application
+    began, old = machine.clock.monotonic(), _write_down(cutover, facts).get("came_after")
     before = Programs(machine, application, old) if old else None
     left = _drain(before, cutover.drain, machine) if before else 0
     finishes = before is not None and before.finishes
@@ -273,6 +269,28 @@ def finish(cutover: Cutover, facts: dict[str, Any], machine: Machine = HOST) -> 
     machine.session.afterwards(lambda: machine.compile(application, cutover.release))
     drained = machine.clock.monotonic() - began
     return {"old": old, "drained": drained, "kept": left if finishes else 0, "cut": 0 if finishes else left}
+
+
+def _write_down(cutover: Cutover, facts: dict[str, Any]) -> releases.Release:
+    """Mark the new release good, and the change of release in the history.
+
+    :raises Failed: the disk takes nothing more. Then fab must not end as if the old release were live.
+    """
+    root = cutover.application.root
+    try:
+        release = releases.update(root, cutover.release, state="good", served=releases.now())
+        if not releases.is_remembered(root, cutover.release):
+            releases.remember(root, cutover.release, **facts)
+        if releases.linked(root, "next") == cutover.release:
+            releases.unlink(f"{root}/next")
+    except OSError as error:
+        raise Failed(
+            f"{cutover.release} is live, but this cannot be written down, and the release before it runs on beside "
+            f"it: {describe(error)}",
+            f"Make room below {root} (df -h {root}), then: fab deploy, which clears up.",
+            needs_person=True,
+        ) from error
+    return release
 
 
 def _retire_others(cutover: Cutover, cut: bool, machine: Machine) -> None:
