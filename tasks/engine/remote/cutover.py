@@ -16,10 +16,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypedDict
 
-from . import agent, logs, maintenance, probe, process, releases, scaling, sockets
+from . import agent, kinds, logs, maintenance, probe, process, releases, scaling, sockets
 from .application import Application, Unit
 from .drivers import Program
-from .failure import Failed, describe
+from .failure import Failed, describe, kind_of
 from .machine import HOST, Machine, Programs, managers_of, units_of
 from .probe import Answer, Endpoint
 
@@ -153,8 +153,10 @@ def _undone(cutover: Cutover, error: Exception, machine: Machine) -> Failed:
     try:
         undo(cutover, str(error), machine)
     except Failed as worse:
-        return Failed(f"{describe(error)}\n  {worse.message}", worse.hint, needs_person=True)
-    return Failed(f"{describe(error)}\n  {_went_back(old)}", error.hint if isinstance(error, Failed) else "")
+        return Failed(kinds.NOT_SWITCHED_BACK, f"{describe(error)}\n  {worse.message}", worse.hint, needs_person=True)
+    return Failed(
+        kind_of(error), f"{describe(error)}\n  {_went_back(old)}", error.hint if isinstance(error, Failed) else ""
+    )
 
 
 @agent.uninterrupted()
@@ -230,6 +232,7 @@ def undo(cutover: Cutover, reason: str, machine: Machine = HOST) -> None:
     if troubles := list(filter(None, map(_trouble, steps))):
         start_by_hand = f"; on the host: {before.start_command}" if before else ""
         raise Failed(
+            kinds.NOT_SWITCHED_BACK,
             f"Not all could be switched back to {old or 'nothing, as before'}: {'; '.join(troubles)}",
             f"See what is down: fab status{start_by_hand}",
             needs_person=True,
@@ -364,6 +367,7 @@ def _wait_until_right(cutover: Cutover, programs: Programs, log: logs.Log, machi
             break
         clock.sleep(PAUSE if answer["status"] is None else WARMING_SECONDS)
     raise Failed(
+        kinds.UNHEALTHY,
         f"{what}; nothing was switched: {probe.describe(endpoint, answer)}{process.quote(logs.telling(log.lines()))}",
         "The lines above are the answer and what its log says; mend it, commit, and deploy again.",
     )
@@ -406,6 +410,7 @@ def ask_site(application: Application, endpoint: Endpoint, machine: Machine) -> 
         machine.clock.sleep(0.1)
     lines = logs.Tail(f"{application.root}/logs/nginx-error.log", 0).lines()[-3:]
     raise Failed(
+        kinds.SITE_UNHEALTHY,
         f"the site does not answer through nginx: {probe.describe(endpoint, answer)}{process.quote(lines)}",
         "Look at health: and site: in the settings, and at: fab logs",
     )
