@@ -285,6 +285,7 @@ def _write_down(cutover: Cutover, facts: dict[str, Any]) -> releases.Release:
             releases.unlink(f"{root}/next")
     except OSError as error:
         raise Failed(
+            kind_of(error),
             f"{cutover.release} is live, but this cannot be written down, and the release before it runs on beside "
             f"it: {describe(error)}",
             f"Make room below {root} (df -h {root}), then: fab deploy, which clears up.",
