@@ -30,7 +30,7 @@ from .session import RemoteCall, reference
 
 if TYPE_CHECKING:
     from .rendering import Renderer
-    from .settings import Settings, Site, SitePath
+    from .settings import Settings, SitePath
 
 TEMPLATES = Path(__file__).parents[2] / "templates"
 HTTP = {"http.conf": "nginx/http.conf.j2"}
@@ -248,7 +248,7 @@ def site_part(building: Building) -> Part:
     pages = {status: path for status, path in site.pages.items() if path}
     return Part(
         "nginx",
-        f"{', '.join(site.domains)}{site.path}{_in_words(site, secure)}",
+        f"{', '.join(site.domains)}{site.path}{_in_words(building.host)}",
         _site_files(building, served),
         reference(nginx.prepare, settings.app, settings.root, building.id, site.names, _ports(building), pages),
         {"asked": {key: asdict(endpoint) for key, endpoint in asked.items()}, "paths": _paths(building, served)},
@@ -261,12 +261,21 @@ def is_secure(host: Host) -> bool:
     return site.port == HTTP_PORT and all(domains.plain(name) in there for name in site.names)
 
 
-def _in_words(site: Site, secure: bool) -> str:
-    if not secure:
+def _in_words(host: Host) -> str:
+    site = host.settings.site
+    if not is_secure(host):
         return ""
     if site.tls is None:
         return " over http, and over https by the certificate that is there"
-    return f" over https{f', browsers keep to it for {site.tls.hsts} s' if site.tls.hsts else ''}"
+    kept = f", browsers keep to it for {site.tls.hsts} s" if site.tls.hsts else ""
+    return f" over https{_http3_in_words(host) if site.tls.http3 else ''}{kept}"
+
+
+def _http3_in_words(host: Host) -> str:
+    if host.facts["has_http3"]:
+        return " and HTTP/3, on UDP port 443"
+    version = ".".join(map(str, host.facts["nginx_version"]))
+    return f", without HTTP/3, which nginx {version} does not have here"
 
 
 def _ports(building: Building) -> list[int]:
@@ -289,6 +298,8 @@ def _site_files(building: Building, served: dict[str, list[tuple[str, str]]]) ->
             found += building.rendered(part, domain=domain, port=port, **given)
             found.append(building.domain_file(domain, port, "nginx/domain.conf.j2"))
         found.append(building.domain_file("*", port, "nginx/default.conf.j2"))
+        if port == TLS_PORT and _facts(building.host).quic:
+            found.append(building.domain_file(domains.QUIC, port, "nginx/quic.conf.j2"))
     return [*found, *building.password_files()]
 
 
@@ -369,8 +380,11 @@ def wanted(host: Host, patience: float = 0) -> Wanted:
 
 
 def _facts(host: Host) -> SimpleNamespace:
-    facts = host.facts
-    return SimpleNamespace(**{**facts, "name": host.name, "nginx_version": tuple(facts["nginx_version"])})
+    facts, tls = host.facts, host.settings.site.tls
+    # The domains' files are the same whoever writes them: where one application has asked for HTTP/3, all have it.
+    quic = facts["has_http3"] and (facts["quic"] or bool(tls and tls.http3))
+    own = {"name": host.name, "nginx_version": tuple(facts["nginx_version"]), "quic": quic}
+    return SimpleNamespace(**{**facts, **own})
 
 
 def digest(host: Host) -> str:

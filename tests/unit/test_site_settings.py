@@ -69,7 +69,7 @@ sites = st.fixed_dictionaries(
         "access_log": st.sampled_from(["combined", "json"]),
         "upstream_keepalive": st.integers(0, 8),
         "redirect_domains": st.just(["www.example.org"]),
-        "tls": st.fixed_dictionaries({}, optional={"redirect": booleans, "hsts": st.sampled_from([0, 300, 31536000])}),
+        "tls": st.fixed_dictionaries({}, optional={"redirect": booleans, "http3": booleans, "hsts": st.sampled_from([0, 300, 31536000])}),
     },
 )
 wholes = st.fixed_dictionaries(
@@ -94,6 +94,7 @@ def rendered(whole: dict[str, Any], root: str, version: tuple[int, ...]) -> str:
     if (tls := read.site.tls) is None:
         return whole_site(found)
     found["is_secure"] = True
+    found["host"].quic = tls.http3 and version >= (1, 25)
     plain = whole_site(found, "nginx/secure.conf.j2" if tls.redirect else "nginx/site.conf.j2")
     return plain + one_port({**found, "port": 443, "certificate": str(Path(root).parent)})
 

@@ -23,6 +23,7 @@ from .resources import File
 
 HTTP_PORT, TLS_PORT = 80, 443
 ANY = "+"  # what * is in a file's name; alone it is the default server's
+QUIC = "*quic"  # the default server of HTTP/3, on the same port by UDP
 LOCK = "/run/fabrelease/domains.lock"
 LOCK_SECONDS, PAUSE = 10.0, 0.02
 ROOT = re.compile(r'(?m)^include "(.*)/current/config/')
@@ -45,7 +46,12 @@ def plain(domain: str) -> str:
 
 def is_default(found: str) -> bool:
     """Whether a name is that of a port's default server."""
-    return found.startswith(f"{ANY}_")
+    return found.rpartition("_")[0] in (ANY, plain(QUIC))
+
+
+def has_quic() -> bool:
+    """Whether nginx was told to take HTTP/3 here, whoever has asked for it first."""
+    return os.path.exists(f"{folder()}/{name(QUIC, TLS_PORT)}.conf")
 
 
 def _domain(found: str) -> str:
@@ -268,7 +274,7 @@ def parts(app: str) -> list[str]:
 
 def _has_parts(of: str) -> bool:
     """Whether anybody has a part of a domain; of a default server, who has a domain on its port."""
-    return bool(glob.glob(f"{folder()}/{of.replace(ANY, '*') if is_default(of) else of}/*.conf"))
+    return bool(glob.glob(f"{folder()}/{'*_' + of.rpartition('_')[2] if is_default(of) else of}/*.conf"))
 
 
 def others(app: str, port: int) -> list[str]:

@@ -6,7 +6,21 @@ import os
 import re
 from typing import TypedDict
 
-from . import acme, agent, certificates, lock, nginx, prepare, probe, process, recovery, releases, source, system
+from . import (
+    acme,
+    agent,
+    certificates,
+    domains,
+    lock,
+    nginx,
+    prepare,
+    probe,
+    process,
+    recovery,
+    releases,
+    source,
+    system,
+)
 from .application import Application
 from .machine import HOST, Programs, units_of
 from .probe import Endpoint
@@ -16,7 +30,8 @@ class Facts(TypedDict):
     """What the steps and the templates need to know about a host.
 
     ``certificates`` are the domains that have one, as they stand in names of files; ``webroot`` is where the
-    questions of an authority are answered from, where that was set up.
+    questions of an authority are answered from, where that was set up. ``has_http3`` is whether nginx could speak
+    HTTP/3, ``quic`` whether some application has had it told to.
     """
 
     family: str
@@ -27,6 +42,8 @@ class Facts(TypedDict):
     web_group: str
     certificates: list[str]
     webroot: str
+    has_http3: bool
+    quic: bool
 
 
 class Entry(TypedDict):
@@ -60,6 +77,8 @@ def facts() -> Facts:
         "web_group": probe.web_group(),
         "certificates": certificates.there(),
         "webroot": acme.WEBROOT if os.path.isdir(acme.WEBROOT) else "",
+        "has_http3": nginx.HTTP3 in said,
+        "quic": domains.has_quic(),
     }
 
 
