@@ -39,6 +39,7 @@ RENDERED = [
     "nginx/default.conf.j2",
     "nginx/domain.conf.j2",
     "nginx/http.conf.j2",
+    "nginx/quic.conf.j2",
     "nginx/redirect.conf.j2",
     "nginx/secure.conf.j2",
     "nginx/site.conf.j2",
@@ -49,7 +50,7 @@ RENDERED = [
     "systemd/unit.service.j2",
     "systemd/unit.socket.j2",
 ]
-NEUTRAL = ["nginx/default.conf.j2", "nginx/domain.conf.j2"]  # the same whichever application has them written
+NEUTRAL = ["nginx/default.conf.j2", "nginx/domain.conf.j2", "nginx/quic.conf.j2"]  # the same whichever application has them written
 ME = pwd.getpwuid(os.getuid()).pw_name
 MY_GROUP = grp.getgrgid(os.getgid()).gr_name
 
