@@ -52,15 +52,12 @@ def one_by_one(phase: Phase[H], hosts: Iterable[H]) -> list[Step[H]]:
     return [Step(phase, [host]) for host in hosts]
 
 
-def waves(hosts: Sequence[H], batch: int, canary: H | None = None) -> list[list[H]]:
-    """The hosts in the order and the groups in which they switch.
+def waves(hosts: Sequence[H], batch: int) -> list[list[H]]:
+    """The hosts in the groups in which they switch.
 
     :param batch: how many at once.
-    :param canary: goes first, alone.
     """
-    rest = [host for host in hosts if host != canary]
-    first = [[canary]] if canary is not None else []
-    return first + [rest[start : start + batch] for start in range(0, len(rest), batch)]
+    return [list(hosts[start : start + batch]) for start in range(0, len(hosts), batch)]
 
 
 class Rollout(Generic[H]):
