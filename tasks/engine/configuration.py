@@ -20,7 +20,7 @@ from . import certificate, hosts, local, passwords, planning, profiling, secrets
 from .errors import HostError
 from .hosts import Host
 from .planning import application, manager_of, server_of
-from .remote import certificates, configure, domains, drivers, files, hooks, nginx, releases
+from .remote import certificates, configure, domains, drivers, files, hooks, kinds, nginx, releases
 from .remote.application import Unit
 from .remote.domains import HTTP_PORT, TLS_PORT
 from .remote.drivers import Launch
@@ -48,7 +48,9 @@ class Building:
 
     def __init__(self, host: Host) -> None:
         if host.next is None:
-            raise HostError(host.name, "there is no next release to work on", "Push one first: fab push")
+            raise HostError(
+                kinds.NOT_BUILT, host.name, "there is no next release to work on", "Push one first: fab push"
+            )
         self.host = host
         self.settings = host.settings
         self.release: releases.Release = host.next
@@ -230,6 +232,7 @@ def manager_part(building: Building) -> Part:
     settings, manager = building.settings, manager_of(building.settings)
     if not building.units:
         raise HostError(
+            kinds.NO_PROCESSES,
             building.host.name,
             "it is for workers, and neither the settings nor the revision's Procfile name processes",
             "Name them in processes: {worker: …}, or take the role from the host",

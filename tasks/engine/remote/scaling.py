@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from typing import TypedDict
 
-from . import agent, killing, releases
+from . import agent, killing, kinds, releases
 from .application import Application, Unit
 from .failure import Failed
 from .machine import HOST, Programs
@@ -89,11 +89,14 @@ def _to(application: Application, workers: int) -> int:
     program = programs.state()
     if workers > web.most_workers:
         raise Failed(
+            kinds.NOT_SCALED,
             f"{_cannot(web)}; nothing was touched",
             f"Set web.workers: {workers} and deploy: fab deploy",
         )
     if program is None or not program.pid:
-        raise Failed("the live release does not run, so nothing was touched", "Look: fab status; fab logs")
+        raise Failed(
+            kinds.NOT_SCALED, "the live release does not run, so nothing was touched", "Look: fab status; fab logs"
+        )
     before = len(programs.workers(program.pid))
     _change(programs, web, program.pid, workers)
     return before
@@ -108,10 +111,10 @@ def _cannot(web: Unit) -> str:
 def _live(application: Application) -> tuple[Programs, Unit]:
     live = releases.linked(application.root, "current")
     if live is None:
-        raise Failed("nothing is live, so there is nothing to scale", "Deploy first: fab deploy")
+        raise Failed(kinds.NOTHING_LIVE, "nothing is live, so there is nothing to scale", "Deploy first: fab deploy")
     programs = Programs(HOST, application, live)
     if programs.web is None:
-        raise Failed("no server runs on this host, so there is nothing to scale", "See what does: fab status")
+        raise Failed(kinds.NOT_SCALED, "no server runs on this host", "See what does: fab status")
     return programs, programs.web
 
 
@@ -127,6 +130,7 @@ def _change(programs: Programs, web: Unit, pid: int, workers: int) -> None:
     if not _wait(lambda: len(programs.workers(pid)) == workers, seconds):
         running = len(programs.workers(pid))
         raise Failed(
+            kinds.NOT_SCALED,
             f"{running} workers run, and not {workers}, {seconds:.0f} seconds after the server was told so",
             "Look at it: fab status; fab logs --which app",
         )
