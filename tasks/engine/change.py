@@ -83,10 +83,7 @@ class Change:
         """The batches of the stage, each watched before the next begins; hosts of one role after those of another."""
         rollout = self.targets[0].settings.rollout
         canary = next((host for host in self.targets if rollout.canary and host.name == rollout.canary.host), None)
-        size = rollout.size(len(self.targets))
-        groups = [[canary]] if canary else []
-        for group in roles.in_turn([host for host in self.targets if host is not canary]):
-            groups += waves(group, size)
+        groups = waves(roles.in_turn(self.targets), rollout.size(len(self.targets)), canary)
         steps: Steps = []
         for wave in groups[:-1]:
             steps += self._switch(wave)
