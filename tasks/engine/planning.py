@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from . import databases
 from .remote import drivers
 from .remote.application import Application
 from .remote.cutover import Cutover
@@ -45,7 +46,11 @@ def wanted(settings: Settings, rotation: str = "", patience: float = 0) -> Wante
     return Wanted(
         application=application(settings),
         manager=settings.manager.name,
-        packages=[*server_of(settings).packages(settings.web.settings), *settings.packages],
+        packages=[
+            *server_of(settings).packages(settings.web.settings),
+            *databases.packages(settings),
+            *settings.packages,
+        ],
         python=python.version,
         mirror=python.mirror,
         uv=python.installer != "pip" and python.wheelhouse is None,
