@@ -20,7 +20,7 @@ NOTHING = "nothing of the application is here"
     }
 )
 def remove(c: Context, yes: bool = False, shared: bool = False) -> None:
-    """Server: say what of the application is on each host; with --yes, stop it and remove that, but for shared/ and backups."""
+    """Server: say what of the application is on each host; with --yes, remove that, but for shared/ and backups."""
     where = hosts.of(c)
     hosts.each(where, lambda host: (_remove if yes else _tell)(host, shared), "removing" if yes else "looking")
 

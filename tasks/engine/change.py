@@ -50,8 +50,12 @@ class Change:
     def backup(self) -> Steps:
         """A backup of the database, where something is about to migrate it: on each host where that is done."""
         phase = Phase("backing up the database", self._back_up, self._undo(cutover.abandon))
-        hosts = [host for host in self.targets if host.settings.backup and self._commands(host, "before_switch")]
-        return together(phase, hosts)
+        return together(phase, [host for host in self.migrating if host.settings.backup])
+
+    @property
+    def migrating(self) -> list[Host]:
+        """The hosts on which the database is migrated."""
+        return [host for host in self.targets if self._commands(host, "before_switch")]
 
     def hooks(self, point: Point) -> Steps:
         """The hooks at one point: one host after another, since two that migrate one database would collide."""

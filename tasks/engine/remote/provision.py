@@ -159,8 +159,8 @@ def removable(owner: prepare.Owner, wanted: Wanted, shared: bool) -> list[str]:
 def remove(owner: prepare.Owner, wanted: Wanted, shared: bool) -> list[str]:
     """Stop an application and take it away; what was done, in words. Cut off, it goes on where it is called again.
 
-    Packages, services and what else serves others stay. So do ``shared/``, from then on as root's alone, for the number
-    of the application's user may be given to somebody else, and the backups. Another setup and deploy give it back.
+    Packages, services and what else serves others stay. So do the backups, and ``shared/``, from then on as root's
+    alone: the number of the application's user may be given to somebody else. Another setup and deploy give it back.
 
     :param shared: take these away, too.
     :raises Failed: it is another application's, stage's or project's, or something resists.
