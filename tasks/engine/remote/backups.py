@@ -12,6 +12,7 @@ made under another name and gets its own by one rename, once all of it is on the
 
 from __future__ import annotations
 
+import calendar
 import contextlib
 import hashlib
 import json
@@ -28,7 +29,7 @@ from .failure import Failed
 from .unix import O_CLOEXEC, O_NOFOLLOW
 
 FOLDER, DUMP, FACTS = "backups", "dump", "backup.json"
-ID = re.compile(r"\d{8}T\d{6}Z")
+ID, STAMP = re.compile(r"\d{8}T\d{6}Z"), "%Y%m%dT%H%M%SZ"
 ROOM = 1 << 30  # bytes of the disk that a backup leaves free, or a tenth of it where that is less
 PIECE = 1 << 18
 HINT = "See what there is: fab backups"
@@ -79,7 +80,7 @@ def take(
     :raises Failed: the dump failed, or there is no room for it; nothing of it stays.
     """
     began, folder = time.monotonic(), _folder(root)
-    name = _new_id(folder)
+    name = _new_id(root)
     made = releases.temporary(f"{folder}/{name}")
     os.mkdir(made, 0o700)
     try:
@@ -210,7 +211,7 @@ class _Written:
         :raises Failed: the disk would be too full.
         """
         disk = os.fstatvfs(self.file.fileno())
-        left = min(ROOM, disk.f_blocks * disk.f_frsize // 10)
+        left = _left(disk)
         if disk.f_bavail * disk.f_frsize - len(piece) < left:
             raise Failed(
                 f"there is no room for the backup: it has {self.bytes >> 20} MiB by now, and {left >> 20} MiB of "
@@ -240,12 +241,15 @@ def _folder(root: str) -> str:
     return path
 
 
-def _new_id(folder: str) -> str:
-    """The time of now, or the next second that no backup has."""
-    second = int(time.time())
-    while os.path.lexists(f"{folder}/{(name := time.strftime('%Y%m%dT%H%M%SZ', time.gmtime(second)))}"):
-        second += 1
-    return name
+def _new_id(root: str) -> str:
+    """The time of now; the second after that of the newest backup where the clock has not come so far."""
+    newest = [calendar.timegm(time.strptime(name, STAMP)) for name in ids(root)[-1:]]
+    return time.strftime(STAMP, time.gmtime(max([time.time(), *(second + 1 for second in newest)])))
+
+
+def _left(disk: os.statvfs_result) -> int:
+    """Bytes of a disk that a backup leaves free."""
+    return min(ROOM, disk.f_blocks * disk.f_frsize // 10)
 
 
 def _create(path: str) -> BinaryIO:

@@ -14,10 +14,8 @@ import contextlib
 import os
 import re
 import shutil
-import sqlite3
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NoReturn
@@ -230,22 +228,25 @@ def restore_sqlite(address: str) -> int:
     with _spare(0) as copy:
         with open(copy, "wb") as file:
             shutil.copyfileobj(sys.stdin.buffer, file, 1 << 20)
-        with contextlib.closing(sqlite3.connect(copy)) as database:
-            (answer,) = database.execute("PRAGMA integrity_check").fetchone()
-        if answer != "ok":
-            _fail(f"what was kept is no whole database: {answer}")
-        _copy(copy, sqlite(address), create=True)
+        _copy(copy, sqlite(address))
     return 0
 
 
-def _copy(source: str, target: str, create: bool = False) -> None:
-    modes = {source: "rw", target: "rwc" if create or not os.path.exists(target) else "rw"}
-    opened = {
-        path: sqlite3.connect(f"file:{quote(os.path.abspath(path))}?mode={mode}", uri=True, timeout=LOCK_SECONDS)
-        for path, mode in modes.items()
-    }
-    with contextlib.closing(opened[source]) as one, contextlib.closing(opened[target]) as other:
-        one.backup(other)
+def _copy(source: str, target: str) -> None:
+    import sqlite3  # not needed where this is imported for its names
+
+    def opened(path: str, mode: str) -> sqlite3.Connection:
+        address = f"file:{quote(os.path.abspath(path))}?mode={mode}"
+        return sqlite3.connect(address, uri=True, timeout=LOCK_SECONDS)
+
+    try:
+        with contextlib.closing(opened(source, "rw")) as one, contextlib.closing(opened(target, "rwc")) as other:
+            (answer,) = one.execute("PRAGMA quick_check").fetchone()
+            if answer != "ok":
+                _fail(f"{source} is no whole database: {answer}")
+            one.backup(other)
+    except sqlite3.Error as error:
+        _fail(f"{source} could not be copied to {target}: {error}")
 
 
 @contextlib.contextmanager
@@ -254,6 +255,8 @@ def _spare(size: int) -> Iterator[str]:
 
     :param size: bytes that it needs.
     """
+    import tempfile
+
     home = os.environ["HOME"]
     left = shutil.disk_usage(home).free
     if size * 2 > left:  # the copy, and what is made of it
@@ -281,8 +284,6 @@ def main(what: str, tool: str, variable: str) -> int:
         return DOES[what, tool](address)
     except Refused as refused:
         _fail(f"{variable}: {refused}")
-    except sqlite3.Error as error:
-        _fail(f"sqlite: {error}")
 
 
 if __name__ == "__main__":

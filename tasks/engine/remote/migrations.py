@@ -70,6 +70,11 @@ def same(root: str, one: str, other: str) -> bool:
     return bool(found) and found == _digests(root, other)
 
 
+def files(root: str, release: str) -> list[str]:
+    """The files of a release that are migrations, without those of its packages."""
+    return sorted(_paths(_public(root, release)))
+
+
 def between(root: str, newer: str, older: str) -> list[str]:
     """The files of migrations that a release has and another has not, in their order; of packages those of all."""
     found = sorted(_paths(_public(root, newer)) - _paths(_public(root, older)))
