@@ -1033,9 +1033,10 @@ class Backup(Model):
             found = "both" if self.tool else "none"
             hint = "like backup: pg_dump, or backup: {command: ./dump.sh, restore: ./restore.sh}"
             raise Refused(f"expected one of tool and command, found {found}", hint)
-        for name in ("restore",) if self.tool else ("database",):
-            if name in self.model_fields_set:
-                raise Refused(f"{name} has no meaning with {'tool' if self.tool else 'command'}", at=(name,))
+        if self.tool and self.restore:
+            raise Refused("restore has no meaning with tool: that knows how", at=("restore",))
+        if self.command and "database" in self.model_fields_set:
+            raise Refused("database has no meaning with command: it names its own", at=("database",))
         return self
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.integration.support import ask, current, revision, sh, unharmed
+from tests.integration.support import ask, current, revision, running, sh, tree, unharmed
 from tests.integration.test_json import check
 from tests.project import Project
 from tests.target import Target
@@ -22,7 +22,18 @@ PASSWORD = "s3cr3t of the database"
 SCHEMA = "CREATE TABLE IF NOT EXISTS orders (id serial PRIMARY KEY, what text); INSERT INTO orders (what) VALUES ('first');"
 # As a migration that is wrong: what was there is gone, and something new is there.
 WRONG = "DELETE FROM orders; CREATE TYPE mood AS ENUM ('sad'); CREATE TABLE extra (mood mood, of integer REFERENCES orders);"
-WATCH = 'while :; do cat /proc/[0-9]*/cmdline 2>/dev/null | tr "\\0" " " | grep -c "$1" | grep -v "^0$" >>/root/seen || true; done'
+# Writes down each command line that a text is in, which is given backwards: else this one would be the first.
+WATCH = """
+import glob, sys
+while True:
+    for path in glob.glob("/proc/[0-9]*/cmdline"):
+        try:
+            line = open(path, "rb").read()
+        except OSError:
+            continue
+        if sys.argv[1][::-1].encode() in line:
+            open("/root/seen", "ab").write(line)
+"""
 
 
 @pytest.fixture(scope="module")
@@ -43,8 +54,8 @@ def shop(site: Project, shared_server: Target, tmp_path_factory: pytest.TempPath
     sh(shared_server, 'printf %s "$1" | sed "s/; /;\\n/g" | runuser -u postgres -- psql -q', make)
     project = Project(tmp_path_factory.mktemp("shop") / "project", "tinysite")
     address = f"postgresql://shop:{PASSWORD.replace(' ', '%20')}@127.0.0.1/shop?conn_max_age=60"
-    (project.path / "prod.env").write_text(f"DATABASE_URL={address}\n")
-    migrate = 'psql -q -v ON_ERROR_STOP=1 -f schema.sql "${DATABASE_URL%%\\?*}"'
+    (project.path / "prod.env").write_text(f"DATABASE_URL={address}\nPGPASSWORD='{PASSWORD}'\n")
+    migrate = "psql -q -v ON_ERROR_STOP=1 -h 127.0.0.1 -U shop -f schema.sql shop"
     more = {"site": {"domains": [SHOP]}, "secrets": "prod.env", "backup": "pg_dump", "hooks": {"before_switch": [migrate]}}
     project.stage({"web1": shared_server}, **more)
     commit(project, SCHEMA, "schema")
@@ -85,120 +96,99 @@ def test_a_database_is_backed_up_before_it_is_migrated_and_put_back_by_the_print
 ) -> None:
     ask(shared_server, "/echo?key=before", method="POST", body="x")
     said = site.fab("-H", "prod", "deploy", "--ref", "two").stderr
-    assert columns(shared_server) == ["id", "key", "body", "revision"]
     (made,) = kept(site)
     assert (made["tool"], made["why"]) == ("sqlite", f"deploy of {current(shared_server, ROOT)}")
     found = sh(shared_server, f"stat -c '%U %G %a' {ROOT}/backups {made['path'].rpartition('/')[0]} {made['path']}").splitlines()
     assert found == ["root root 700", "root root 700", "root root 600"]
     assert sh(shared_server, f"ls -A {ROOT}/backups {ROOT}/home | grep -E 'fabrelease-new|^.backup' || true") == ""
     ask(shared_server, "/echo?key=since", method="POST", body="x")
-    site.fab("-H", "prod", "rollback")
-    told = site.fab("-H", "prod", *restoring(said)[2:-1]).stderr
-    assert "nothing was done" in told
+    back = " ".join(site.fab("-H", "prod", "rollback").stderr.split())
+    assert "stand between, and stay in the database: pages/migrations/0002_echo_revision.py" in back
+    assert columns(shared_server) == ["id", "key", "body", "revision"]
+    assert "nothing was done" in site.fab(*restoring(said)[:-1]).stderr
     site.fab(*restoring(said))
     assert columns(shared_server) == ["id", "key", "body"]
     assert [ask(shared_server, f"/count?key={key}").body for key in ("before", "since")] == ["1", "0"]
     assert [one["why"] for one in kept(site)] == [made["why"], f"restore of {made['id']}"]
-
-
-def test_none_is_made_where_nothing_is_migrated_and_the_oldest_go(site: Project, shared_server: Target) -> None:
-    before = kept(site)
     assert "the live release has the same migrations" in site.fab("-H", "prod", "deploy", "--ref", "one", "--force").stderr
-    assert kept(site) == before
-    oldest = before[0]["id"]
-    site.fab("-H", "prod", "deploy", "--ref", "two", "restore", "--backup", oldest, "--yes")
-    assert [one["id"] for one in kept(site)][:2] == [oldest, before[1]["id"]]
-    site.fab("-H", "prod", "run", "python manage.py migrate --noinput", "restore", "--backup", oldest, "--yes")
-    assert len(kept(site)) == 3 + 1  # what is being restored stays
-    site.fab("-H", "prod", "run", "python manage.py migrate --noinput")
 
 
-def test_rollback_says_which_migrations_stand_between_and_reverses_them_where_that_is_asked_for(
+def test_migrations_are_reversed_where_that_is_asked_for_and_done_again_where_the_rollback_fails(
     site: Project, shared_server: Target
 ) -> None:
-    assert revision(shared_server) == "two"
-    said = site.fab("-H", "prod", "rollback").stderr
-    assert "stand between, and stay in the database: pages/migrations/0002_echo_revision.py" in " ".join(said.split())
-    assert columns(shared_server)[-1] == "revision"
     site.fab("-H", "prod", "deploy", "--ref", "two")
     ask(shared_server, "/echo?key=kept", method="POST", body="x")
-    said = site.fab("-H", "prod", "rollback", "--with-migrations").stderr
-    assert "reversed: pages.0002_echo_revision" in said
-    assert (revision(shared_server), columns(shared_server)) == ("one", ["id", "key", "body"])
-    assert ask(shared_server, "/count?key=kept").body == "1"
-    assert kept(site)[-1]["why"].startswith("rollback to ")
-
-
-def test_where_a_rollback_fails_the_migrations_are_done_again(site: Project, shared_server: Target) -> None:
-    site.fab("-H", "prod", "deploy", "--ref", "two")
     live = current(shared_server, ROOT)
-    target = site.fab("-H", "prod", "releases", "--json").stdout
-    back = json.loads(target)["hosts"][0]["rollback"]
-    broken = f"{ROOT}/releases/{back}/public/djangosite/wsgi.py"
-    sh(shared_server, f"echo 'raise SystemExit(3)' >>{broken}")
+    target = json.loads(site.fab("-H", "prod", "releases", "--json").stdout)["hosts"][0]["rollback"]
+    broken = f"{ROOT}/releases/{target}/public/djangosite/wsgi.py"
+    sh(shared_server, f"cp {broken} /root/; echo 'raise SystemExit(3)' >>{broken}")
     said = site.fab("-H", "prod", "rollback", "--with-migrations", status=1).stderr
+    assert "reversed: pages.0002_echo_revision" in said
     assert "migrated again" in said
     assert (current(shared_server, ROOT), revision(shared_server), columns(shared_server)[-1]) == (live, "two", "revision")
+    sh(shared_server, f"cp /root/wsgi.py {broken}")
+    site.fab("-H", "prod", "rollback", "--with-migrations")
+    assert (revision(shared_server), columns(shared_server)) == ("one", ["id", "key", "body"])
+    assert ask(shared_server, "/count?key=kept").body == "1"
+    assert [one["why"].split()[0] for one in kept(site)] == ["deploy", "rollback", "rollback"]
+
+
+def test_plan_says_which_migrations_would_run_and_which_packages_would_come(site: Project, shared_server: Target) -> None:
+    site.stage({"web1": shared_server}, backup=SQLITE, python={"packages": ["six==1.17.0"]})
+    before = tree(shared_server, ROOT)
+    said = json.loads(site.fab("-H", "prod", "plan", "--ref", "two", "--migrations", "--json").stdout)
+    check("plan", said)
+    (host,) = said["hosts"]
+    found = host["next"]
+    assert found["migrations"]["come"] == ["pages/migrations/0002_echo_revision.py"]
+    assert (found["migrations"]["asked"], found["migrations"]["unapplied"]) == (host["live"]["id"], [])
+    packages = found["environment"]["packages"]
+    assert packages["known_by"] == "asked"
+    assert packages["changes"] == [{"package": "six", "change": "added", "old": "", "new": "1.17.0"}]
+    assert packages["unpinned"] == ["django", "gunicorn"]
+    assert 0 < host["last"]["seconds"] < 300
+    assert tree(shared_server, ROOT) == before
 
 
 def test_a_backup_that_fails_stops_the_deploy_before_anything_is_migrated(site: Project, shared_server: Target) -> None:
     before = kept(site)
-    sh(shared_server, f"mount -t tmpfs -o size=4m,mode=700 tmpfs {ROOT}/backups")
-    for command, why in (
-        ("printf half; exit 3", "the backup failed: printf half; exit 3: it ended with exit status 3"),
-        ("true", "the backup failed: true: it wrote nothing"),
-        ("cat /dev/zero", "there is no room for the backup"),
-    ):
-        site.stage({"web1": shared_server}, backup={"command": command}, hooks={"before_switch": ["touch $HOME/migrated"]})
-        with unharmed(shared_server):
-            said = " ".join(site.fab("-H", "prod", "deploy", "--force", status=1).stderr.split())
-        assert f"nothing was switched: {why}" in said
-    assert sh(shared_server, f"ls -A {ROOT}/backups; ls {ROOT}/home; umount {ROOT}/backups") == ""
+    site.stage({"web1": shared_server}, backup={"command": "printf half; exit 3"})
+    with unharmed(shared_server):
+        said = " ".join(site.fab("-H", "prod", "deploy", "--ref", "two", status=1).stderr.split())
+    assert "nothing was switched: the backup failed: printf half; exit 3: it ended with exit status 3" in said
+    assert columns(shared_server) == ["id", "key", "body"]
     assert kept(site) == before
+    assert sh(shared_server, f"ls -A {ROOT}/backups").split() == [one["id"] for one in before]
 
 
-def test_the_application_s_user_reaches_no_backup_and_reads_nothing_of_root_s_by_one(
-    site: Project, shared_server: Target
-) -> None:
-    """Its program is handed pipes, and no file."""
-    look = "ls -l /proc/self/fd >$HOME/fds; cat ../../../backups/*/* 2>&1 | head -c 200 >>$HOME/fds; id >>$HOME/fds; echo dump"
-    again = "cat >$HOME/restored; ls -l /proc/self/fd >>$HOME/fds; exit 4"
+def test_the_application_s_user_is_handed_pipes_and_reaches_no_backup(site: Project, shared_server: Target) -> None:
+    look = "{ ls -l /proc/self/fd; ls ../../../backups; id -u; } >$HOME/seen 2>&1; echo what was dumped"
+    again = "{ cat; ls -l /proc/self/fd; } >>$HOME/seen; exit 4"
     site.stage({"web1": shared_server}, backup={"command": look, "restore": again})
-    said = site.fab("-H", "prod", "deploy", "--force", "--ref", "one").stderr
-    assert "the live release has the same migrations" not in said
+    said = site.fab("-H", "prod", "deploy", "--ref", "two").stderr
     told = site.fab(*restoring(said), status=1).stderr
-    assert "it ended with exit status 4" in told
-    seen = sh(shared_server, f"cat {ROOT}/home/fds {ROOT}/home/restored")
-    assert "/backups/" not in re.sub(r"cat: .*Permission denied\n", "", seen)
-    assert "uid=0" not in seen
-    assert "dump" in seen
+    assert "could not be restored: it ended with exit status 4" in told
+    seen = sh(shared_server, f"cat {ROOT}/home/seen")
+    assert "what was dumped" in seen
+    assert "Permission denied" in seen
+    assert not re.search(r"-> /srv/djangosite/backups|^0$", seen, re.MULTILINE)
 
 
 def test_a_postgresql_database_is_put_back_as_it_was_whatever_came_since(shop: Project, shared_server: Target) -> None:
+    state = "SELECT to_regclass('extra') IS NULL, to_regtype('mood') IS NULL, (SELECT count(*) FROM orders)"
     commit(shop, WRONG, "wrong")
-    sh(shared_server, f"nohup sh -c '{WATCH}' sh '{PASSWORD[:8]}' >/dev/null 2>&1 & echo $! >/root/watcher")
-    said = shop.fab("-H", "prod", "deploy").stderr
-    sh(shared_server, "kill $(cat /root/watcher)")
-    assert rows(shared_server, "SELECT count(*) FROM orders") == ["0"]
-    told = shop.fab(*restoring(said)).stderr
-    assert "the database is as in" in told
-    assert rows(shared_server, "SELECT what FROM orders") == ["first"]
-    assert rows(shared_server, "SELECT to_regclass('extra') IS NULL, to_regtype('mood') IS NULL") == ["t|t"]
+    with running(shared_server, "python3", "-c", WATCH, PASSWORD[::-1][-6:]):
+        said = shop.fab("-H", "prod", "deploy").stderr
+        assert rows(shared_server, state) == ["f|f|0"]
+        told = shop.fab(*restoring(said)).stderr
+    assert sh(shared_server, "cat /root/seen 2>/dev/null || true") == ""
+    assert rows(shared_server, state) == ["t|t|1"]
     assert rows(shared_server, "SELECT tableowner FROM pg_tables WHERE tablename = 'orders'") == ["shop"]
-    assert [one["tool"] for one in kept(shop)] == ["pg_dump"] * 3
-    shop.fab(*restoring(told))
-    assert rows(shared_server, "SELECT to_regclass('extra') IS NULL, to_regtype('mood') IS NULL") == ["f|f"]
-
-
-def test_a_restore_that_fails_in_the_middle_leaves_the_database_as_it_was(shop: Project, shared_server: Target) -> None:
-    before = rows(shared_server, "SELECT to_regclass('extra'), count(*) FROM orders")
-    first = kept(shop)[0]
-    sh(shared_server, "runuser -u postgres -- psql -qd shop -c 'CREATE TABLE orders_of_root (); ALTER TABLE orders OWNER TO postgres'")
-    said = shop.fab("-H", "prod", "restore", "--backup", first["id"], "--yes", "--without-backup", status=1).stderr
-    assert "could not be restored" in said
+    sh(shared_server, "runuser -u postgres -- psql -qd shop -c 'ALTER TABLE orders OWNER TO postgres'")
+    failed = shop.fab(*restoring(told), "--without-backup", status=1).stderr
+    assert "could not be restored" in failed
     sh(shared_server, "runuser -u postgres -- psql -qd shop -c 'ALTER TABLE orders OWNER TO shop'")
-    assert rows(shared_server, "SELECT to_regclass('extra'), count(*) FROM orders") == before
-    sh(shared_server, f"printf x >>{first['path']}; printf x | dd of={first['path']} bs=1 seek=20 conv=notrunc status=none")
-    said = shop.fab("-H", "prod", "restore", "--backup", first["id"], "--yes", "--without-backup", status=1).stderr
-    assert "is not as it was written" in said
-    assert rows(shared_server, "SELECT to_regclass('extra'), count(*) FROM orders") == before
+    assert rows(shared_server, state) == ["t|t|1"]
+    shop.fab(*restoring(told), "--without-backup")
+    assert rows(shared_server, state) == ["f|f|0"]
+    assert [one["tool"] for one in kept(shop)] == ["pg_dump"] * 3

@@ -277,8 +277,8 @@ def test_what_the_loader_fills_in_is_no_key(project: Project, name: str) -> None
 @pytest.mark.parametrize(
     ("entry", "message"),
     [
-        ("{prot: 22}", 'web1.prot: unknown key; did you mean "port"? (known: address, app, env,'),
-        ("{adress: x}", 'web1.adress: unknown key; did you mean "address"? (known: address, app, env,'),
+        ("{prot: 22}", 'web1.prot: unknown key; did you mean "port"? (known: address, app, backup, env,'),
+        ("{adress: x}", 'web1.adress: unknown key; did you mean "address"? (known: address, app, backup, env,'),
         ("{name: x}", "web1.name: unknown key; "),
         ("{hosts: {}}", "web1.hosts: unknown key; "),
         ("{stage: x}", "web1.stage: unknown key; "),
