@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.integration.support import ask, current, revision, running, sh, tree, unharmed
+from tests.integration.support import ask, current, revision, running, sh, tree, unharmed, wait_for
 from tests.integration.test_json import check
 from tests.project import Project
 from tests.target import Target
@@ -178,6 +178,8 @@ def test_a_postgresql_database_is_put_back_as_it_was_whatever_came_since(shop: P
     state = "SELECT to_regclass('extra') IS NULL, to_regtype('mood') IS NULL, (SELECT count(*) FROM orders)"
     commit(shop, WRONG, "wrong")
     with running(shared_server, "python3", "-c", WATCH, PASSWORD[::-1][-6:]):
+        wait_for(lambda: sh(shared_server, ': "$1"; cat /root/seen 2>/dev/null || true', PASSWORD))  # it would be seen
+        sh(shared_server, "rm /root/seen")
         said = shop.fab("-H", "prod", "deploy").stderr
         assert rows(shared_server, state) == ["f|f|0"]
         told = shop.fab(*restoring(said)).stderr

@@ -132,11 +132,10 @@ def restore(root: str, user: str, release: str, database: Database, name: str) -
     """
     known = find(root, name)
     argv = _restoring(root, release, database, known)
-    with open(os.open(_path(root, name), os.O_RDONLY | O_NOFOLLOW | O_CLOEXEC), "rb") as file:
-        _check_whole(file, known)
-        done = process.run(
-            argv, user=user, timeout=database.timeout, stdin=_pieces(file, known["bytes"]), on_line=agent.output
-        )
+    _check_whole(root, known)
+    done = process.run(
+        argv, user=user, timeout=database.timeout, stdin=_pieces(root, known), on_line=agent.output
+    )
     if done.status != 0:
         how = process.ending(done, "it", database.timeout)
         raise Failed(
@@ -266,18 +265,19 @@ def _read(root: str, name: str) -> Backup:
     return known
 
 
-def _pieces(file: BinaryIO, size: int) -> Iterator[bytes]:
-    """A file from its beginning, as far as it was written when the backup was taken."""
-    file.seek(0)
-    while size and (piece := file.read(min(PIECE, size))):
-        size -= len(piece)
-        yield piece
+def _pieces(root: str, known: Backup) -> Iterator[bytes]:
+    """What a backup's file holds, as far as it was written when the backup was taken."""
+    left = known["bytes"]
+    with open(os.open(_path(root, known["id"]), os.O_RDONLY | O_NOFOLLOW | O_CLOEXEC), "rb") as file:
+        while left and (piece := file.read(min(PIECE, left))):
+            left -= len(piece)
+            yield piece
 
 
-def _check_whole(file: BinaryIO, known: Backup) -> None:
+def _check_whole(root: str, known: Backup) -> None:
     """:raises Failed: a backup's file is not what was written."""
     digest = hashlib.sha256()
-    for piece in _pieces(file, known["bytes"]):
+    for piece in _pieces(root, known):
         digest.update(piece)
     if digest.hexdigest() != known["sha256"]:
         raise Failed(f"the file of the backup {known['id']} is not as it was written: it was not used", HINT)
