@@ -8,7 +8,7 @@ from .engine import databases, hosts, local
 from .engine.change import back_up, restoring
 from .engine.errors import HostError, UsageError
 from .engine.hosts import Host
-from .engine.remote import backups
+from .engine.remote import backups, kinds
 from .engine.verb import verb
 
 
@@ -46,8 +46,10 @@ def _one(having: list[Host], targets: list[Host], backup: str) -> Host:
         return having[0]
     names = ", ".join(host.name for host in having or targets)
     if having:
-        raise UsageError(f"{names} have a backup {backup} each: name one, like fab -H {having[0].name} restore")
-    raise UsageError(f"there is no backup {backup} on {names}\n  See what there is: fab backups")
+        raise UsageError(
+            kinds.BACKUP_NAME, f"{names} have a backup {backup} each: name one, like fab -H {having[0].name} restore"
+        )
+    raise UsageError(kinds.BACKUP_NAME, f"there is no backup {backup} on {names}\n  See what there is: fab backups")
 
 
 def _restore(host: Host, backup: str, without_backup: bool) -> None:
@@ -56,14 +58,13 @@ def _restore(host: Host, backup: str, without_backup: bool) -> None:
     release = host.live.get("id")
     if release is None:
         what = "nothing is live, so no release says which database it is"
-        raise HostError(host.name, what, "Deploy first: fab deploy")
+        raise HostError(kinds.NOTHING_LIVE, host.name, what, "Deploy first: fab deploy")
     if not without_backup:
         try:
             back_up(host, release, f"restore of {backup}", who, spared=backup)
         except HostError as error:
-            raise HostError(
-                host.name, f"nothing was restored: {error.what}", "To restore without: --without-backup"
-            ) from error
+            what, hint = f"nothing was restored: {error.what}", "To restore without: --without-backup"
+            raise HostError(error.kind, host.name, what, hint) from error
     host.call(backups.restore, settings.root, settings.user, release, databases.of(settings), backup)
     host.say("restore", f"the database is as in {backup}; what is live: {release}", "green")
     host.forget()

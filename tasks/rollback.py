@@ -11,7 +11,7 @@ from .engine import databases, hosts, level, local, notify, planning
 from .engine.change import Change, back_up, restoring
 from .engine.errors import Error, HostError, UsageError
 from .engine.hosts import Host
-from .engine.remote import migrations, releases
+from .engine.remote import kinds, migrations, releases
 from .engine.verb import verb
 
 SHOWN = 10  # names of migrations that are said
@@ -46,6 +46,7 @@ def _check(targets: list[Host]) -> None:
         databases.of(host.settings)
         if not databases.migrators(host.settings):
             raise UsageError(
+                kinds.NO_MIGRATOR,
                 "--with-migrations: hooks.before_switch has no command of Django's or Alembic's that migrates\n"
                 "  It is known by its form, like: python manage.py migrate --noinput, or alembic upgrade head"
             )
@@ -144,7 +145,8 @@ def _migrate_again(host: Host, live: str, saved: str, error: Error) -> None:
             host.say("rollback", f"migrated again{lost if saved else ''}", "yellow")
     except HostError as worse:
         what = f"{error}\n  Its migrations were reversed, and could not be done again: {worse.what}"
-        raise HostError(host.name, what, f"See what is live: fab status; {_by_hand(host, live)}", True) from error
+        hint = f"See what is live: fab status; {_by_hand(host, live)}"
+        raise HostError(kinds.NOT_SWITCHED_BACK, host.name, what, hint, needs_person=True) from error
 
 
 def _by_hand(host: Host, live: str) -> str:

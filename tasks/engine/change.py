@@ -192,7 +192,7 @@ class Change:
             hint = "Mend it, and deploy again."
             if made := self._backups.get(host):
                 hint += f" The database as it was before: {restoring(host, made)}"
-            raise HostError(host.name, f"nothing was switched: {error.what}", hint) from error
+            raise HostError(error.kind, host.name, f"nothing was switched: {error.what}", hint) from error
 
     def _run_hooks(self, host: Host, point: Point) -> None:
         commands = self._commands(host, point)
@@ -210,6 +210,7 @@ class Change:
             yield
         except HostError as error:
             raise HostError(
+                error.kind,
                 host.name,
                 f"{self.plan(host).release} is live, but {error.what}",
                 "Run it again by hand: fab run '…', or go back: fab rollback",
@@ -224,7 +225,7 @@ class Change:
         except HostError as error:
             host.call(cutover.undo, plan, error.what)
             raise HostError(
-                host.name, f"switched back: {error.what}", "Mend it, commit, and deploy again."
+                error.kind, host.name, f"switched back: {error.what}", "Mend it, commit, and deploy again."
             ) from error
         host.say("canary", "its check is content", "green")
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from . import passwords, secretsource
 from .errors import UsageError
-from .remote import dumping
+from .remote import dumping, kinds
 from .remote.backups import Database
 from .remote.migrations import Migrator
 
@@ -46,7 +46,7 @@ def check(settings: Settings) -> None:
 
 
 def _refused(settings: Settings, what: str, hint: str) -> UsageError:
-    return UsageError(f"{settings.stage}: backup: {what}\n  {hint}")
+    return UsageError(kinds.BACKUP_SETTINGS, f"{settings.stage}: backup: {what}\n  {hint}")
 
 
 def of(settings: Settings) -> Database:
@@ -57,7 +57,7 @@ def of(settings: Settings) -> Database:
     backup = settings.backup
     if backup is None:
         hint = "Say how the database is backed up, like backup: pg_dump (docs/databases.md)."
-        raise UsageError(f"{settings.stage}: backup: is not set\n  {hint}")
+        raise UsageError(kinds.BACKUP_SETTINGS, f"{settings.stage}: backup: is not set\n  {hint}")
     return _database(backup)
 
 

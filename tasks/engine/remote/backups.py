@@ -24,7 +24,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO, TypedDict
 
-from . import agent, dumping, process, releases, tree
+from . import agent, dumping, kinds, process, releases, tree
 from .failure import Failed
 from .unix import O_CLOEXEC, O_NOFOLLOW
 
@@ -139,6 +139,7 @@ def restore(root: str, user: str, release: str, database: Database, name: str) -
     if done.status != 0:
         how = process.ending(done, "it", database.timeout)
         raise Failed(
+            kinds.NOT_RESTORED,
             f"the backup {name} could not be restored: {how}{process.quote(done.lines)}",
             "By pg_dump and sqlite, all is as it was. Mend what is said above, and do it again: the backup is kept.",
         )
@@ -151,7 +152,7 @@ def find(root: str, name: str) -> Backup:
     :raises Failed: there is none of this id.
     """
     if name not in ids(root):
-        raise Failed(f"there is no backup {name!r}", HINT)
+        raise Failed(kinds.BACKUP_NAME, f"there is no backup {name!r}", HINT)
     return _read(root, name)
 
 
@@ -162,11 +163,13 @@ def _restoring(root: str, release: str, database: Database, known: Backup) -> li
     """
     if known["tool"] != (database.tool or database.command):
         raise Failed(
+            kinds.NOT_RESTORED,
             f"the backup {known['id']} was made by {known['tool']}, and the settings of now say otherwise",
             f"Restore it by hand, from {_path(root, known['id'])}",
         )
     if not database.tool and not database.restore:
         raise Failed(
+            kinds.NOT_RESTORED,
             "backup.restore is not set: what restores what backup.command has written is not known",
             f"Set it, or restore by hand, from {_path(root, known['id'])}",
         )
@@ -184,7 +187,8 @@ def _dump(root: str, user: str, release: str, database: Database, written: _Writ
         return False
     if done.status != 0 or not written.bytes:
         how = process.ending(done, "it", database.timeout) if done.status != 0 else "it wrote nothing"
-        raise Failed(f"the backup failed: {database.tool or database.command}: {how}{process.quote(done.lines)}")
+        what = f"the backup failed: {database.tool or database.command}: {how}{process.quote(done.lines)}"
+        raise Failed(kinds.BACKUP, what)
     return True
 
 
@@ -213,6 +217,7 @@ class _Written:
         left = _left(disk)
         if disk.f_bavail * disk.f_frsize - len(piece) < left:
             raise Failed(
+                kinds.BACKUP,
                 f"there is no room for the backup: it has {self.bytes >> 20} MiB by now, and {left >> 20} MiB of "
                 "the disk are left free",
                 "Make room on the host (df -h), or keep fewer: backup.keep",
@@ -236,7 +241,8 @@ def _folder(root: str) -> str:
     with tree.within(path) as handle:
         info = os.fstat(handle)
     if info.st_uid != 0 or info.st_mode & 0o077:
-        raise Failed(f"{path} is not root's alone", f"See who uses it, then: chown root {path}; chmod 700 {path}")
+        hint = f"See who uses it, then: chown root {path}; chmod 700 {path}"
+        raise Failed(kinds.NOT_ROOTS, f"{path} is not root's alone", hint)
     return path
 
 
@@ -280,7 +286,8 @@ def _check_whole(root: str, known: Backup) -> None:
     for piece in _pieces(root, known):
         digest.update(piece)
     if digest.hexdigest() != known["sha256"]:
-        raise Failed(f"the file of the backup {known['id']} is not as it was written: it was not used", HINT)
+        what = f"the file of the backup {known['id']} is not as it was written: it was not used"
+        raise Failed(kinds.NOT_RESTORED, what, HINT)
 
 
 def _prune(root: str, keep: int, spared: set[str]) -> None:

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from . import agent, hooks, process, releases, tree
+from . import agent, hooks, kinds, process, releases, tree
 from .failure import Failed
 
 # Django's are in migrations/, Alembic's in versions/, wherever these are.
@@ -100,7 +100,8 @@ def reverse(root: str, user: str, newer: str, older: str, migrators: Sequence[Mi
             for words in reversal.commands:
                 run.show(newer, words)
     except Failed as failed:
-        raise Failed(f"{failed.message}\n  {_again(root, user, newer, migrators)}", failed.hint) from failed
+        what = f"{failed.message}\n  {_again(root, user, newer, migrators)}"
+        raise Failed(kinds.NOT_REVERSED, what, BY_HAND) from failed
     return [name for _, reversal in found for name in reversal.names]
 
 
@@ -184,7 +185,8 @@ class _Run:
         if done.status != 0:
             what = f"{self.migrator.prefix} {' '.join(words)}"
             how = process.ending(done, "it", self.migrator.timeout)
-            raise Failed(f"{what}: {how}{process.quote(done.lines)}", BY_HAND)
+            hint = f"Try it in the live release: fab run '{what}'"
+            raise Failed(kinds.PROGRAM_FAILED, f"{what}: {how}{process.quote(done.lines)}", hint)
 
 
 def read_list(lines: Iterable[str]) -> Migrations:
@@ -212,8 +214,9 @@ def targets(newer: Migrations, older: Migrations) -> dict[str, str]:
             continue
         gone = sorted(known - {one.name for one in listed})
         if gone or any(one.is_squashed for one in extra):
-            what = f"it has {gone[0]}, which the live one has not" if gone else "some were squashed since"
-            raise Failed(f"the migrations of {app} cannot be reversed to those of the older release: {what}", BY_HAND)
+            why = f"it has {gone[0]}, which the live one has not" if gone else "some were squashed since"
+            what = f"the migrations of {app} cannot be reversed to those of the older release: {why}"
+            raise Failed(kinds.NOT_REVERSED, what, BY_HAND)
         found[app] = older[app][-1].name if older.get(app) else "zero"
     return found
 
@@ -225,7 +228,8 @@ def _django(run: _Run, newer: str, older: str) -> _Reversal:
     for words in commands:
         planned = run.ask(newer, [*words, "--plan", "--no-color"])
         if stuck := next((line.strip() for line in planned if "IRREVERSIBLE" in line), ""):
-            raise Failed(f"migrations cannot be reversed: {' '.join(words[1:])}: {stuck}", BY_HAND)
+            what = f"migrations cannot be reversed: {' '.join(words[1:])}: {stuck}"
+            raise Failed(kinds.NOT_REVERSED, what, BY_HAND)
     known = {(app, one.name) for app, listed in there.items() for one in listed}
     names = [
         f"{app}.{one.name}"
@@ -241,7 +245,7 @@ def _alembic(run: _Run, newer: str, older: str) -> _Reversal:
     heads, current = run.revisions(older, "heads"), run.revisions(newer, "current")
     if len(heads) != 1:
         what = f"the older release has {len(heads)} heads of Alembic's, and one is needed to go back to"
-        raise Failed(what, BY_HAND)
+        raise Failed(kinds.NOT_REVERSED, what, BY_HAND)
     if current == heads:
         return _Reversal([], [])
     return _Reversal([["downgrade", heads[0]]], [f"{one} to {heads[0]}" for one in current])
