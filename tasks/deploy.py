@@ -65,6 +65,7 @@ def _change(targets: list[Host], wanted: Wanted, name: str, fresh: bool) -> Chan
     change.run(
         [
             *together(building, targets),
+            *change.backup(),
             *change.hooks("before_switch"),
             *change.cutover(),
             *change.hooks("after_switch"),

@@ -421,7 +421,7 @@ def digest(host: Host) -> str:
     """
     settings, key = host.settings, host.begin("looking")["key"]
     # Of secrets their values count, wherever they come from.
-    said = settings.model_dump(exclude={"rollout", "members", "notify", "secrets"})
+    said = settings.model_dump(exclude={"backup", "rollout", "members", "notify", "secrets"})
     text = json.dumps({**said, "secrets": secretsource.read(settings)}, sort_keys=True, default=str)
     content = hmac.new(key.encode(), text.encode(), hashlib.sha256)
     local = settings.shared.files.values()

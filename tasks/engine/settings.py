@@ -1049,6 +1049,49 @@ class Hooks(Model):
     after_switch: Around = Field([], description="Once the new release serves.")
 
 
+BACKUP_TOOLS = Literal["pg_dump", "mysqldump", "sqlite"]
+
+
+class Backup(Model):
+    """A backup of the database, made on the host before what stands in before_switch: one of tool and command."""
+
+    tool: BACKUP_TOOLS | None = Field(
+        None, description="Program that makes and restores it: pg_dump, mysqldump, or sqlite's own copying."
+    )
+    database: EnvName = Field(
+        "DATABASE_URL",
+        description="With tool: the one of env or the secrets that names the database, as an address like "
+        "postgresql://user:password@host/name; for sqlite, a path will do.",
+    )
+    command: Command | None = Field(
+        None, description="Shell command, run in the release with its environment, that writes it to standard output."
+    )
+    restore: Command | None = Field(
+        None, description="With command: the shell command that restores it from standard input."
+    )
+    keep: Positive = Field(5, description="Backups kept on the host.")
+    timeout: Positive = Field(3600, description="Seconds that making one gets, and restoring one.")
+
+    @model_validator(mode="after")
+    def _one_of_two(self) -> "Backup":
+        if (self.tool is None) == (self.command is None):
+            found = "both" if self.tool else "none"
+            hint = "like backup: pg_dump, or backup: {command: ./dump.sh, restore: ./restore.sh}"
+            raise Refused(f"expected one of tool and command, found {found}", hint)
+        if self.tool and self.restore:
+            raise Refused("restore has no meaning with tool: that knows how", at=("restore",))
+        if self.command and "database" in self.model_fields_set:
+            raise Refused("database has no meaning with command: it names its own", at=("database",))
+        return self
+
+
+def _a_tool_alone(backup: Any) -> Any:
+    return {"tool": backup} if isinstance(backup, str) else backup
+
+
+AnyBackup = Annotated[Backup, BeforeValidator(_a_tool_alone, json_schema_input_type=Backup | BACKUP_TOOLS)]
+
+
 UNITS = {"s": 1, "m": 60, "h": 3600}
 
 
@@ -1292,6 +1335,9 @@ class Settings(Model):
     )
     shared: Shared = Field(UNSAID, description="Directories and files that outlive releases.")
     hooks: Hooks = Field(UNSAID, description="Commands run at points of a deploy.")
+    backup: AnyBackup | None = Field(
+        None, description="Backup of the database before it is migrated: the program that makes it, or a section."
+    )
     rollout: Rollout = Field(
         UNSAID, description="How a deploy goes through the hosts of a stage. Not in a host's entry."
     )
@@ -1355,6 +1401,14 @@ class Settings(Model):
                 f"hosts: {', '.join(self.members)}",
                 at=("rollout", "canary"),
             )
+        return self
+
+    @model_validator(mode="after")
+    def _backup_comes_before_something(self) -> "Settings":
+        """Else nobody would ever be backed up who believes that he is."""
+        if self.backup and not self.hooks.before_switch:
+            what = "a backup is made before what stands in hooks.before_switch, and there is nothing"
+            raise Refused(what, "like before_switch: [python manage.py migrate --noinput]", at=("backup",))
         return self
 
     @model_validator(mode="after")

@@ -16,6 +16,7 @@ from typing import TypedDict
 from . import (
     acme,
     agent,
+    backups,
     builder,
     certificates,
     cutover,
@@ -160,6 +161,7 @@ def removable(owner: prepare.Owner, wanted: Wanted, shared: bool) -> list[str]:
     programs = [program for name in managers_of(application) for program in HOST.manager(name).programs(application)]
     found = [f"{len(there)} releases"] if (there := releases.ids(application.root)) else []
     found += [line for resource in _all(wanted, shared) for line in resource.removable()]
+    found += [f"{len(kept)} backups"] if shared and (kept := backups.ids(application.root)) else []
     return [*(f"program {program.name}" for program in programs), *found]
 
 
@@ -167,10 +169,10 @@ def removable(owner: prepare.Owner, wanted: Wanted, shared: bool) -> list[str]:
 def remove(owner: prepare.Owner, wanted: Wanted, shared: bool) -> list[str]:
     """Stop an application and take it away; what was done, in words. Cut off, it goes on where it is called again.
 
-    Packages, services and what else serves others stay. So does ``shared/``, from then on as root's alone: the number
-    of the application's user may be given to somebody else. Another setup and deploy give it back.
+    Packages, services and what else serves others stay. So do the backups, and ``shared/``, from then on as root's
+    alone: the number of the application's user may be given to somebody else. Another setup and deploy give it back.
 
-    :param shared: take that away, too.
+    :param shared: take these away, too.
     :raises Failed: it is another application's, stage's or project's, or something resists.
     """
     application, root = wanted.application, wanted.application.root
@@ -233,7 +235,8 @@ def _clear(root: str, shared: bool) -> None:
     if not os.path.isdir(root):
         return
     last = (RECORD, prepare.MARK)
-    names = [name for name in os.listdir(root) if name not in last and (shared or name != "shared")]
+    kept = (*last, *(() if shared else prepare.LEFT))
+    names = [name for name in os.listdir(root) if name not in kept]
     for name in (*names, *last):
         if os.path.lexists(f"{root}/{name}"):
             discard(f"{root}/{name}")

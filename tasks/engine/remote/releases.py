@@ -117,7 +117,8 @@ def clear_temporary(root: str, *beginnings: str) -> list[str]:
     :param beginnings: of the paths of files elsewhere that we write.
     :returns: their paths.
     """
-    own = ("", "/older", "/shared", "/envs/*", "/wheels", "/releases/*", "/releases/*/config", "/releases/*/config/*")
+    own = ["", "/older", "/shared", "/backups", "/envs/*", "/wheels"]
+    own += ["/releases/*", "/releases/*/config", "/releases/*/config/*"]
     patterns = [f"{glob.escape(root)}{folder}/{name}{TEMPORARY}" for folder in own for name in ("*", ".*")]
     patterns += [f"{glob.escape(beginning)}.*{TEMPORARY}" for beginning in beginnings]
     found = [path for pattern in patterns for path in glob.glob(pattern)]
