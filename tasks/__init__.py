@@ -27,6 +27,7 @@ from .restart import restart
 from .rollback import rollback
 from .run import run
 from .scale import scale
+from .schedule import schedule
 from .secrets import secrets
 from .server import server
 from .setup import setup
@@ -52,6 +53,7 @@ _verbs = [
     rollback,
     run,
     scale,
+    schedule,
     secrets,
     server,
     setup,

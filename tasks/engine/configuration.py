@@ -20,11 +20,12 @@ from . import certificate, hosts, passwords, planning, profiling, secretsource, 
 from .errors import HostError
 from .hosts import Host
 from .planning import application, manager_of, server_of
-from .remote import certificates, configure, domains, drivers, files, hooks, nginx, releases
+from .remote import certificates, configure, domains, drivers, files, hooks, jobs, nginx, releases
 from .remote.application import Unit
 from .remote.domains import HTTP_PORT, TLS_PORT
 from .remote.drivers import Launch
 from .remote.provision import Wanted
+from .remote.unitfiles import SERVICE, TIMER
 from .remote.wire import Call
 from .session import RemoteCall, reference
 
@@ -134,6 +135,15 @@ class Building:
             entries.append(files.entry(f"{self.path}/config/secrets", secrets, 0o640, user))
         return entries
 
+    def job_files(self) -> list[files.File]:
+        """The timed jobs: for each a script with its command, and its units; what runs them is remote/schedule.py."""
+        return [
+            file
+            for name, job in planning.scheduled(self.settings).items()
+            for kind in (".sh", SERVICE, TIMER)
+            for file in self.rendered({f"schedule/{name}{kind}": f"systemd/job{kind}.j2"}, name=name, job=job)
+        ]
+
     def password_files(self) -> list[files.File]:
         """The names and passwords that nginx asks for."""
         key, reader = self.host.begin("configuration")["key"], self.host.facts["web_user"]
@@ -226,15 +236,21 @@ def server_part(building: Building) -> Part:
 
 
 def manager_part(building: Building) -> Part:
-    """The configuration of the manager that keeps the programs running."""
+    """The configuration of the manager that keeps the programs running, and of the timed jobs."""
     settings, manager = building.settings, manager_of(building.settings)
+    scheduled = planning.scheduled(settings)
+    known = [jobs.Job(name, job.at or "", job.every or 0) for name, job in scheduled.items()]
     return Part(
         settings.manager.name,
-        ", ".join(["web", *sorted(building.processes)]),
-        building.rendered(manager.templates),
+        ", ".join(["web", *sorted(building.processes), *sorted(scheduled)]),
+        building.rendered(manager.templates) + building.job_files(),
         reference(configure.check_manager, settings.manager.name, application(settings), building.id),
-        {"manager": settings.manager.name, "units": [asdict(unit) for unit in building.units]},
+        {"manager": settings.manager.name, "units": _plain(building.units), "schedule": _plain(known)},
     )
+
+
+def _plain(things: Sequence[Unit | jobs.Job]) -> list[dict[str, Any]]:
+    return [asdict(thing) for thing in things]
 
 
 def site_part(building: Building) -> Part:
@@ -378,8 +394,10 @@ def digest(host: Host) -> str:
     """
     settings, key = host.settings, host.begin("looking")["key"]
     # Of secrets their values count, wherever they come from.
-    said = settings.model_dump(exclude={"rollout", "members", "notify", "secrets"})
-    text = json.dumps({**said, "secrets": secretsource.read(settings)}, sort_keys=True, default=str)
+    said = settings.model_dump(exclude={"rollout", "members", "notify", "secrets", "schedule"})
+    said["secrets"] = secretsource.read(settings)
+    said["schedule"] = {name: job.model_dump() for name, job in planning.scheduled(settings).items()}
+    text = json.dumps(said, sort_keys=True, default=str)
     content = hmac.new(key.encode(), text.encode(), hashlib.sha256)
     local = settings.shared.files.values()
     places = [TEMPLATES, settings.project / "templates"]

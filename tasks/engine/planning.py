@@ -14,7 +14,7 @@ from .remote.provision import Wanted
 from .remote.releases import Release
 
 if TYPE_CHECKING:
-    from .settings import Settings
+    from .settings import Job, Settings
 
 STANDARD_PORTS = (HTTP_PORT, TLS_PORT)  # that a Host header does not name
 
@@ -32,6 +32,16 @@ def manager_of(settings: Settings) -> drivers.Manager:
 def application(settings: Settings) -> Application:
     """What the application is on a host."""
     return Application(settings.app, settings.root, settings.user, settings.keep_releases)
+
+
+def scheduled(settings: Settings) -> dict[str, Job]:
+    """The timed jobs that run on a host: all of the stage's, or none."""
+    return settings.schedule if has_schedule(settings) else {}
+
+
+def has_schedule(settings: Settings) -> bool:
+    """Whether a host is the one that has the timed jobs of its stage: the first, as with hooks that run once."""
+    return settings.members[:1] in ([], [settings.host.name])
 
 
 def wanted(settings: Settings, rotation: str = "", patience: float = 0) -> Wanted:
