@@ -174,7 +174,7 @@ def _job(job: dict[str, Any]) -> str:
         return f"{job['name']} not run yet, next at {job['next'] or '-'}"
     if job["result"] is None:
         return f"{job['name']} runs since {job['started']}"
-    return f"{job['name']} {job['result']} at {job['ended']}, next at {job['next'] or '-'}"
+    return f"{job['name']} {job['why'] or job['result']} at {job['ended']}, next at {job['next'] or '-'}"
 
 
 def _site(site: dict[str, Any] | None, certificates: list[dict[str, Any]]) -> Any:

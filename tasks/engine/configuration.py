@@ -31,7 +31,7 @@ from .session import RemoteCall, reference
 
 if TYPE_CHECKING:
     from .rendering import Renderer
-    from .settings import Settings, Site, SitePath
+    from .settings import Job, Settings, Site, SitePath
 
 TEMPLATES = Path(__file__).parents[2] / "templates"
 HTTP = {"http.conf": "nginx/http.conf.j2"}
@@ -141,7 +141,7 @@ class Building:
             file
             for name, job in planning.scheduled(self.settings).items()
             for kind in (".sh", SERVICE, TIMER)
-            for file in self.rendered({f"schedule/{name}{kind}": f"systemd/job{kind}.j2"}, name=name, job=job)
+            for file in self.rendered({f"schedule/{name}{kind}": f"systemd/job{kind}.j2"}, job=_named(name, job))
         ]
 
     def password_files(self) -> list[files.File]:
@@ -247,6 +247,10 @@ def manager_part(building: Building) -> Part:
         reference(configure.check_manager, settings.manager.name, application(settings), building.id),
         {"manager": settings.manager.name, "units": _plain(building.units), "schedule": _plain(known)},
     )
+
+
+def _named(name: str, thing: Job) -> SimpleNamespace:
+    return SimpleNamespace(name=name, **thing.model_dump())
 
 
 def _plain(things: Sequence[Unit | jobs.Job]) -> list[dict[str, Any]]:

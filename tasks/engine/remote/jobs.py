@@ -6,7 +6,7 @@ import calendar
 import os
 import re
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypedDict
 
@@ -22,7 +22,12 @@ SHOWN = (
     *("ExecMainStartTimestamp", "ExecMainExitTimestamp", "ActiveEnterTimestamp", "InactiveExitTimestamp"),
     *("LastTriggerUSec", "NextElapseUSecRealtime"),
 )
-WHY = {"timeout": "it took longer than its timeout and was ended", "signal": "it was killed"}
+WHY = {
+    "exit-code": "exit status {status}",
+    "oom-kill": "it was killed for want of memory",
+    "signal": "it was killed by signal {status}",
+    "timeout": "it took longer than its timeout and was ended",
+}
 LETTERS = ((3600, "h"), (60, "m"), (1, "s"))
 
 
@@ -79,13 +84,17 @@ def has_started(application: Application, group: str) -> bool:
     return re.search(pattern, group, re.MULTILINE) is not None
 
 
-def show(application: Application) -> dict[str, Shown]:
-    """What systemd shows of the units of jobs that it has in memory, by their names.
+def show(names: Sequence[str]) -> dict[str, Shown]:
+    """What systemd shows of units, by their names.
 
     :raises Failed: it does not answer.
     """
-    patterns = [unit(application, "*") + kind for kind in (SERVICE, TIMER)]
-    return {shown["Id"]: shown for shown in unitfiles.show(patterns, SHOWN, IN_UTC)}
+    return {shown["Id"]: shown for shown in unitfiles.show(names, SHOWN, IN_UTC)} if names else {}
+
+
+def services(application: Application) -> dict[str, Shown]:
+    """The same of all services of jobs, whatever release they are of, that run or have failed."""
+    return show([unit(application, "*") + SERVICE])
 
 
 def states(application: Application) -> list[State]:
@@ -94,12 +103,9 @@ def states(application: Application) -> list[State]:
     :raises Failed: systemd does not answer.
     """
     jobs = live(application)
-    shown = show(application) if jobs else {}
-
-    def of(job: Job, kind: str) -> Shown:
-        return shown.get(unit(application, job.name) + kind, {})
-
-    return [_state(job, of(job, TIMER), of(job, SERVICE)) for job in jobs]
+    names = [unit(application, job.name) for job in jobs]
+    shown = show([name + kind for name in names for kind in (TIMER, SERVICE)])
+    return [_state(job, shown[name + TIMER], shown[name + SERVICE]) for job, name in zip(jobs, names, strict=True)]
 
 
 def in_use(application: Application) -> set[str]:
@@ -110,7 +116,7 @@ def in_use(application: Application) -> set[str]:
     known = (releases.read(application.root, name) for name in releases.ids(application.root))
     if not any(map(of_release, known)):
         return set()
-    pids = (int(shown.get("MainPID", "0")) for shown in show(application).values())
+    pids = (int(shown.get("MainPID", "0")) for shown in services(application).values())
     return {name for pid in pids if pid and (name := _release_of(application, pid))}
 
 
@@ -167,7 +173,7 @@ def _next(job: Job, timer: Shown, service: Shown) -> float | None:
 
 
 def _why(result: str, service: Shown) -> str:
-    return WHY.get(result, f"{result}, exit status {service['ExecMainStatus']}")
+    return WHY.get(result, result).format(status=service["ExecMainStatus"])
 
 
 def _span(seconds: int) -> str:

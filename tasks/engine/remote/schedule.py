@@ -63,7 +63,7 @@ def follow(application: Application) -> list[str]:
     """
     there, wanted = _installed(application), _wanted(application)
     changed = _changed(there, wanted)
-    if not changed and _are_set(application, wanted):
+    if not changed and _are_set(wanted):
         return []
     if stopped := [name for name in changed if name in there and name.endswith(TIMER)]:
         process.systemctl("disable", "--now", "--no-reload", *stopped)
@@ -80,7 +80,7 @@ def drift(application: Application) -> list[str]:
     there, wanted = _installed(application), _wanted(application)
     changed = _changed(there, wanted)
     said = [f"the units of the job {name} are not the live release's" for name in _names(application, changed)]
-    if not changed and not _are_set(application, wanted):
+    if not changed and not _are_set(wanted):
         said = ["not all timers of the live release's jobs run"]
     return [f"{words}; the next deploy mends it" for words in said]
 
@@ -96,7 +96,7 @@ def stop(application: Application) -> None:
     :raises Failed: systemd does not do it.
     """
     follow(application)
-    if services := sorted(name for name in jobs.show(application) if name.endswith(SERVICE)):
+    if services := sorted(jobs.services(application)):
         process.systemctl("stop", *services)
         process.run(["systemctl", "reset-failed", *services], timeout=process.SYSTEMCTL_SECONDS)
 
@@ -153,10 +153,10 @@ def _read(path: str) -> str:
         return file.read()
 
 
-def _are_set(application: Application, wanted: Units) -> bool:
+def _are_set(wanted: Units) -> bool:
     """Whether systemd knows units as they are, and their timers run and start with the machine."""
-    shown = jobs.show(application) if wanted else {}
-    return all(_is_set(shown.get(name, {}), name.endswith(TIMER)) for name in wanted)
+    shown = jobs.show(list(wanted))
+    return all(_is_set(shown[name], name.endswith(TIMER)) for name in wanted)
 
 
 def _is_set(shown: Shown, is_timer: bool) -> bool:
