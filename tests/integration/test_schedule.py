@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
-from tests.integration.support import current, settle, sh, wait_for
+from tests.integration.support import current, left, revision, settle, sh, wait_for
 from tests.project import Project
 from tests.target import Target
 
@@ -40,6 +41,9 @@ class Site:
 
     def jobs(self) -> dict[str, Any]:
         return {job["name"]: job for job in self.project.status()["schedule"]}
+
+    def failures(self) -> dict[str, str]:
+        return {name: job["why"] for name, job in self.jobs().items() if job["why"]}
 
     def lines(self, name: str) -> list[str]:
         return sh(self.server, f"cat {DATA}/{name} 2>/dev/null || true").splitlines()
@@ -87,3 +91,33 @@ def test_a_job_runs_as_the_application_and_finishes_in_its_release_while_others_
     assert site.timers() == ["fabrelease-tinysite.long.timer", "fabrelease-tinysite.tock.timer"]
     assert site.jobs()["long"]["when"] == "Mon..Fri 04:00 UTC"
     assert wait_for(lambda: f"tinysite {ROOT}/home {ROOT}/releases/{two}/public 50% of $HOME" in site.lines("ticks"))
+
+
+def test_what_is_wrong_is_seen_and_put_right_and_all_of_it_goes_with_the_application(site: Site) -> None:
+    site.project.stage({"web1": site.server}, manager="systemd")
+    site.project.fab("-H", "prod", "setup")
+    jobs = {
+        "bad": {"run": f"grep NoNewPrivs /proc/self/status; touch {ROOT}/home/mine {ROOT}/public/not; exit 3", "every": "1h"},
+        "late": {"run": "sleep 1000", "at": "03:00", "timeout": "1s"},
+        "endless": {"run": "sleep 1000", "at": "03:00"},
+    }
+    site.deploy("two", jobs, manager="systemd")
+    timers = site.timers()
+    said = site.deploy("one", {"past": {"run": "true", "at": "2020-01-01 03:00"}}, status=1, manager="systemd")
+    assert "schedule.past.at: '2020-01-01 03:00' does not come any more; nothing live was touched" in said
+    assert (site.timers(), revision(site.server)) == (timers, "two")
+    for job in jobs:
+        site.start(job)
+    found = wait_for(lambda: failed if len(failed := site.failures()) == 2 else None)
+    assert found == {"bad": "exit status 3", "late": "it took longer than its timeout and was ended"}
+    logs = site.project.fab("-H", "prod", "logs", "--which", "bad").stderr
+    assert re.search(r"NoNewPrivs:\s+1", logs)  # the sandbox of systemd's other programs
+    assert "public/not': Read-only file system" in logs
+    sh(site.server, "systemctl disable --now fabrelease-tinysite.late.timer; echo >>/etc/systemd/system/fabrelease-tinysite.bad.service")
+    assert "the units of the job bad are not the live release's; the next deploy mends it" in site.project.status()["problems"]
+    site.project.fab("-H", "prod", "cleanup")  # as does any other command that takes the lock
+    assert site.timers() == timers
+    assert all(problem.startswith("the job ") for problem in site.project.status()["problems"])
+    removed = site.project.fab("-H", "prod", "remove", "--yes", "--shared").stderr
+    assert "removed timer endless" in removed
+    assert left(site.server, "tinysite") == []
