@@ -19,6 +19,14 @@ DATA = f"{ROOT}/shared/data"
 TICK = {"run": f'echo "$(id -un) $HOME $(pwd -P) $WORD" >> {DATA}/ticks', "every": "1s"}
 # It goes elsewhere, and leaves its release only when it is told to.
 LONG = f"here=$(pwd -P); cd /; echo $here >> {DATA}/begun; until [ -e {DATA}/go ]; do sleep 0.05; done; ls $here/tinysite.py >> {DATA}/ended"
+# What the application's user may not: change, start or stop a job, or what it runs.
+AS_USER = """
+for file in /etc/systemd/system/fabrelease-tinysite.tick.service "$1/current/config/schedule/tick.sh" /var/lib/systemd/timers/x; do
+    (echo x >>"$file") 2>/dev/null || echo refused
+done
+systemctl start fabrelease-tinysite.long.service 2>/dev/null || echo refused
+systemctl stop fabrelease-tinysite.tick.timer 2>/dev/null || echo refused
+"""
 
 
 @dataclass
@@ -68,6 +76,8 @@ def test_a_job_runs_as_the_application_and_finishes_in_its_release_while_others_
     ticks = wait_for(lambda: site.lines("ticks"))
     assert ticks[0] == f"tinysite {ROOT}/home {ROOT}/releases/{one}/public 50% of $HOME"
     assert site.timers() == ["fabrelease-tinysite.long.timer", "fabrelease-tinysite.tick.timer"]
+    refused = site.server.exec(["sh", "-c", AS_USER, "sh", ROOT], user="tinysite", check=False)
+    assert (refused.stdout.decode().split(), refused.returncode) == (["refused"] * 5, 0)
     site.start("long")
     wait_for(lambda: site.lines("begun"))
     two = site.deploy("two", {"long": {"run": LONG, "at": "Mon..Fri 04:00 UTC"}, "tock": TICK})

@@ -110,6 +110,17 @@ def test_the_first_process_of_a_job_stays_in_its_release_wherever_the_command_go
     assert jobs._release_of(application, process.pid) is None
 
 
+def test_the_first_process_of_a_job_waits_for_what_goes_on_after_term(tmp_path: Path) -> None:
+    (tmp_path / "job.sh").write_text(script_of("trap 'echo late; exit 5' TERM; echo there; sleep 60 & wait"))
+    argv = ["/bin/sh", tmp_path / "job.sh"]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, start_new_session=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"there\n"
+        os.killpg(process.pid, signal.SIGTERM)
+        assert process.stdout.read() == b"late\n"
+        assert process.wait() == 5
+
+
 def test_the_units_are_as_the_job_says() -> None:
     rendered = {kind: lines(f"systemd/job.{kind}.j2", example_settings()) for kind in ("timer", "service")}
     assert {"OnCalendar=Mon..Fri 03:00", "Persistent=yes", "AccuracySec=1s"} <= rendered["timer"]

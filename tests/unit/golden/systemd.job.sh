@@ -2,7 +2,8 @@
 # override templates/systemd/job.sh.j2 in your project instead
 
 # In a shell of its own: the one that reads this stays in the release until the job has ended, wherever the command
-# goes, and by that it is known which releases are in use.
+# goes and whatever it still does once its time is up, and by that it is known which releases are in use.
+trap : TERM
 (
 flask clear-sessions
 )
