@@ -9,7 +9,7 @@ from invoke.context import Context
 from .engine import hosts, planning, terminal
 from .engine.errors import UsageError
 from .engine.hosts import Host
-from .engine.remote import jobs
+from .engine.remote import jobs, kinds
 from .engine.verb import verb
 
 
@@ -34,7 +34,8 @@ def _with_schedule(targets: list[Host]) -> list[Host]:
     found = [host for host in targets if planning.has_schedule(host.settings)]
     if not found:
         names, stage = ", ".join(host.name for host in targets), targets[0].settings.stage
-        raise UsageError(f"{names}: the timed jobs of {stage} run on another host: fab -H {stage} schedule")
+        where = f"the timed jobs of {stage} run on another host: fab -H {stage} schedule"
+        raise UsageError(kinds.ARGUMENT, f"{names}: {where}")
     return found
 
 

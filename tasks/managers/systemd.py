@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..engine.remote import process, releases, unitfiles
+from ..engine.remote import kinds, process, releases, unitfiles
 from ..engine.remote.application import Application, Unit
 from ..engine.remote.drivers import DESCRIPTOR, PATH, Manager, Program
 from ..engine.remote.failure import Failed
@@ -127,6 +127,7 @@ class Systemd(Manager):
             process.run(["systemctl", "kill", "--signal=KILL", *_only(there, SERVICE)], timeout=SECONDS)
         if running := _running_after(KILL_SECONDS, application, there):
             raise Failed(
+                kinds.NOT_STOPPED,
                 f"{', '.join(running)} did not stop, though killed",
                 f"Look at it on the host: systemctl status {running[0]}",
                 needs_person=True,

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypedDict
 
-from . import process, releases, unitfiles
+from . import kinds, process, releases, unitfiles
 from .application import Application
 from .failure import Failed
 from .unitfiles import SERVICE, TIMER, Shown
@@ -127,7 +127,8 @@ def start(application: Application, name: str) -> None:
     """
     names = [job.name for job in live(application)]
     if name not in names:
-        raise Failed(f"there is no job called {name!r} here", f"There are: {', '.join(names) or 'none'}")
+        known = ", ".join(names) or "none"
+        raise Failed(kinds.ARGUMENT, f"there is no job called {name!r} here", f"There are: {known}")
     process.systemctl("start", "--no-block", unit(application, name) + SERVICE)
 
 

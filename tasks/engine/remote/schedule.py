@@ -12,7 +12,7 @@ import os
 import re
 from collections.abc import Iterable
 
-from . import jobs, process, releases, unitfiles
+from . import jobs, kinds, process, releases, unitfiles
 from .application import Application
 from .failure import Failed
 from .jobs import Job, in_use, unit
@@ -47,6 +47,7 @@ def _check_time(job: Job) -> None:
     if done.status != 0 or is_past:
         why = "does not come any more" if is_past else "is not understood by systemd on this host"
         raise Failed(
+            kinds.JOB_TIME,
             f"schedule.{job.name}.at: {job.at!r} {why}; nothing live was touched{process.quote(done.lines)}",
             f"Try it on the host: systemd-analyze calendar '{job.at}'; see docs/schedule.md",
         )

@@ -6,7 +6,7 @@ import os
 import tempfile
 from collections.abc import Collection, Mapping, Sequence
 
-from . import process, releases
+from . import kinds, process, releases
 from .application import Application
 from .failure import Failed
 
@@ -31,7 +31,9 @@ def verify(application: Application, files: Mapping[str, str], about: Collection
         done = process.run(["systemd-analyze", "verify", "--man=no", *paths], timeout=SECONDS, keep=None)
     if lines := [line for line in done.lines if any(word in line for word in about)]:
         raise Failed(
-            f"systemd does not understand all of the units; nothing live was touched{process.quote(lines)}", hint
+            kinds.MANAGER_SETTINGS,
+            f"systemd does not understand all of the units; nothing live was touched{process.quote(lines)}",
+            hint,
         )
 
 
@@ -50,5 +52,6 @@ def show(patterns: Sequence[str], properties: Sequence[str], env: Mapping[str, s
     command = ["systemctl", "show", f"--property={','.join(properties)}", *patterns]
     done = process.run(command, timeout=SECONDS, keep=None, env=env)
     if done.status != 0:
-        raise Failed(f"systemd does not answer: {done.text}", "Look at it on the host: systemctl status")
+        hint = "Look at it on the host: systemctl status"
+        raise Failed(kinds.MANAGER_DOWN, f"systemd does not answer: {done.text}", hint)
     return [dict(line.split("=", 1) for line in block.splitlines()) for block in done.text.split("\n\n") if block]
