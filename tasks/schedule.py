@@ -12,6 +12,8 @@ from .engine.hosts import Host
 from .engine.remote import jobs, kinds
 from .engine.verb import verb
 
+Found = dict[Host, list[jobs.State]]
+
 
 @verb(
     help={"start": "the name of a job that is started now, unless it runs", "json": "for programs: see docs/json.md"},
@@ -19,54 +21,43 @@ from .engine.verb import verb
 )
 def schedule(c: Context, start: str = "", json: bool = False) -> None:
     """Look: the timed jobs, how the last run of each ended, when the next one is; or start one now."""
-    targets = _with_schedule(hosts.together(c))
+    targets = hosts.together(c)
+    found = dict(zip(targets, hosts.each(targets, _states, "looking"), strict=True))
     if start:
-        hosts.each(targets, lambda host: _start(host, start), f"starting {start}")
+        _start(found, start)
+    elif json:
+        terminal.show_json({"version": 1, "hosts": [_plain(*of) for of in found.items()]})
     else:
-        _show(targets, hosts.each(targets, _states, "looking"), json)
+        terminal.show(_table(found))
 
 
-def _with_schedule(targets: list[Host]) -> list[Host]:
-    """Those of the hosts that have timed jobs.
+def _start(found: Found, name: str) -> None:
+    """Start a job where it is.
 
-    :raises UsageError: none has.
+    :raises UsageError: it is nowhere.
     """
-    found = [host for host in targets if planning.has_schedule(host.settings)]
-    if not found:
-        names, stage = ", ".join(host.name for host in targets), targets[0].settings.stage
-        where = f"the timed jobs of {stage} run on another host: fab -H {stage} schedule"
-        raise UsageError(kinds.ARGUMENT, f"{names}: {where}")
-    return found
-
-
-def _start(host: Host, name: str) -> None:
-    host.call(jobs.start, planning.application(host.settings), name)
-    host.say("schedule", f"{name} runs; see what it says: fab logs --which {name} --follow", "green")
+    able = [host for host, states in found.items() if name in [job["name"] for job in states]]
+    if not able:
+        known = ", ".join(job["name"] for states in found.values() for job in states) or "none"
+        raise UsageError(kinds.ARGUMENT, f"--start: no live release has a job called {name!r}. There are: {known}")
+    for host in able:
+        host.call(jobs.start, planning.application(host.settings), name)
+        host.say("schedule", f"{name} runs; see what it says: fab logs --which {name} --follow", "green")
 
 
 def _states(host: Host) -> list[jobs.State]:
     return host.call(jobs.states, planning.application(host.settings))
 
 
-def _show(targets: list[Host], found: list[list[jobs.State]], json: bool) -> None:
-    if json:
-        terminal.show_json({"version": 1, "hosts": [_plain(*of) for of in zip(targets, found, strict=True)]})
-        return
-    for host, states in zip(targets, found, strict=True):
-        if not states:
-            host.say("schedule", "the live release has no timed jobs")
-    terminal.show(_table(targets, found))
-
-
 def _plain(host: Host, states: list[jobs.State]) -> dict[str, Any]:
     return {"host": host.name, "stage": host.settings.stage, "app": host.settings.app, "schedule": states}
 
 
-def _table(targets: list[Host], found: list[list[jobs.State]]) -> Any:
+def _table(found: Found) -> Any:
     from rich.table import Table
 
     table = Table("host", "job", "when", "last run", "result", "next run", box=None, header_style="bold")
-    for host, states in zip(targets, found, strict=True):
+    for host, states in found.items():
         for job in states:
             started, coming = job["started"] or "-", job["next"] or "-"
             table.add_row(host.name, job["name"], job["when"], started, _result(job), coming)

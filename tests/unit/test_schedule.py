@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fabrelease.tasks.engine import escape, planning, stages
+from fabrelease.tasks.engine import escape, stages
 from fabrelease.tasks.engine.errors import SettingsError
 from fabrelease.tasks.engine.remote import jobs, releases, schedule
 from fabrelease.tasks.engine.remote.application import Application
@@ -32,11 +32,28 @@ def load(path: Path, text: str, hosts: str = "hosts: {web1: {}, web2: {}}") -> d
     return stages.load_stage(path, "prod").hosts
 
 
-def test_the_first_host_of_a_stage_has_its_jobs_and_no_other(tmp_path: Path) -> None:
-    hosts = load(tmp_path, "schedule: {nightly: {run: ./clean, at: '03:00'}, often: {run: ./more, every: 15m, timeout: 30s}}")
-    assert planning.scheduled(hosts["web2"]) == {}
-    found = {name: (job.run, job.at, job.every, job.timeout) for name, job in planning.scheduled(hosts["web1"]).items()}
-    assert found == {"nightly": ("./clean", "03:00", None, 3600), "often": ("./more", None, 900, 30)}
+NIGHTLY = "schedule: {nightly: {run: ./clean, at: '03:00'}, often: {run: ./more, every: 15m, timeout: 30s}}"
+
+
+@pytest.mark.parametrize(
+    ("hosts", "chosen"),
+    [
+        ("hosts: {web1: {}, web2: {}}", "web1"),
+        ("hosts: {web1: {roles: [app]}, web2: {}, web3: {}}", "web2"),
+        ("hosts: {web1: {roles: [app, worker]}, jobs: {roles: [scheduler]}}", "jobs"),
+    ],
+)
+def test_the_first_host_that_is_a_scheduler_has_the_jobs_and_no_other(tmp_path: Path, hosts: str, chosen: str) -> None:
+    found = load(tmp_path, NIGHTLY, hosts)
+    assert [name for name, settings in found.items() if settings.schedule] == [chosen]
+    assert found[chosen].has_code
+    said = {name: (job.run, job.at, job.every, job.timeout) for name, job in found[chosen].schedule.items()}
+    assert said == {"nightly": ("./clean", "03:00", None, 3600), "often": ("./more", None, 900, 30)}
+
+
+def test_jobs_that_no_host_would_run_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="there are timed jobs, and no host of the stage has the role scheduler; add it to one"):
+        load(tmp_path, NIGHTLY, "hosts: {web1: {roles: [app]}, web2: {roles: [app, worker]}}")
 
 
 @pytest.mark.parametrize(
