@@ -56,5 +56,6 @@ def check_manager(name: str, application: Application, release: str) -> None:
             "Prepare the host for it: fab setup",
         )
     source.give_run(application, release)
-    manager.check(application, release)
+    if releases.read(application.root, release)["units"]:  # a host may have nothing but timed jobs
+        manager.check(application, release)
     schedule.check(application, release)
