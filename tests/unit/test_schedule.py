@@ -128,7 +128,7 @@ def test_the_first_process_of_a_job_stays_in_its_release_wherever_the_command_go
 
 
 def test_the_first_process_of_a_job_waits_for_what_goes_on_after_term(tmp_path: Path) -> None:
-    (tmp_path / "job.sh").write_text(script_of("trap 'echo late; exit 5' TERM; echo there; sleep 60 & wait"))
+    (tmp_path / "job.sh").write_text(script_of("trap 'echo late; exit 5' TERM; echo there; while :; do sleep 0.05; done"))
     argv = ["/bin/sh", tmp_path / "job.sh"]
     with subprocess.Popen(argv, stdout=subprocess.PIPE, start_new_session=True) as process:
         assert process.stdout is not None
