@@ -29,6 +29,7 @@ from .restore import restore
 from .rollback import rollback
 from .run import run
 from .scale import scale
+from .schedule import schedule
 from .secrets import secrets
 from .server import server
 from .setup import setup
@@ -56,6 +57,7 @@ _verbs = [
     rollback,
     run,
     scale,
+    schedule,
     secrets,
     server,
     setup,

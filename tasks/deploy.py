@@ -8,11 +8,11 @@ import time
 
 from invoke.context import Context
 
-from .engine import configuration, hosts, local, notify, terminal, tls
+from .engine import configuration, hosts, local, notify, planning, terminal, tls
 from .engine.change import Change, say_undone
 from .engine.errors import Error, HostError
 from .engine.hosts import Host
-from .engine.remote import environment
+from .engine.remote import pruning
 from .engine.rollout import Phase, together
 from .engine.verb import verb
 from .push import Wanted, new_id, revision
@@ -103,7 +103,7 @@ def build_or_give_up(host: Host, wanted: Wanted, name: str, fresh: bool) -> None
 def give_up(host: Host, name: str, reason: str) -> None:
     """Mark a release bad that was built, or was to be."""
     with contextlib.suppress(HostError):  # the first failure is what is told
-        host.call(environment.give_up, host.settings.root, name, reason, host.settings.keep_releases)
+        host.call(pruning.give_up, planning.application(host.settings), name, reason)
 
 
 def give_up_with_others(host: Host, name: str, reason: str) -> None:

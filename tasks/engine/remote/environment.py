@@ -103,12 +103,6 @@ def ensure(root: str, user: str, name: str, spec: Spec, fresh: bool) -> dict[str
     return made
 
 
-def give_up(root: str, name: str, reason: str, keep: int) -> None:
-    """Leave an unfinished release alone; see releases.give_up."""
-    process.kill_all()
-    releases.give_up(root, name, reason, keep)
-
-
 class Foreseen(NamedTuple):
     """What decides an environment: ``name`` is the hash of it, ``known`` the newest that is there."""
 

@@ -482,6 +482,13 @@ NO_PROCESSES = Kind(
     "It has the role worker alone, and neither the settings nor the revision's Procfile name processes.",
     "Name them: processes: {worker: …}; or take the host, or its role, out of the settings.",
 )
+JOB_TIME = Kind(
+    "FR-418",
+    "The time of a job cannot be used.",
+    "The systemd of the host does not understand schedule.NAME.at, or it lies in the past for good. What is live was "
+    "not touched.",
+    "Try it on the host: systemd-analyze calendar 'EVENT'; docs/schedule.md has examples.",
+)
 
 BACKUP = Kind(
     "FR-417",

@@ -26,6 +26,7 @@ from . import (
     nginx,
     prepare,
     releases,
+    schedule,
     selinux,
     system,
     wire,
@@ -162,7 +163,7 @@ def removable(owner: prepare.Owner, wanted: Wanted, shared: bool) -> list[str]:
     found = [f"{len(there)} releases"] if (there := releases.ids(application.root)) else []
     found += [line for resource in _all(wanted, shared) for line in resource.removable()]
     found += [f"{len(kept)} backups"] if shared and (kept := backups.ids(application.root)) else []
-    return [*(f"program {program.name}" for program in programs), *found]
+    return [*(f"program {program.name}" for program in programs), *schedule.removable(application), *found]
 
 
 @agent.uninterrupted()
@@ -215,8 +216,10 @@ def _key(resource: Resource) -> tuple[str, str]:
 def _stop(application: Application, machine: Machine) -> list[str]:
     """Take the site from nginx, and stop all programs and processes of all releases."""
     root = application.root
+    timers = schedule.removable(application)
     for link in ("next", "current"):
         releases.unlink(f"{root}/{link}")
+    machine.schedule.stop(application)
     domains.Domains(application.name, root).remove()  # now, so that the reload sees it
     try:
         machine.proxy.reload()
@@ -227,7 +230,7 @@ def _stop(application: Application, machine: Machine) -> list[str]:
     stopped = cutover.stop_others(application, None, machine, at_once=False)
     cutover.forget_next(application, machine)
     orphans = cutover.end_orphans(application, None, machine)
-    return [f"program {name}" for name in stopped] + [f"process {pid}" for pid in orphans]
+    return [f"program {name}" for name in stopped] + timers + [f"process {pid}" for pid in orphans]
 
 
 def _clear(root: str, shared: bool) -> None:
