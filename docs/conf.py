@@ -5,7 +5,6 @@ index.md is the navigation: each of its sections lists pages. Pages that it does
 
 from __future__ import annotations
 
-import posixpath
 import re
 from collections.abc import Iterable, Iterator
 
@@ -35,7 +34,7 @@ def navigation(index: str, pages: Iterable[str]) -> Iterator[str]:
     """Sphinx's table of contents for each section of the index, and one for the pages that none of them lists."""
     rest = set(pages)
     for section in index.split("\n## ")[1:]:
-        listed = [posixpath.normpath(page) for page in re.findall(r"^- \[[^]]+\]\(([^):]+)\.md\)", section, re.MULTILINE)]
+        listed = re.findall(r"^- \[[^]]+\]\(([^):]+)\.md\)", section, re.MULTILINE)
         rest -= set(listed)
         yield _toctree(section.partition("\n")[0], listed)
     yield _toctree("More", sorted(rest))
