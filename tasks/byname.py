@@ -11,6 +11,7 @@ from .engine import configuration, hosts, tls
 from .engine.configuration import Building, Part
 from .engine.errors import UsageError
 from .engine.hosts import Host
+from .engine.remote import kinds
 from .engine.verb import verb
 
 
@@ -46,7 +47,9 @@ def _step(
         targets = hosts.of(c)
         for host in targets:
             if (other := used(host)) != name:
-                raise UsageError(f"{host.name} has {other} as its {kind}, not {name}. Run: fab {kind}")
+                raise UsageError(
+                    kinds.OTHER_PROGRAM, f"{host.name} has {other} as its {kind}, not {name}. Run: fab {kind}"
+                )
         before(targets)
         configuration.write(targets, part)
 

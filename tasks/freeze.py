@@ -7,7 +7,7 @@ from invoke.context import Context
 from .engine import hosts
 from .engine.errors import UsageError
 from .engine.hosts import Host
-from .engine.remote import lock
+from .engine.remote import kinds, lock
 from .engine.verb import verb
 
 
@@ -15,7 +15,7 @@ from .engine.verb import verb
 def freeze(c: Context, message: str = "") -> None:
     """Main: refuse deploys and rollbacks until somebody lifts it with unfreeze."""
     if not message.strip():
-        raise UsageError('Say why: fab freeze -m "no deploys during the fair"')
+        raise UsageError(kinds.ARGUMENT, 'Say why: fab freeze -m "no deploys during the fair"')
     hosts.each(hosts.of(c), lambda host: _freeze(host, message))
 
 

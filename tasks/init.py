@@ -11,6 +11,7 @@ from invoke.context import Context
 
 from .engine import git, terminal
 from .engine.errors import UsageError
+from .engine.remote import kinds
 from .engine.verb import verb
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ def init(c: Context, address: str = "", domain: str = "", source: str = "", yes:
 def _in_repository(here: Path) -> None:
     if not git.is_in_work_tree(here):
         raise UsageError(
+            kinds.NO_REPOSITORY,
             f"{here} is in no git repository, and what is deployed is a commit; nothing was written\n"
             "  Make one: git init && git add --all && git commit -m 'Begin'"
         )
@@ -110,7 +112,9 @@ def _create(path: Path, text: str, what: str, mode: int = 0o666) -> None:
         with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "w", encoding="utf-8") as file:  # noqa: PTH123
             file.write(text)
     except OSError as error:
-        raise UsageError(f"{name} cannot be written: {error.strerror}. Mend that, and run fab init again") from error
+        raise UsageError(
+            kinds.PROJECT, f"{name} cannot be written: {error.strerror}. Mend that, and run fab init again"
+        ) from error
     _say("wrote", name, what, "green")
 
 

@@ -9,6 +9,7 @@ from invoke.context import Context
 from .engine import configuration, hosts, planning
 from .engine.errors import UsageError
 from .engine.hosts import Host
+from .engine.remote import kinds
 from .engine.remote import maintenance as remote
 from .engine.verb import verb
 
@@ -36,7 +37,7 @@ def maintenance(
         addresses = _checked(message, allow or [], retry_after)
         hosts.each(hosts.of(c), lambda host: _switch_on(host, message, addresses, retry_after))
     else:
-        raise UsageError(f'maintenance: expected on or off, found "{switch}"')
+        raise UsageError(kinds.ARGUMENT, f'maintenance: expected on or off, found "{switch}"')
 
 
 def _checked(message: str, allow: list[str], retry_after: int) -> list[str]:
@@ -45,9 +46,13 @@ def _checked(message: str, allow: list[str], retry_after: int) -> list[str]:
     :raises UsageError: something that was typed makes no sense.
     """
     if not message.strip():
-        raise UsageError('Say what visitors are to read: fab maintenance on -m "Back at three o\'clock."')
+        raise UsageError(
+            kinds.ARGUMENT, 'Say what visitors are to read: fab maintenance on -m "Back at three o\'clock."'
+        )
     if not 0 < retry_after < LONGEST:
-        raise UsageError(f"--retry-after: expected a number of seconds from 1 on, found {retry_after}")
+        raise UsageError(
+            kinds.ARGUMENT, f"--retry-after: expected a number of seconds from 1 on, found {retry_after}"
+        )
     return list(dict.fromkeys(map(_address, allow)))
 
 
@@ -56,6 +61,7 @@ def _address(text: str) -> str:
         found = ipaddress.ip_address(text)
     except ValueError:
         raise UsageError(
+            kinds.ARGUMENT,
             f'--allow: expected an IP address, found "{text}"\n  Name each by itself, networks are not taken:'
             " --allow 203.0.113.7 --allow 2001:db8::7"
         ) from None

@@ -15,7 +15,7 @@ from invoke.context import Context
 from .engine import configuration, git, hosts, local, procfile, terminal
 from .engine.errors import UsageError
 from .engine.hosts import Host
-from .engine.remote import drivers, source
+from .engine.remote import drivers, kinds, source
 from .engine.session import RemoteCall, reference
 from .engine.verb import verb
 
@@ -76,7 +76,7 @@ def revision(settings: Settings, ref: str | None) -> Wanted:
     origin = settings.source
     if origin.package:
         if ref:
-            raise UsageError("--ref has no meaning with source.package: name the version there")
+            raise UsageError(kinds.ARGUMENT, "--ref has no meaning with source.package: name the version there")
         return _package(settings, origin.package)
     found = (
         git.fetch(origin.git, ref or origin.ref)

@@ -12,7 +12,7 @@ from .engine import hosts
 from .engine.connecting import open_connection
 from .engine.errors import Error, HostError
 from .engine.hosts import Host
-from .engine.remote import releases
+from .engine.remote import kinds, releases
 from .engine.session import no_channel
 from .engine.verb import verb
 
@@ -29,6 +29,7 @@ def _run(host: Host, command: str) -> None:
     current = host.call(releases.linked, settings.root, "current")
     if current is None:
         raise HostError(
+            kinds.NOTHING_LIVE,
             host.name, "nothing is deployed yet, so there is nothing to run it in", "Deploy first: fab deploy"
         )
     open_connection(host.connection, settings)
@@ -51,5 +52,5 @@ class CommandFailed(Error):
     """The command ended with another status than 0, which becomes fab's own."""
 
     def __init__(self, host: str, command: str, status: int) -> None:
-        super().__init__(f"{host}: {command!r} ended with exit status {status}")
+        super().__init__(kinds.COMMAND_ENDED, f"{host}: {command!r} ended with exit status {status}")
         self.exit_status = status if 0 < status < 256 else 1  # no status: it was killed

@@ -7,7 +7,7 @@ from invoke.context import Context
 from .engine import hosts, planning
 from .engine.errors import UsageError
 from .engine.hosts import Host
-from .engine.remote import scaling
+from .engine.remote import kinds, scaling
 from .engine.verb import verb
 
 RESET = "reset"
@@ -17,7 +17,7 @@ RESET = "reset"
 def scale(c: Context, workers: str) -> None:
     """Main: have another number of workers without a restart, now and after each deploy, until reset."""
     if workers != RESET and not (workers.isascii() and workers.isdigit() and int(workers) > 0):
-        raise UsageError(f"workers: expected a whole number from 1 on, or {RESET}, found {workers!r}")
+        raise UsageError(kinds.ARGUMENT, f"workers: expected a whole number from 1 on, or {RESET}, found {workers!r}")
     hosts.each(hosts.of(c), lambda host: _scale(host, workers), "changing the number of workers")
 
 

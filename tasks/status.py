@@ -11,7 +11,7 @@ from invoke.context import Context
 from .engine import hosts, level, live, planning, terminal
 from .engine.errors import Error
 from .engine.hosts import Host
-from .engine.remote import report
+from .engine.remote import kinds, report
 from .engine.verb import verb
 
 RELEASE_KEYS = ("id", "state", "revision", "ref", "subject", "who", "made", "served")
@@ -56,7 +56,7 @@ class Unwell(Error):
     """Something is not well; what, is said already."""
 
     def __init__(self) -> None:
-        super().__init__("")
+        super().__init__(kinds.UNWELL, "")
 
 
 def _state(host: Host) -> dict[str, Any]:

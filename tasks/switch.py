@@ -8,6 +8,7 @@ from .engine import hosts, planning
 from .engine.change import Change
 from .engine.errors import HostError
 from .engine.hosts import Host
+from .engine.remote import kinds
 from .engine.remote.cutover import Cutover
 from .engine.verb import verb
 
@@ -34,5 +35,5 @@ def to_next(host: Host) -> Cutover:
     release = host.next or {}
     if release.get("state") != "built" or not {"units", "asked"} <= release.keys():
         what = f"the next release {release['id']} is not complete" if release else "there is no next release"
-        raise HostError(host.name, what, "Run the steps before: fab push venv server manager proxy")
+        raise HostError(kinds.NOT_BUILT, host.name, what, "Run the steps before: fab push venv server manager proxy")
     return planning.cutover(host.settings, release)

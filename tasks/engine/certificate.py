@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from . import terminal
 from .errors import UsageError
-from .remote import certificates
+from .remote import certificates, kinds
 
 if TYPE_CHECKING:
     from cryptography.x509 import Certificate
@@ -45,7 +45,9 @@ def _looked_at(settings: Settings) -> list[Certificate]:
     keys = [certificate.public_key().public_bytes(*form) for certificate in chain]
     if keys[0] != key:
         order = " first: another one in the file does, and the site's own has to come first" if key in keys else ""
-        raise UsageError(f"site.tls.key: {key_path} is not the key of the certificate in {path}{order}")
+        raise UsageError(
+            kinds.CERTIFICATE, f"site.tls.key: {key_path} is not the key of the certificate in {path}{order}"
+        )
     _check_time(path, chain[0])
     _check_names(path, chain[0], settings.site.names)
     _check_order(path, chain)
@@ -70,7 +72,7 @@ def _read(path: Path, key: str) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise UsageError(f"site.tls.{key}: {path} cannot be read: {error.strerror}") from error
+        raise UsageError(kinds.CERTIFICATE, f"site.tls.{key}: {path} cannot be read: {error.strerror}") from error
 
 
 def _chain(path: Path) -> list[Certificate]:
@@ -79,7 +81,9 @@ def _chain(path: Path) -> list[Certificate]:
     try:
         return x509.load_pem_x509_certificates(_read(path, "certificate"))
     except ValueError as error:
-        raise UsageError(f"site.tls.certificate: there is no certificate in PEM in {path}") from error
+        raise UsageError(
+            kinds.CERTIFICATE, f"site.tls.certificate: there is no certificate in PEM in {path}"
+        ) from error
 
 
 def _key(path: Path) -> bytes:
@@ -90,21 +94,24 @@ def _key(path: Path) -> bytes:
         key = load_pem_private_key(_read(path, "key"), None)
     except TypeError as error:
         raise UsageError(
+            kinds.CERTIFICATE,
             f"site.tls.key: {path} is encrypted, and nobody types a passphrase when nginx starts\n"
             f"  Decrypt it: openssl pkey -in {path} -out KEY, and keep that out of git"
         ) from error
     except ValueError as error:
-        raise UsageError(f"site.tls.key: there is no key in PEM in {path}") from error
+        raise UsageError(kinds.CERTIFICATE, f"site.tls.key: there is no key in PEM in {path}") from error
     return key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
 
 
 def _check_time(path: Path, certificate: Certificate) -> None:
     if certificate.not_valid_after_utc <= _now():
         ended = certificate.not_valid_after_utc
-        raise UsageError(f"site.tls.certificate: {path} expired on {ended:%Y-%m-%d}: renew it")
+        raise UsageError(kinds.CERTIFICATE, f"site.tls.certificate: {path} expired on {ended:%Y-%m-%d}: renew it")
     if certificate.not_valid_before_utc > _now():
         begins = certificate.not_valid_before_utc
-        raise UsageError(f"site.tls.certificate: {path} is not valid before {begins:%Y-%m-%d %H:%M} UTC")
+        raise UsageError(
+            kinds.CERTIFICATE, f"site.tls.certificate: {path} is not valid before {begins:%Y-%m-%d %H:%M} UTC"
+        )
 
 
 def _check_names(path: Path, certificate: Certificate, names: list[str]) -> None:
@@ -117,13 +124,16 @@ def _check_names(path: Path, certificate: Certificate, names: list[str]) -> None
         covered = []
     if missing := [name for name in names if not certificates.covers(covered, name)]:
         there = ", ".join(covered) or "no domain"
-        raise UsageError(f"site.tls.certificate: {path} is not for {', '.join(missing)}, but for {there}")
+        raise UsageError(
+            kinds.CERTIFICATE, f"site.tls.certificate: {path} is not for {', '.join(missing)}, but for {there}"
+        )
 
 
 def _check_order(path: Path, chain: list[Certificate]) -> None:
     for lower, upper in itertools.pairwise(chain):
         if lower.issuer != upper.subject:
             raise UsageError(
+                kinds.CERTIFICATE,
                 f"site.tls.certificate: in {path}, {lower.subject.rfc4514_string()} is followed by "
                 f"{upper.subject.rfc4514_string()}, which has not signed it: each has to be followed by its issuer"
             )

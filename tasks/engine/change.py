@@ -160,9 +160,10 @@ class Change:
             if point == "before_switch":
                 host.call(cutover.abandon, plan, error.what)
                 raise HostError(
-                    host.name, f"nothing was switched: {error.what}", "Mend it, commit, and deploy again."
+                    error.kind, host.name, f"nothing was switched: {error.what}", "Mend it, commit, and deploy again."
                 ) from error
             raise HostError(
+                error.kind,
                 host.name,
                 f"{plan.release} is live, but {error.what}",
                 "Run it again by hand: fab run '…', or go back: fab rollback",
@@ -178,7 +179,7 @@ class Change:
         except HostError as error:
             host.call(cutover.undo, plan, error.what)
             raise HostError(
-                host.name, f"switched back: {error.what}", "Mend it, commit, and deploy again."
+                error.kind, host.name, f"switched back: {error.what}", "Mend it, commit, and deploy again."
             ) from error
         host.say("canary", "its check is content", "green")
 

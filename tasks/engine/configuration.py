@@ -20,7 +20,7 @@ from . import certificate, hosts, passwords, planning, profiling, secretsource, 
 from .errors import HostError
 from .hosts import Host
 from .planning import application, manager_of, server_of
-from .remote import certificates, configure, domains, drivers, files, hooks, nginx, releases
+from .remote import certificates, configure, domains, drivers, files, hooks, kinds, nginx, releases
 from .remote.application import Unit
 from .remote.domains import HTTP_PORT, TLS_PORT
 from .remote.drivers import Launch
@@ -48,7 +48,9 @@ class Building:
 
     def __init__(self, host: Host) -> None:
         if host.next is None:
-            raise HostError(host.name, "there is no next release to work on", "Push one first: fab push")
+            raise HostError(
+                kinds.NOT_BUILT, host.name, "there is no next release to work on", "Push one first: fab push"
+            )
         self.host = host
         self.settings = host.settings
         self.release: releases.Release = host.next

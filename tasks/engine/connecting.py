@@ -14,6 +14,7 @@ from paramiko.ssh_exception import NoValidConnectionsError
 
 from . import profiling
 from .errors import HostError, Unreachable
+from .remote import kinds
 
 if TYPE_CHECKING:
     from .settings import Settings
@@ -87,6 +88,7 @@ def _open(connection: Connection, settings: Settings) -> None:
         connection.open()
     except paramiko.BadHostKeyException as error:
         raise HostError(
+            kinds.HOST_KEY_CHANGED,
             name,
             f"the host key of {where} has CHANGED: {known_hosts_file(settings)} knows {_print(error.expected_key)},"
             f" the server showed {_print(error.key)}. Somebody may be listening in, or the server was made anew.",
@@ -95,11 +97,13 @@ def _open(connection: Connection, settings: Settings) -> None:
     except paramiko.AuthenticationException as error:
         if "timeout" in str(error):
             raise HostError(
+                kinds.LOGIN_SLOW,
                 name,
                 f"{where} did not answer to the login within {LOGIN_SECONDS} seconds",
                 f"Look at its sshd and PAM; or by hand: ssh -p {connection.port} {connection.user}@{connection.host}",
             ) from error
         raise HostError(
+            kinds.LOGIN_REFUSED,
             name,
             f"{where} refused the login: {error or 'no key or password was accepted'}",
             f"Try it by hand: ssh -p {connection.port} {connection.user}@{connection.host}"
@@ -108,6 +112,7 @@ def _open(connection: Connection, settings: Settings) -> None:
     except paramiko.SSHException as error:
         if "not found in known_hosts" in str(error):
             raise HostError(
+                kinds.HOST_KEY_UNKNOWN,
                 name,
                 f"the host key of {where} is not known in {known_hosts_file(settings)}",
                 f"Look at it and accept it once: ssh -p {connection.port} {connection.user}@{connection.host}"
@@ -115,15 +120,18 @@ def _open(connection: Connection, settings: Settings) -> None:
             ) from error
         if "protocol banner" in str(error):
             raise HostError(
+                kinds.NO_SSH,
                 name,
                 f"{where} is reached, but does not speak SSH there, or is too busy to let anyone in",
                 "Look at the port in the host's entry, and at MaxStartups in the server's sshd_config.",
             ) from error
-        raise HostError(name, f"no SSH connection to {where}: {error}") from error
+        raise HostError(kinds.NO_SSH, name, f"no SSH connection to {where}: {error}") from error
     except (OSError, EOFError) as error:
         if getattr(error, "filename", None):
-            raise HostError(name, f"the key {error.filename} cannot be read: {_reason(error)}") from error  # type: ignore[union-attr]
+            what = f"the key {error.filename} cannot be read: {_reason(error)}"  # type: ignore[union-attr]
+            raise HostError(kinds.KEY_FILE, name, what) from error
         raise Unreachable(
+            kinds.UNREACHABLE,
             name,
             f"{where} cannot be reached: {_reason(error)}",
             "Look at address and port in the host's entry, and whether the server is up.",

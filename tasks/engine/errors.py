@@ -8,22 +8,27 @@ from dataclasses import dataclass
 from invoke.exceptions import Exit
 
 from . import terminal
+from .remote import kinds
 
 
 class Error(Exit):
     """Something a person has to know about; its text says what happened, why, and what to type next.
 
-    Invoke prints an Exit's message and ends with its code, so it needs no traceback and no wrapper.
+    Invoke prints an Exit's message and ends with its code, so it needs no traceback and no wrapper. The message is
+    the text with the kind's code, for ``fab explain``, at the end of its first line.
 
+    :param kind: of the catalogue in remote/kinds.py.
     :cvar exit_status: 1 failed and nothing live was harmed, 2 wrong use or configuration and nothing
         was connected to, 3 the live state needs a person.
     """
 
     exit_status = 1
 
-    def __init__(self, message: str) -> None:
-        self.text = terminal.visible(message)
-        super().__init__(self.text)
+    def __init__(self, kind: kinds.Kind, text: str) -> None:
+        self.kind = kind
+        self.text = terminal.visible(text)
+        first, *more = self.text.split("\n")
+        super().__init__("\n".join([f"{first} [{kind.code}]", *more]) if text else "")
 
     def __str__(self) -> str:
         return self.text
@@ -49,8 +54,8 @@ class HostError(Error):
     :param needs_person: the live state is not what it should be, and the tool could not mend it.
     """
 
-    def __init__(self, host: str, what: str, hint: str = "", needs_person: bool = False) -> None:
-        super().__init__(f"{host}: {what}" + (f"\n  {hint}" if hint else ""))
+    def __init__(self, kind: kinds.Kind, host: str, what: str, hint: str = "", needs_person: bool = False) -> None:
+        super().__init__(kind, f"{host}: {what}" + (f"\n  {hint}" if hint else ""))
         self.host = host
         self.what = terminal.visible(what)
         self.exit_status = 3 if needs_person else 1
@@ -67,11 +72,12 @@ class NoPython(HostError):
 class HostErrors(Error):
     """A step failed on several hosts at once.
 
-    :param errors: one for each host that failed.
+    :param errors: one for each host that failed; its kind is the first one's, each is told with its own.
     """
 
     def __init__(self, errors: list[HostError]) -> None:
-        super().__init__("\n".join(str(error) for error in errors))
+        super().__init__(errors[0].kind, "\n".join(str(error) for error in errors))
+        self.message = "\n".join(str(error.message) for error in errors)
         self.errors = errors
         self.exit_status = max(error.exit_status for error in errors)
 
@@ -98,4 +104,4 @@ class SettingsError(UsageError):
 
     def __init__(self, problems: Iterable[Problem]) -> None:
         self.problems = sorted(set(problems))
-        super().__init__("\n".join(str(problem) for problem in self.problems))
+        super().__init__(kinds.SETTINGS, "\n".join(str(problem) for problem in self.problems))

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from pathlib import PurePath
 
 from .errors import Error
+from .remote import kinds
 
 # nginx reads its configuration through a buffer of this size; a word, with its
 # opening quote, must be shorter.
@@ -43,7 +44,7 @@ class Unsafe(Error):
         self.value = value
         self.language = language
         self.reason = reason
-        super().__init__(f"{_shown(value, language)} cannot be written in {language}: {reason}")
+        super().__init__(kinds.UNSAFE, f"{_shown(value, language)} cannot be written in {language}: {reason}")
 
 
 def sh(value: object) -> str:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from . import profiling, usercache
 from .errors import Error, UsageError
+from .remote import kinds
 
 PIECE = 1 << 18
 SAID_BYTES = 4000  # of git's own words
@@ -60,6 +61,7 @@ def resolve(path: Path, ref: str) -> Revision:
     is_bare, form = _ask(path, "", "rev-parse", "--is-bare-repository", "--show-object-format").split()
     if form == "sha256":
         raise UsageError(
+            kinds.REPOSITORY,
             f"{path} is a repository of SHA-256 objects, and the store on the hosts takes SHA-1 objects only\n"
             "  Deploy from a repository that was made with: git init --object-format=sha1"
         )
@@ -245,6 +247,7 @@ def _pack(
             said.seek(0)
             why = said.read(SAID_BYTES).decode(errors="replace").strip()
             raise Error(
+                kinds.REPOSITORY,
                 f"git could not read what is to be sent from {path}: {why}\n"
                 "  The repository may be damaged, or a clone of a part of it. Look at it: git fsck"
             )
@@ -267,6 +270,7 @@ def _refuse_submodules(path: Path, tree: str) -> None:
     modules = [entry.split("\t", 1)[1] for entry in entries if entry.startswith("160000 ")]
     if modules:
         raise UsageError(
+            kinds.REPOSITORY,
             f"the revision holds git submodules, which are not sent: {', '.join(modules)}\n"
             "  Put their files into the repository (git subtree), or make them requirements."
         )
@@ -297,16 +301,20 @@ def _ask(path: Path, problem: str, *arguments: str, env: dict[str, str] | None =
             )
     except FileNotFoundError as error:
         what = f"{path} does not exist" if not path.exists() else "git is not installed here"
-        raise UsageError(f"{what}; source.path is where the application's repository is") from error
+        raise UsageError(
+            kinds.NO_REPOSITORY, f"{what}; source.path is where the application's repository is"
+        ) from error
     if done.returncode != 0:
         said = done.stderr.decode(errors="replace").strip()
         if "dubious ownership" in said:
             raise UsageError(
+                kinds.NOT_YOUR_REPOSITORY,
                 f"git does not open the repository in {path}, because it is another user's\n"
                 "  Run fab as its owner, or say that you trust it:"
                 f" git config --global --add safe.directory {shlex.quote(_place(said) or str(path))}"
             )
         raise UsageError(
+            kinds.REVISION,
             f"{problem}" + (f": {said}" if said else "") + "\n  See what there is: git log, git tag, git branch"
         )
     return done.stdout.decode(errors="surrogateescape")

@@ -20,7 +20,7 @@ from invoke.context import Context
 from . import local, planning, profiling, terminal
 from .connecting import open_connection
 from .errors import Error, HostError, HostErrors, SettingsError, Unreachable, UsageError
-from .remote import entry, prepare, releases
+from .remote import entry, kinds, prepare, releases
 from .session import RemoteCall, Session
 
 if TYPE_CHECKING:
@@ -178,7 +178,10 @@ def together(c: Context) -> list[Host]:
     found = of(c) + [host for name in names[1:] for host in of(Connection(name, config=c.config))]
     stages = sorted({host.settings.stage for host in found})
     if len(stages) > 1:
-        raise UsageError(f"-H {','.join(names)}: one command changes one stage, and these are of {', '.join(stages)}")
+        raise UsageError(
+            kinds.WHICH_STAGE,
+            f"-H {','.join(names)}: one command changes one stage, and these are of {', '.join(stages)}",
+        )
     return list(dict.fromkeys(found))
 
 
@@ -224,9 +227,12 @@ def without(targets: list[Host], names: str | None) -> list[Host]:
     unknown = sorted(set(dead) - {host.name for host in targets})
     if unknown:
         there = ", ".join(host.name for host in targets)
-        raise UsageError(f"--continue-without: {', '.join(unknown)} is no host of this command. There are {there}")
+        raise UsageError(
+            kinds.UNKNOWN_NAME,
+            f"--continue-without: {', '.join(unknown)} is no host of this command. There are {there}",
+        )
     if not left:
-        raise UsageError("--continue-without: no host would be left")
+        raise UsageError(kinds.ARGUMENT, "--continue-without: no host would be left")
     each([host for host in targets if host not in left], _leave_behind, "making sure that they are dead")
     return left
 
@@ -239,7 +245,9 @@ def _leave_behind(host: Host) -> None:
         host.say("without", f"left behind: {error.what}", "yellow")
     else:
         hint = f"Leave --continue-without away: fab -H {host.settings.stage} …"
-        raise HostError(host.name, "it answers, so it is not left behind; nothing was touched", hint)
+        raise HostError(
+            kinds.HOST_ALIVE, host.name, "it answers, so it is not left behind; nothing was touched", hint
+        )
 
 
 def absent(targets: list[Host]) -> list[str]:
@@ -317,7 +325,7 @@ def _connection(c: Context, settings: Settings) -> Connection:
     if settings.host.key:
         key = settings.local(settings.host.key)
         if not key.is_file():
-            raise UsageError(f"{settings.host.name}: key: there is no file {key}")
+            raise UsageError(kinds.KEY_FILE, f"{settings.host.name}: key: there is no file {key}")
         config.connect_kwargs.key_filename = str(key)
     connection = Connection(settings.host.address, user=settings.host.user, port=settings.host.port, config=config)
     connection.connect_timeout = connection.connect_timeout or CONNECT_SECONDS

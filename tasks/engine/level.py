@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .errors import Error, HostError, HostErrors
+from .remote import kinds
 from .remote.releases import Release, way_back
 
 HINT = "See what there is: fab releases"
@@ -54,13 +55,13 @@ def _named(stage: Stage, to: str) -> str:
     everywhere = {name for host in stage.values() for name in host.releases}
     found = sorted(name for name in everywhere if name.startswith(to) or name.split("-", 1)[1].startswith(to))
     if len(found) != 1:
-        raise _refusal(dict.fromkeys(stage, f"{len(found) or 'no'} releases answer to {to!r}"))
+        raise _refusal(kinds.RELEASE, dict.fromkeys(stage, f"{len(found) or 'no'} releases answer to {to!r}"))
     (name,) = found
     if all(host.current == name for host in stage.values()):
-        raise _refusal(dict.fromkeys(stage, f"{name} is the current release already"))
+        raise _refusal(kinds.RELEASE, dict.fromkeys(stage, f"{name} is the current release already"))
     refused = {host: _why_not(there, name) for host, there in stage.items() if not there.is_good(name)}
     if refused:
-        raise _refusal(refused)
+        raise _refusal(kinds.RELEASE, refused)
     return name
 
 
@@ -77,10 +78,11 @@ def _before(stage: Stage) -> str:
     common = [name for name in ways[0] if all(name in way for way in ways)]
     if not common:
         raise _refusal(
+            kinds.NO_WAY_BACK,
             {
                 host: "there is no good release to go back to" + (_has(there) if len(stage) > 1 else "")
                 for host, there in stage.items()
-            }
+            },
         )
     return common[-1]
 
@@ -99,8 +101,8 @@ def _has(host: Standing) -> str:
     return f" on every host: {host.current or 'nothing'} is live here, before it {way[-1] if way else 'nothing'}"
 
 
-def _refusal(reasons: Mapping[str, str]) -> Error:
-    errors = [HostError(host, f"{why}; nothing was touched", HINT) for host, why in reasons.items()]
+def _refusal(kind: kinds.Kind, reasons: Mapping[str, str]) -> Error:
+    errors = [HostError(kind, host, f"{why}; nothing was touched", HINT) for host, why in reasons.items()]
     return errors[0] if len(errors) == 1 else HostErrors(errors)
 
 

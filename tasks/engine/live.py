@@ -11,7 +11,7 @@ from typing import Any
 from . import hosts, planning, terminal
 from .errors import Error, UsageError
 from .hosts import Host
-from .remote import watching
+from .remote import kinds, watching
 
 SECONDS = 1.0
 
@@ -22,7 +22,9 @@ def watch(targets: list[Host]) -> None:
     :raises UsageError: standard input or output is no terminal.
     """
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
-        raise UsageError("--watch needs a terminal: elsewhere take fab status, or fab status --json")
+        raise UsageError(
+            kinds.NO_TERMINAL, "--watch needs a terminal: elsewhere take fab status, or fab status --json"
+        )
     from rich.live import Live
 
     before: dict[str, watching.Look] = {}

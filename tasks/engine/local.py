@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from . import certificate, git, passwords, secretsource
 from .errors import UsageError
-from .remote import files
+from .remote import files, kinds
 
 if TYPE_CHECKING:
     from .settings import Settings
@@ -49,7 +49,7 @@ def placed_files(settings: Settings) -> list[files.File]:
         if local is not None:
             path = settings.local(local)
             if not path.is_file():
-                raise UsageError(f"shared.files: there is no local file {path}")
+                raise UsageError(kinds.LOCAL_FILE, f"shared.files: there is no local file {path}")
             entries.append(files.entry(f"{settings.root}/shared/{target}", path.read_bytes(), 0o640, settings.user))
     return entries
 
@@ -68,10 +68,10 @@ def wheels(settings: Settings, place: str) -> list[Path]:
     path = settings.local(place)
     if not path.is_dir():
         if not path.is_file():
-            raise UsageError(f"there is no wheel {path}")
+            raise UsageError(kinds.LOCAL_FILE, f"there is no wheel {path}")
         return [path]
     found = sorted(path.glob("*.whl"))
     if not found:
         fill = f"pip wheel -r requirements.txt -w {path}"
-        raise UsageError(f"python.wheelhouse: there are no wheels in {path}\n  Fill it: {fill}")
+        raise UsageError(kinds.LOCAL_FILE, f"python.wheelhouse: there are no wheels in {path}\n  Fill it: {fill}")
     return found

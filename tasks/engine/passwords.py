@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from . import secretsource
 from .errors import UsageError
+from .remote import kinds
 
 if TYPE_CHECKING:
     from .settings import Settings
@@ -58,6 +59,7 @@ def _read(settings: Settings, variable: str) -> dict[str, str]:
     value = secretsource.read(settings).get(variable, "")
     if settings.secrets and not value.strip():
         raise UsageError(
+            kinds.SECRETS,
             f"secrets: there is no {variable} in {secretsource.described(settings.secrets)}, "
             f"which basic_auth in site: names\n  Add it: {variable}=alice:password"
         )
@@ -65,9 +67,13 @@ def _read(settings: Settings, variable: str) -> dict[str, str]:
     for number, pair in enumerate(value.split(), 1):
         user, colon, password = pair.partition(":")
         if not (user and colon and password) or user in found:
-            raise UsageError(f"secrets: entry {number} of {variable} is no name:password, or its name is there twice")
+            raise UsageError(
+                kinds.SECRETS,
+                f"secrets: entry {number} of {variable} is no name:password, or its name is there twice",
+            )
         if not HASHED.fullmatch(password) and len(password.encode()) > LONGEST:
             raise UsageError(
+                kinds.SECRETS,
                 f"secrets: the password of entry {number} of {variable} has more than {LONGEST} bytes\n"
                 "  More of them do not count. Shorten it, or give its hash: openssl passwd -6"
             )

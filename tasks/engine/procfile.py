@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from pathlib import PurePosixPath
 
 from .errors import UsageError
+from .remote import kinds
 
 LINE = re.compile(r"([A-Za-z_][A-Za-z0-9_-]{0,30}):\s*(\S.*)")
 WEB = "web"
@@ -26,9 +27,9 @@ def read(text: str, name: str) -> dict[str, str]:
             continue
         match = LINE.fullmatch(line.strip())
         if not match:
-            raise UsageError(f"{name}:{number} is no NAME: COMMAND line: {line.strip()[:60]}")
+            raise UsageError(kinds.PROCFILE, f"{name}:{number} is no NAME: COMMAND line: {line.strip()[:60]}")
         if match[1] in processes:
-            raise UsageError(f"{name}:{number} names {match[1]} a second time")
+            raise UsageError(kinds.PROCFILE, f"{name}:{number} names {match[1]} a second time")
         processes[match[1]] = match[2]
     return processes
 

@@ -23,6 +23,7 @@ from jinja2.utils import missing
 from . import usercache
 from .errors import Error
 from .escape import FILTERS
+from .remote import kinds
 
 PACKAGED = Path(__file__).parents[2] / "templates"
 PREFIX = "fabrelease"  # "fabrelease/<name>" in a template is always the packaged one
@@ -41,7 +42,7 @@ class TemplateProblem(Error):
         self.line = line
         self.reason = reason
         place = path if line is None else f"{path}, line {line}"
-        super().__init__(f"{place}: {reason}")
+        super().__init__(kinds.TEMPLATE, f"{place}: {reason}")
 
 
 class _Undefined(StrictUndefined):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from . import command
 from .errors import UsageError
+from .remote import kinds
 
 if TYPE_CHECKING:
     from .settings import Secrets, Settings
@@ -118,4 +119,4 @@ def _variables(settings: Settings, content: bytes, line: str, whole: str) -> dic
 
 
 def _refused(settings: Settings, what: str, hint: str) -> UsageError:
-    return UsageError(f"{settings.stage}: secrets: {what}\n  {hint}")
+    return UsageError(kinds.SECRETS, f"{settings.stage}: secrets: {what}\n  {hint}")

@@ -29,7 +29,7 @@ from fabric import Connection
 
 from . import profiling
 from .errors import Error, HostError, NoPython
-from .remote import drivers, wire
+from .remote import drivers, kinds, wire
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -136,6 +136,7 @@ class Session:
             return wire.pack(kind, payload)
         except wire.TooLarge as error:
             raise HostError(
+                kinds.TOO_LARGE,
                 self.name,
                 f"the step would be sent as {error}",
                 "Make the files of shared.files smaller, or put them on the host by other means.",
@@ -150,6 +151,7 @@ class Session:
         """Give the session up for lost; what to tell the person."""
         self._closed.set()
         return HostError(
+            kinds.CONNECTION_LOST,
             self.name,
             "the connection was lost while a step ran; the host ends the step and drops the lock by itself",
             "See what is live: fab status; then run the command again: it clears away what was left.",
@@ -183,6 +185,7 @@ class Session:
         if answer == OLD:
             version = _text(_reads_until(channel, b"\n")[0])
             raise HostError(
+                kinds.NO_PYTHON,
                 self.name,
                 f"python3 is {version} there, and 3.9 is the oldest that will do",
                 "Install a newer one as python3, or take a newer release of the system.",
@@ -234,11 +237,13 @@ class Session:
     def _refused(self, user: str, said: str) -> HostError:
         if "not in the sudoers" in said or "not allowed to" in said or "may not run sudo" in said:
             return HostError(
+                kinds.SUDO,
                 self.name,
                 f"{user} has no right to use sudo: {said.splitlines()[-1]}",
                 "Log in as somebody who has, by `user:` in the host's entry; or let root allow it: sudo visudo",
             )
         return HostError(
+            kinds.SUDO,
             self.name,
             f"sudo refused {user}: a wrong password",
             "Run the command again with the right password, or look at sudo -l on the host.",
@@ -246,12 +251,15 @@ class Session:
 
     def _no_session(self, said: str, status: int) -> HostError:
         if re.search(r"python3: (command )?not found", said):
-            return NoPython(self.name, "there is no python3", "It is installed by: fab setup")
+            return NoPython(kinds.NO_PYTHON, self.name, "there is no python3", "It is installed by: fab setup")
         if re.search(r"sudo: (command )?not found", said):
-            return HostError(self.name, "there is no sudo", "Log in as root, or install it: apt-get install sudo")
+            return HostError(
+                kinds.SUDO, self.name, "there is no sudo", "Log in as root, or install it: apt-get install sudo"
+            )
         if said and "account is currently not available" not in said:
-            return HostError(self.name, f"no session could be started: {said}")
+            return HostError(kinds.LOGIN_SHELL, self.name, f"no session could be started: {said}")
         return HostError(
+            kinds.LOGIN_SHELL,
             self.name,
             f"the login shell of {self.connection.user} ends at once with exit status {status}"
             + (f": {said}" if said else ", without a word"),
@@ -274,7 +282,9 @@ class Session:
                 raise self.lost() from error
             except wire.TooLarge as error:
                 self.close()
-                raise HostError(self.name, f"the host sends {error}: the session was given up") from None
+                raise HostError(
+                    kinds.TOO_LARGE, self.name, f"the host sends {error}: the session was given up"
+                ) from None
             if frame is None:
                 raise self.lost()
             kind, body = frame
@@ -284,9 +294,11 @@ class Session:
                 self.on_output(json.loads(body)["line"])
             elif kind == wire.FAILURE:
                 failed = json.loads(body)
-                raise HostError(self.name, failed["message"], failed["hint"], failed["needs_person"])
+                known = kinds.BY_CODE[failed["code"]]
+                raise HostError(known, self.name, failed["message"], failed["hint"], failed["needs_person"])
             elif kind == wire.CRASH:
                 raise HostError(
+                    kinds.FAULT,
                     self.name,
                     "this is a fault in fabrelease, nothing you did:\n" + json.loads(body)["traceback"],
                     "Please report it with the lines above.",
@@ -337,17 +349,20 @@ def no_channel(name: str, error: Exception) -> HostError:
     """What to tell the person where a channel on an open connection could not be had or used."""
     if isinstance(error, paramiko.ChannelException):
         return HostError(
+            kinds.SESSION_REFUSED,
             name,
             f"the server refuses a session on this connection: {error.args[-1]}",
             "Look at MaxSessions in its sshd_config: fab needs one session, and fab run a second.",
         )
     if isinstance(error, TimeoutError):
         return HostError(
+            kinds.LOGIN_SLOW,
             name,
             f"the server let us in, and started no session within {START_SECONDS:.0f} seconds",
             "Look at what its login does: sshd, PAM, sudo, the shell's own files.",
         )
     return HostError(
+        kinds.SESSION_REFUSED,
         name,
         f"the connection ended before a session was started: {error or type(error).__name__}",
         "Look at the server's log: journalctl -u ssh",
@@ -391,6 +406,7 @@ def _ask_password(name: str, user: str) -> str:
     """Ask once a run, however many hosts want it."""
     if not sys.stdin.isatty():
         raise HostError(
+            kinds.SUDO,
             name,
             "sudo asks for a password, and there is no terminal to ask you on",
             "Run fab with --prompt-for-sudo-password, or allow the login user sudo without one.",

@@ -14,6 +14,7 @@ import yaml
 from .discovery.project import DOMAIN, Found, Project
 from .discovery.variables import Variable
 from .errors import UsageError
+from .remote import kinds
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -92,7 +93,7 @@ def _checked(model: type[BaseModel], value: dict[str, object], what: str) -> Non
         model.model_validate(value)
     except ValidationError as error:
         found = [f"{one.message}; {one.hint}" if one.hint else one.message for one in mistakes(error, model)]
-        raise UsageError(f"{what} is none: {'; '.join(found)}. Nothing was written") from None
+        raise UsageError(kinds.SETTINGS, f"{what} is none: {'; '.join(found)}. Nothing was written") from None
 
 
 def stage(project: Project, answers: Answers, has_secrets: bool) -> str:

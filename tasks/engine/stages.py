@@ -17,6 +17,7 @@ from pydantic import ValidationError
 from . import inventory
 from .errors import Problem, SettingsError, UsageError
 from .mistakes import ROOT_KEYS, problems_of, unknown_key
+from .remote import kinds
 from .settings import HOST_KEYS, LOADER_FIELDS, STAGE_KEYS, Settings
 from .wording import describe, nearest, show
 from .yamltree import Node, from_plain, merge, read
@@ -43,6 +44,7 @@ def find_project(start: Path) -> Path:
         if any((directory / "hosts").glob("*.yml")):
             return directory
     raise UsageError(
+        kinds.NO_STAGE,
         f"no hosts/*.yml in {start} or above it: a stage is described in a file there, like hosts/prod.yml"
     )
 
@@ -62,7 +64,7 @@ def load_stage(project: Path, name: str, overrides: Mapping[str, Any] | None = N
     """
     stages = stage_names(project)
     if name not in stages and not (name == EXAMPLE and _stage_file(project, name).is_file()):
-        raise UsageError(_nobody_called(project, name, stages, []))
+        raise UsageError(kinds.UNKNOWN_NAME, _nobody_called(project, name, stages, []))
     stage, problems = _load(project, name, overrides)
     if problems:
         raise SettingsError(problems)
@@ -73,7 +75,7 @@ def load_stages(project: Path, overrides: Mapping[str, Any] | None = None) -> di
     """Every stage of the project by name. Raises SettingsError with the problems of all of them."""
     loaded = {name: _load(project, name, overrides) for name in stage_names(project)}
     if not loaded:
-        raise UsageError(_nobody_called(project, None, [], []))
+        raise UsageError(kinds.NO_STAGE, _nobody_called(project, None, [], []))
     problems = [problem for _, found in loaded.values() for problem in found]
     if problems:
         raise SettingsError(problems)
@@ -92,7 +94,9 @@ def select(project: Path, name: str, overrides: Mapping[str, Any] | None = None)
     found = [entry for entry in entries if entry.host == name]
     if not found:
         _unreadable(problems)
-        raise UsageError(_nobody_called(project, name, stages, sorted({entry.host for entry in entries})))
+        raise UsageError(
+            kinds.UNKNOWN_NAME, _nobody_called(project, name, stages, sorted({entry.host for entry in entries}))
+        )
     return _only(project, _one(found, f"the host {name}"), overrides)
 
 
@@ -112,7 +116,9 @@ def match_connection(
     found = [entry for entry in entries if host in (entry.host, entry.address) and entry.takes(port)]
     if not found:
         _unreadable(problems)
-        raise UsageError(_nobody_called(project, host, [], sorted({entry.host for entry in entries})))
+        raise UsageError(
+            kinds.UNKNOWN_NAME, _nobody_called(project, host, [], sorted({entry.host for entry in entries}))
+        )
     if len(found) > 1:
         found = [entry for entry in found if entry.user == user] or found
     entry = _one(found, f"the connection to {host}")
@@ -137,8 +143,11 @@ def default_stage(project: Path) -> str:
     if len(stages) == 1:
         return stages[0]
     if not stages:
-        raise UsageError(_nobody_called(project, None, [], []))
-    raise UsageError(f"which stage? Say -H and one of: {', '.join(stages)}; or set default_stage in hosts/all.yml")
+        raise UsageError(kinds.NO_STAGE, _nobody_called(project, None, [], []))
+    raise UsageError(
+        kinds.WHICH_STAGE,
+        f"which stage? Say -H and one of: {', '.join(stages)}; or set default_stage in hosts/all.yml",
+    )
 
 
 # --- reading and merging ------------------------------------------------------------------
@@ -346,7 +355,10 @@ def _one(found: list[_Entry], what: str) -> _Entry:
     if len(found) == 1:
         return found[0]
     places = ", ".join(f"{entry.host} in {entry.stage}" for entry in found)
-    raise UsageError(f"{what} could be any of: {places}; give the stage with -H, or the hosts names of their own")
+    raise UsageError(
+        kinds.WHICH_STAGE,
+        f"{what} could be any of: {places}; give the stage with -H, or the hosts names of their own",
+    )
 
 
 def _only(project: Path, entry: _Entry, overrides: Mapping[str, Any] | None) -> Stage:

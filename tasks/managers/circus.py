@@ -16,7 +16,7 @@ import time
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from ..engine.remote import killing, orphans, process, releases, zmtp
+from ..engine.remote import killing, kinds, orphans, process, releases, zmtp
 from ..engine.remote.application import Application, Unit
 from ..engine.remote.drivers import DESCRIPTOR, PATH, Manager, Program
 from ..engine.remote.failure import Failed
@@ -127,6 +127,7 @@ class Circus(Manager):
         if done.status != 0:
             said = process.quote(done.lines[-5:]) or ": two programs have one name, but for its capitals"
             raise Failed(
+                kinds.MANAGER_SETTINGS,
                 f"circus refuses the configuration; nothing live was touched{said}", "Look at your templates/circus/."
             )
 
@@ -283,6 +284,7 @@ def _wait_stopped(application: Application, names: Sequence[str], timeout: float
             return
         if time.monotonic() > end:
             raise Failed(
+                kinds.NOT_STOPPED,
                 f"{', '.join(running)} did not stop within {timeout:.0f} seconds, though killed",
                 f"Look at it on the host: sudo systemctl status {_service(application)}",
                 needs_person=True,
@@ -320,4 +322,8 @@ def _call(application: Application, command: str, seconds: float = SECONDS, **pr
 
 def _refused(application: Application, why: str) -> Failed:
     service = _service(application)
-    return Failed(f"the circusd of {application.name} {why}", f"Look at it on the host: journalctl -u {service}")
+    return Failed(
+        kinds.MANAGER_DOWN,
+        f"the circusd of {application.name} {why}",
+        f"Look at it on the host: journalctl -u {service}",
+    )

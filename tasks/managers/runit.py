@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ..engine.remote import killing, orphans, process, releases
+from ..engine.remote import killing, kinds, orphans, process, releases
 from ..engine.remote.application import Application, Unit
 from ..engine.remote.drivers import PATH, Manager, Program
 from ..engine.remote.failure import Failed
@@ -223,6 +223,7 @@ class Runit(Manager):
             slot.tell("k")  # what has become a program that is set-user-ID is not the user's any more
         if _wait_stopped(slots, KILL_SECONDS):
             raise Failed(
+                kinds.NOT_STOPPED,
                 f"{', '.join(slot.unit for slot in slots)} did not stop, though killed",
                 f"Look at it on the host: sudo systemctl status {_service(application)}",
                 needs_person=True,
@@ -331,6 +332,7 @@ def _free(application: Application, wanted: int) -> list[Slot]:
 
 def _not_running(application: Application) -> Failed:
     return Failed(
+        kinds.MANAGER_DOWN,
         f"the runsvdir of {application.name} does not run its services",
         f"Look at it on the host: systemctl status {_service(application)}",
     )

@@ -17,7 +17,7 @@ import xmlrpc.client
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..engine.remote import killing, orphans, process, releases, system, unix_http
+from ..engine.remote import killing, kinds, orphans, process, releases, system, unix_http
 from ..engine.remote.application import Application, Unit
 from ..engine.remote.drivers import PATH, Manager, Program
 from ..engine.remote.failure import Failed
@@ -76,6 +76,7 @@ class Supervisor(Manager):
                 os.unlink(trial)
         if done.status != 0:
             raise Failed(
+                kinds.MANAGER_SETTINGS,
                 f"supervisor refuses the configuration; nothing live was touched{process.quote(done.lines[-5:])}",
                 "Look at your templates/supervisor/.",
             )
@@ -193,6 +194,7 @@ def _program(info: Mapping[str, Any]) -> Program:
 def _wait_stopped(names: Sequence[str], timeout: float) -> None:
     if running := _running_after(timeout, names):
         raise Failed(
+            kinds.NOT_STOPPED,
             f"{', '.join(running)} did not stop within {timeout:.0f} seconds, though killed",
             "Look at it on the host: sudo supervisorctl status",
             needs_person=True,
@@ -229,7 +231,11 @@ def _start_again(server: Any, application: Application, name: str) -> None:
 
 
 def _not_started(name: str, why: str) -> Failed:
-    return Failed(f"supervisor does not start {name}: {why}", "Look at it on the host: sudo supervisorctl avail")
+    return Failed(
+        kinds.MANAGER_DOWN,
+        f"supervisor does not start {name}: {why}",
+        "Look at it on the host: sudo supervisorctl avail",
+    )
 
 
 def _reread() -> None:
@@ -238,6 +244,7 @@ def _reread() -> None:
             server.supervisor.reloadConfig()
         except xmlrpc.client.Fault as fault:
             raise Failed(
+                kinds.MANAGER_SETTINGS,
                 f"supervisor cannot read its configuration: {fault.faultString}",
                 "It may be another project's file. Look at: sudo supervisorctl reread",
             ) from None
@@ -279,6 +286,7 @@ def _server() -> Any:
     except (OSError, http.client.HTTPException, xmlrpc.client.Error) as error:
         said = getattr(error, "strerror", None) or getattr(error, "faultString", None) or error
         raise Failed(
+            kinds.MANAGER_DOWN,
             f"supervisord does not answer on {socket_path}: {said}",
             "Look at it on the host: systemctl status supervisor",
         ) from None

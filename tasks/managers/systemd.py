@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..engine.remote import process, releases
+from ..engine.remote import kinds, process, releases
 from ..engine.remote.application import Application, Unit
 from ..engine.remote.drivers import DESCRIPTOR, PATH, Manager, Program
 from ..engine.remote.failure import Failed
@@ -111,6 +111,7 @@ class Systemd(Manager):
             done = process.run(["systemd-analyze", "verify", "--man=no", *paths], timeout=SECONDS, keep=None)
         if lines := [line for line in done.lines if release in line]:
             raise Failed(
+                kinds.MANAGER_SETTINGS,
                 f"systemd does not understand all of the units; nothing live was touched{process.quote(lines)}",
                 "Look at manager.settings and your templates/systemd/.",
             )
@@ -139,6 +140,7 @@ class Systemd(Manager):
             process.run(["systemctl", "kill", "--signal=KILL", *_only(there, SERVICE)], timeout=SECONDS)
         if running := _running_after(KILL_SECONDS, application, there):
             raise Failed(
+                kinds.NOT_STOPPED,
                 f"{', '.join(running)} did not stop, though killed",
                 f"Look at it on the host: systemctl status {running[0]}",
                 needs_person=True,
@@ -295,7 +297,9 @@ def _loaded(application: Application) -> dict[str, Shown]:
     patterns = [f"{application.name}-*{kind}" for kind in (SERVICE, SOCKET)]
     done = process.run(["systemctl", "show", f"--property={','.join(SHOWN)}", *patterns], timeout=SECONDS, keep=None)
     if done.status != 0:
-        raise Failed(f"systemd does not answer: {done.text}", "Look at it on the host: systemctl status")
+        raise Failed(
+            kinds.MANAGER_DOWN, f"systemd does not answer: {done.text}", "Look at it on the host: systemctl status"
+        )
     blocks = [dict(line.split("=", 1) for line in block.splitlines()) for block in done.text.split("\n\n") if block]
     ours = releases.programs_of(application.name)
     return {shown["Id"]: shown for shown in blocks if ours.fullmatch(_program_of(shown["Id"]))}

@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from ..engine.remote import process
+from ..engine.remote import kinds, process
 from ..engine.remote.application import Application
 from ..engine.remote.drivers import DESCRIPTOR, Launch, Server
 from ..engine.remote.failure import Failed
@@ -107,9 +107,11 @@ class Chaussette(Server):
             return
         if done.lines and done.lines[-1].startswith("web.settings: "):
             raise Failed(
+                kinds.SERVER_SETTINGS,
                 done.lines[-1], "See chaussette's options: https://chaussette.readthedocs.io/en/1.3.0/#usage"
             )
         raise Failed(
+            kinds.APP_NOT_LOADED,
             "the application cannot be imported; nothing live was touched:"
             f" {process.ending(done, 'python', CHECK_SECONDS)}{process.quote(done.lines)}",
             "The last lines say why; mend it, commit, and deploy again.",

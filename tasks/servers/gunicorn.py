@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from ..engine.remote import killing, process, releases
+from ..engine.remote import killing, kinds, process, releases
 from ..engine.remote.application import Application
 from ..engine.remote.drivers import DESCRIPTOR, MANY_WORKERS, PATH, Launch, Server, seconds
 from ..engine.remote.failure import Failed
@@ -114,10 +114,12 @@ class Gunicorn(Server):
             return
         if done.lines and done.lines[-1].startswith("web.settings: "):
             raise Failed(
+                kinds.SERVER_SETTINGS,
                 done.lines[-1], "See gunicorn's settings: https://docs.gunicorn.org/en/stable/settings.html"
             )
         problem = process.ending(done, "gunicorn --check-config", CHECK_SECONDS)
         raise Failed(
+            kinds.APP_NOT_LOADED,
             f"the application or its gunicorn configuration cannot be loaded; nothing live was touched: {problem}"
             f"{process.quote(done.lines)}",
             "The last lines say why; mend it, commit, and deploy again.",

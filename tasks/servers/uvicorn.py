@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from ..engine.remote import killing, options, releases
+from ..engine.remote import killing, kinds, options, releases
 from ..engine.remote.application import Application
 from ..engine.remote.drivers import DESCRIPTOR, MANY_WORKERS, PATH, Launch, Server, seconds
 from ..engine.remote.failure import Failed
@@ -117,6 +117,7 @@ class Uvicorn(Server):
         """
         if launch.workers == 1 and launch.settings.get("limit_max_requests"):
             raise Failed(
+                kinds.SERVER_SETTINGS,
                 "web.settings: limit_max_requests would leave the site without its only worker now and then",
                 "Set web.workers to 2 or more.",
             )

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..engine.remote import killing, process
+from ..engine.remote import killing, kinds, process
 from ..engine.remote.application import Application
 from ..engine.remote.drivers import PATH, Launch, Server, seconds
 from ..engine.remote.failure import Failed
@@ -109,11 +109,13 @@ class Uwsgi(Server):
             return
         if unknown := UNKNOWN.search(done.text):
             raise Failed(
+                kinds.SERVER_SETTINGS,
                 f"web.settings: uWSGI has no option {unknown[1].replace('-', '_')}; nothing live was touched",
                 "See uWSGI's options: https://uwsgi-docs.readthedocs.io/en/latest/Options.html",
             )
         problem = process.ending(done, "uwsgi --no-server", CHECK_SECONDS)
         raise Failed(
+            kinds.APP_NOT_LOADED,
             f"the application or its uWSGI configuration cannot be loaded; nothing live was touched: {problem}"
             f"{process.quote(done.lines)}",
             "The last lines say why; mend it, commit, and deploy again.",

@@ -29,6 +29,7 @@ LOCK = "/run/fabrelease/locks/tinysite.lock"
 IS_FREE = f"[ ! -e {LOCK} ] || flock --shared --timeout 2 {LOCK} true"
 IS_REACHED = f"for i in $(seq 20); do if [ -e {breakpoints.REACHED} ]; then echo yes; exit; fi; sleep 0.05; done"
 TEMPORARY = r"\.[0-9]+\.[0-9]+(\.fabrelease-new)?$"  # how the names end that a rename takes away
+CIRCUSCTL = "/opt/fabrelease/circus/bin/circusctl --endpoint ipc:///run/fabrelease-circus/tinysite/control"
 LOOK = (Path(__file__).parent / "look.py").read_text()
 
 
@@ -49,7 +50,7 @@ class Seen:
 MANAGERS = {
     "supervisor": Seen(r"/supervisord( |$)", "pkill -KILL -x supervisord", "supervisorctl status"),
     "systemd": Seen("", "systemctl daemon-reexec", "systemctl list-units --all --plain --no-legend 'tinysite-*.service'"),
-    "circus": Seen(r"circusd", "pkill -KILL -f '[c]ircusd'"),
+    "circus": Seen(r"circusd", "pkill -KILL -f '[c]ircusd'", f"{CIRCUSCTL} status | tr : ' '"),
 }
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from fabrelease.tasks.engine.remote import cutover, recovery, releases
+from fabrelease.tasks.engine.remote import cutover, kinds, recovery, releases
 from fabrelease.tasks.engine.remote.application import Application, Unit
 from fabrelease.tasks.engine.remote.cutover import Cutover
 from fabrelease.tasks.engine.remote.drivers import Manager, Program
@@ -185,7 +185,7 @@ class Host(Manager):
         for name in names:
             self.note(f"start {name}")
             if name in self.refused:
-                raise Failed(f"{name} does not start")
+                raise Failed(kinds.MANAGER_DOWN, f"{name} does not start")
             self.effect(lambda name=name: self.running.update({name: "down" if release in self.dead else "up"}))
 
     def stop(self, application: Application, units: Sequence[Unit], at_once: bool) -> None:

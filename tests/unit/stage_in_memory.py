@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from fabrelease.tasks.engine.change import Change
 from fabrelease.tasks.engine.errors import Error, HostError, HostErrors
-from fabrelease.tasks.engine.remote import hooks, releases, wire
+from fabrelease.tasks.engine.remote import hooks, kinds, releases, wire
 from fabrelease.tasks.engine.remote.failure import Failed
 from fabrelease.tasks.engine.rollout import Phase, together
 from fabrelease.tasks.engine.session import RemoteCall, reference
@@ -90,7 +90,7 @@ class Remote:
         if name in troubles:
             troubles.pop(name)(self, name)
         if self.host.session.is_over:
-            raise HostError(self.name, "the session was lost, or given up by the host")
+            raise HostError(kinds.CONNECTION_LOST, self.name, "the session was lost, or given up by the host")
 
     def _do(self, call: wire.Call) -> Any:
         module, name = call["function"].split(":")
@@ -102,7 +102,7 @@ class Remote:
         try:
             return function(*wire.decode(call["args"]), **wire.decode(call["kwargs"]), **more)
         except Failed as failed:
-            raise HostError(self.name, failed.message, failed.hint, failed.needs_person) from failed
+            raise HostError(failed.kind, self.name, failed.message, failed.hint, failed.needs_person) from failed
 
     def say(self, step: str, text: str, style: str = "") -> None:
         self.said.append(f"{step}: {text}")
@@ -120,7 +120,7 @@ def is_lost(remote: Remote, name: str) -> None:
 
 
 def fails(remote: Remote, name: str) -> None:
-    raise HostError(remote.name, f"{name} failed")
+    raise HostError(kinds.UNHEALTHY, remote.name, f"{name} failed")
 
 
 def is_sick(remote: Remote, name: str) -> None:

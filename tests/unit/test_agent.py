@@ -15,7 +15,7 @@ from tests.unit.agents import Agent, agent
 CALLS = '''\
 """What the tests call: each writes down what it does."""
 import os, time
-from fabrelease.tasks.engine.remote import agent, process
+from fabrelease.tasks.engine.remote import agent, kinds, process
 from fabrelease.tasks.engine.remote.failure import Failed
 
 HERE = os.path.dirname(__file__)
@@ -28,7 +28,7 @@ def echo(value):
     return value
 
 def fail():
-    raise Failed("no", "do this", True)
+    raise Failed(kinds.LOCKED, "no", "do this", True)
 
 def crash():
     raise KeyError("oops")
@@ -94,6 +94,10 @@ def far(place: Path) -> Iterator[Agent]:
         yield started
 
 
+def failure(code: str, message: str, hint: str = "", needs_person: bool = False) -> dict[str, object]:
+    return {"message": message, "code": code, "hint": hint, "needs_person": needs_person}
+
+
 def notes(place: Path) -> list[str]:
     return (place / "notes").read_text().split("\n")[:-1]
 
@@ -108,7 +112,7 @@ def wait_for_note(place: Path, word: str, seconds: float = 10) -> None:
 def test_calls_are_answered_in_order_up_to_the_first_that_fails(far: Agent) -> None:
     far.call(("calls:echo", 1), ("calls:echo", "zwei"), ("calls:fail",), ("calls:echo", 4))
     assert [far.frame()[1]["value"] for _ in range(2)] == [1, "zwei"]
-    assert far.frame() == (wire.FAILURE, {"message": "no", "hint": "do this", "needs_person": True})
+    assert far.frame() == (wire.FAILURE, failure("FR-501", "no", "do this", True))
     far.send(wire.HEARTBEAT)
     assert far.frame() == (wire.HEARTBEAT, None)
 
@@ -116,7 +120,7 @@ def test_calls_are_answered_in_order_up_to_the_first_that_fails(far: Agent) -> N
 def test_an_error_of_the_system_is_a_failure_and_any_other_is_our_fault(far: Agent) -> None:
     far.call(("calls:missing",))
     kind, failed = far.frame()
-    assert (kind, failed["message"]) == (wire.FAILURE, "No such file or directory: /nowhere/at all")
+    assert (kind, failed) == (wire.FAILURE, failure("FR-311", "No such file or directory: /nowhere/at all"))
     far.call(("calls:crash",))
     kind, crash = far.frame()
     assert kind == wire.CRASH

@@ -17,6 +17,7 @@ from fabric import Connection
 from fabrelease.tasks.engine import hosts
 from fabrelease.tasks.engine.errors import HostError, HostErrors, UsageError
 from fabrelease.tasks.engine.hosts import Host
+from fabrelease.tasks.engine.remote import kinds
 
 from .examples import example_settings
 
@@ -31,7 +32,7 @@ class Standing:
     def step(self) -> None:
         self.begun.set()
         self.closed.wait(300)
-        raise HostError(self.name, "the connection was lost")
+        raise HostError(kinds.CONNECTION_LOST, self.name, "the connection was lost")
 
     def close(self) -> None:
         self.closed.set()
@@ -52,7 +53,7 @@ def test_results_come_in_the_order_of_the_hosts() -> None:
 def test_one_failure_is_itself_and_several_are_told_together() -> None:
     def fail(host: Host) -> None:
         if host.name != "good":
-            raise HostError(host.name, "no", needs_person=host.name == "b")
+            raise HostError(kinds.LOCKED, host.name, "no", needs_person=host.name == "b")
 
     with pytest.raises(HostError, match=r"^a: no$"):
         hosts.each(named("a", "good"), fail)

@@ -25,6 +25,7 @@ from fabrelease.tasks.engine import local, notify, passwords
 from fabrelease.tasks.engine.errors import HostError, HostErrors, UsageError
 from fabrelease.tasks.engine.hosts import Host
 from fabrelease.tasks.engine.mistakes import mistakes
+from fabrelease.tasks.engine.remote import kinds
 from fabrelease.tasks.engine.settings import Settings
 from fabrelease.tasks.engine.yamltree import dotted
 from tests.documents import documented, flatten
@@ -150,7 +151,7 @@ def test_a_chat_is_sent_a_sentence_that_calls_nobody(tmp_path: Path, receiver: R
 
 
 def test_a_failure_is_told_by_the_first_line_of_each_host_and_fails_as_before(tmp_path: Path, receiver: Receiver) -> None:
-    failure = HostErrors([HostError("web1", "no answer\nTOKEN=hunter2"), HostError("web2", "no room", "free some")])
+    failure = HostErrors([HostError(kinds.HOOK, "web1", "no answer\nTOKEN=hunter2"), HostError(kinds.DISK_FULL, "web2", "no room", "free some")])
     with pytest.raises(HostErrors) as caught:
         deploy(stage(tmp_path, {"webhook": receiver.url}), failure)
     assert caught.value is failure
@@ -280,7 +281,7 @@ def test_what_is_live_gets_a_tag(repository: Path, capfd: pytest.CaptureFixture[
 
 def test_a_failure_gets_no_tag(repository: Path) -> None:
     with pytest.raises(HostError):
-        deploy(stage(repository, {"git_tag": "deployed/{stage}"}), HostError("web1", "no"))
+        deploy(stage(repository, {"git_tag": "deployed/{stage}"}), HostError(kinds.HOOK, "web1", "no"))
     assert git(repository, "tag") == ""
 
 

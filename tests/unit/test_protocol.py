@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable
 from pathlib import Path
 
@@ -205,6 +206,26 @@ def test_what_cannot_be_undone_is_told_with_what_to_type_and_the_rest_is_undone(
     assert failed.value.needs_person
     assert f"start site-{OLD} site-{OLD}-worker" in failed.value.hint
     assert (host.visit(), host.running) == ((200, OLD), {f"site-{OLD}": "up"})
+
+
+def test_what_is_live_and_cannot_be_written_down_is_told_as_such_and_the_next_command_does_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host = host_with_old(tmp_path)
+    host.release(NEW, "worker")
+    cutover.start(cutover_to(host, NEW), host.machine)
+    cutover.switch(cutover_to(host, NEW), False, host.machine)
+
+    def full(*args: object, durable: bool) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", "/srv/site/history")
+
+    with monkeypatch.context() as patch, pytest.raises(Failed, match=f"{NEW} is live.*No space left") as told:
+        patch.setattr(releases, "write_atomically", full)
+        cutover.finish(cutover_to(host, NEW), {}, host.machine)
+    assert told.value.needs_person
+    assert host.visit() == (200, NEW)
+    next_command(host)
+    assert is_clean(host, NEW)
 
 
 def test_releases_that_follow_each_other_use_different_pools_of_connections(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fabrelease.tasks.engine.errors import HostError, HostErrors
+from fabrelease.tasks.engine.remote import kinds
 from fabrelease.tasks.engine.rollout import Phase, Rollout, one_by_one, together, waves
 
 from .stage_in_memory import one_after_another
@@ -19,11 +20,11 @@ def phase(name: str, done: list[str], fails_on: str = "", harmed: str = "") -> P
     def do(host: str) -> None:
         done.append(f"{name} {host}")
         if host == fails_on:
-            raise HostError(host, f"{name} failed")
+            raise HostError(kinds.UNHEALTHY, host, f"{name} failed")
 
     def undo(host: str, reason: str) -> HostError | None:
         done.append(f"undo {name} {host}")
-        return HostError(host, "is down", needs_person=True) if host == harmed else None
+        return HostError(kinds.UNHEALTHY, host, "is down", needs_person=True) if host == harmed else None
 
     return Phase(name, do, undo)
 

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from fabrelease.tasks.engine import terminal
 from fabrelease.tasks.engine.errors import HostError
+from fabrelease.tasks.engine.remote import kinds
 
 HOSTILE = "a\x1b[31mred\x1b[0m\tb \x1b]0;title\x07 \x1b[2J\x9b5A \r\x08 \u202egpj.exe \ud800 é✓"
 SHOWN = "ared\tb \\x1b]0;title\\x07 \\x1b[2J\\x9b5A \\x0d\\x08 \\u202egpj.exe \\ud800 é✓"
@@ -40,9 +41,9 @@ def test_nothing_that_is_printed_commands_the_terminal(
 
 
 def test_an_errors_text_commands_no_terminal() -> None:
-    error = HostError("web1", f"it failed: {HOSTILE}", HOSTILE)
+    error = HostError(kinds.HOOK, "web1", f"it failed: {HOSTILE}", HOSTILE)
     assert not FORBIDDEN & set(str(error) + error.what + error.text)
-    assert error.message == str(error)  # what Invoke prints
+    assert not FORBIDDEN & set(str(error.message))  # what Invoke prints
 
 
 def test_json_stays_json(capsys: pytest.CaptureFixture[str]) -> None:

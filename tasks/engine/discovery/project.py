@@ -11,7 +11,7 @@ from typing import Any
 
 from .. import procfile
 from ..errors import UsageError
-from ..remote import drivers
+from ..remote import drivers, kinds
 from . import callables, django, pages, requirements, variables
 from .callables import ASGI, Callable
 from .code import Code, module_of
@@ -106,7 +106,7 @@ def discover(root: Path, source: str = "") -> Project:
     source = source.strip("/") or _source(root)
     place = root / source
     if not place.is_dir():
-        raise UsageError(f"there is no directory {source} in {root}")
+        raise UsageError(kinds.PROJECT, f"there is no directory {source} in {root}")
     code, needed = Code(place), requirements.read(place)
     project = Project(
         name=_name(root, place),
@@ -135,6 +135,7 @@ def _source(root: Path) -> str:
     if len(found) > 1:
         names = [path.relative_to(root).as_posix() for path in found]
         raise UsageError(
+            kinds.PROJECT,
             f"there are applications in {', '.join(names)}: one stage is for one of them\n"
             f"  Say which: fab init --source {names[0]}"
         )

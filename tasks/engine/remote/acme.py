@@ -16,7 +16,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from . import agent, certificates, domains, nginx, probe, process, releases
+from . import agent, certificates, domains, kinds, nginx, probe, process, releases
 from .domains import HTTP_PORT
 from .failure import Failed
 from .probe import Endpoint
@@ -93,7 +93,9 @@ def _get(
     app: str, root: str, names: Sequence[str], authority: Authority, lineage: str, texts: dict[str, str]
 ) -> None:
     if not shutil.which("certbot", path=process.environment(None)["PATH"]) or not os.path.isdir(WEBROOT):
-        raise Failed("setup was not run here for site.tls.acme; nothing was touched", "Run it: fab setup")
+        raise Failed(
+            kinds.NOT_SET_UP, "setup was not run here for site.tls.acme; nothing was touched", "Run it: fab setup"
+        )
     if authority.hook:
         certificates.check_root_s(authority.hook)
     else:
@@ -137,6 +139,7 @@ def _answer(app: str, root: str, names: Sequence[str], texts: dict[str, str]) ->
             if answer["body"] != [token]:
                 said = probe.describe(endpoint, answer)
                 raise Failed(
+                    kinds.ACME,
                     f"nginx does not answer for {name} on port 80 as this site would: {said}",
                     "See which other site has the domain: sudo nginx -T",
                 )
@@ -155,6 +158,7 @@ def _refusal(names: Sequence[str], done: process.Completed, by_port: bool) -> Fa
         told.append(f"{', '.join(unknown)} has no address in DNS, as far as this host sees")
     more = "" if hints else "All that certbot says is on the host: /var/log/letsencrypt/letsencrypt.log"
     return Failed(
+        kinds.ACME,
         f"there is no certificate for {', '.join(names)}; nothing live was touched{process.quote(told)}",
         " ".join(filter(None, [*hints, more, MEANWHILE])),
     )

@@ -10,7 +10,7 @@ import itertools
 import json
 import os
 
-from . import probe, process, releases, source
+from . import kinds, probe, process, releases, source
 from .application import Application
 from .failure import Failed
 from .machine import units_of
@@ -27,7 +27,9 @@ def prepare(application: Application, stamp: str, who: str) -> releases.Release:
     """
     root, live = application.root, releases.linked(application.root, "current")
     if live is None:
-        raise Failed("nothing is live, so there is nothing to start again", "Deploy first: fab deploy")
+        raise Failed(
+            kinds.NOTHING_LIVE, "nothing is live, so there is nothing to start again", "Deploy first: fab deploy"
+        )
     name, known = f"{stamp}-{live.partition('-')[2]}", releases.read(root, live)
     old, new = releases.directory(root, live), releases.directory(root, name)
     made = {key: value for key, value in known.items() if key not in UNSAID}

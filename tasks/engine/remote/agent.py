@@ -21,8 +21,8 @@ import traceback
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from . import process, wire
-from .failure import Failed, describe
+from . import kinds, process, wire
+from .failure import Failed, describe, kind_of
 
 AHEAD = ["entry", "source", "environment", "configure", "cutover"]  # the modules of a deploy
 
@@ -95,6 +95,7 @@ def refuse_when_ending() -> None:
     """
     if _ending.is_set():
         raise Failed(
+            kinds.CONNECTION_LOST,
             f"the host heard nothing from here for {wire.SILENCE_SECONDS:.0f} seconds and gave the session up;"
             " it ends by itself what was begun",
             "See what is live: fab status; then run the command again: it clears away what was left.",
@@ -169,9 +170,9 @@ def _serve(request: dict[str, Any]) -> None:
     except Failed as failed:
         _fail(failed)
     except OSError as error:
-        _fail(Failed(describe(error)))
+        _fail(Failed(kind_of(error), describe(error)))
     except wire.TooLarge as error:
-        _fail(Failed(f"the answer is too large to be sent: {error}"))
+        _fail(Failed(kinds.TOO_LARGE, f"the answer is too large to be sent: {error}"))
     except Exception:
         journal(traceback.format_exc())
         send(wire.CRASH, {"traceback": wire.cut(traceback.format_exc(), wire.TEXT_CHARACTERS)})
@@ -183,7 +184,8 @@ def _serve(request: dict[str, Any]) -> None:
 def _fail(failed: Failed) -> None:
     journal(f"failed: {failed.message}")
     message = wire.cut(failed.message, wire.TEXT_CHARACTERS)
-    send(wire.FAILURE, {"message": message, "hint": failed.hint, "needs_person": failed.needs_person})
+    about = {"code": failed.kind.code, "hint": failed.hint, "needs_person": failed.needs_person}
+    send(wire.FAILURE, {"message": message, **about})
 
 
 def _next_request() -> dict[str, Any]:
@@ -201,7 +203,7 @@ def _finish_data() -> None:
     for _ in incoming():
         pass
     if _data_aborted:
-        raise Failed("what is sent was not sent whole")
+        raise Failed(kinds.CONNECTION_LOST, "what is sent was not sent whole")
 
 
 def run(call: wire.Call) -> Any:

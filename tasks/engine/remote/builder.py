@@ -10,7 +10,7 @@ import signal
 from collections.abc import Sequence
 from typing import Any
 
-from . import killing, process
+from . import killing, kinds, process
 from .failure import Failed
 from .unix import grp, pwd
 
@@ -39,11 +39,15 @@ def check(root: str, user: str) -> str:
     try:
         entry = pwd.getpwnam(account)
     except KeyError:
-        raise Failed(f"there is no user {account} to build as", hint) from None
+        raise Failed(kinds.NOT_SET_UP, f"there is no user {account} to build as", hint) from None
     if entry.pw_uid == 0 or entry.pw_dir != home(root):
-        raise Failed(f"the user {account} is not for builds in {root}: it is at home in {entry.pw_dir}", hint)
+        raise Failed(
+            kinds.USER_TAKEN, f"the user {account} is not for builds in {root}: it is at home in {entry.pw_dir}", hint
+        )
     if account not in grp.getgrgid(pwd.getpwnam(user).pw_gid).gr_mem:
-        raise Failed(f"the user {account} is not in the group of {user}, whose environment builds read", hint)
+        raise Failed(
+            kinds.NOT_SET_UP, f"the user {account} is not in the group of {user}, whose environment builds read", hint
+        )
     return account
 
 
@@ -56,7 +60,9 @@ def empty_home(root: str, user: str) -> None:
     done = run(root, user, empty)
     if done.status != 0:
         said = process.quote(done.lines[-3:])
-        raise Failed(f"{home(root)} could not be emptied{said}", "Empty it by hand; then do it again.")
+        raise Failed(
+            kinds.NOT_REMOVED, f"{home(root)} could not be emptied{said}", "Empty it by hand; then do it again."
+        )
 
 
 def run(root: str, user: str, argv: Sequence[str], **options: Any) -> process.Completed:

@@ -11,7 +11,7 @@ import contextlib
 import os
 from collections.abc import Iterator
 
-from . import builder, process, releases, tree
+from . import builder, kinds, process, releases, tree
 from .application import Application
 from .failure import Failed
 from .unix import pwd
@@ -47,7 +47,7 @@ def _compile(application: Application, path: str) -> None:
         done = builder.run(root, user, argv, cwd="/", env={"PYTHONPYCACHEPREFIX": made}, timeout=SECONDS)
         builder.end(user)
         if done.status not in (0, 1):  # 1: a package ships files that no Python 3 can compile
-            raise Failed(f"{path} was not compiled: {process.ending(done, 'compileall', SECONDS)}")
+            raise Failed(kinds.ENVIRONMENT, f"{path} was not compiled: {process.ending(done, 'compileall', SECONDS)}")
         os.chown(made, 0, 0)
         tree.seal(made)
         for file, inside in _files(f"{made}{path}"):

@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, TypedDict
 
-from . import domains, files, nginx, process, releases
+from . import domains, files, kinds, nginx, process, releases
 from .domains import TLS_PORT
 from .failure import Failed
 from .resources import discard
@@ -106,6 +106,7 @@ def share(names: Sequence[str]) -> list[str]:
     """
     if missing := [name for name in names if domains.plain(name) not in there()]:
         raise Failed(
+            kinds.CERTIFICATE,
             f"there is no certificate for {', '.join(missing)} on this host; nothing was touched",
             "Say in site.tls where it comes from: acme, or certificate and key.",
         )
@@ -128,7 +129,10 @@ def use(app: str, names: Sequence[str], place: str) -> list[str]:
         tried = process.run(["nginx", "-t", "-q"], timeout=60)
         if tried.status != 0:
             _put_back({link: before[link] for link in changed})
-            raise Failed(f"nginx refuses the certificate; the one before is left{process.quote(tried.lines)}")
+            raise Failed(
+                kinds.NGINX_SETTINGS,
+                f"nginx refuses the certificate; the one before is left{process.quote(tried.lines)}",
+            )
         nginx.reload()
     _clear(app)
     return [f"certificate of {os.path.basename(link)}" for link in changed]
@@ -163,13 +167,16 @@ def check_root_s(path: str) -> None:
     """
     real = os.path.realpath(path)
     if not os.path.isfile(real):
-        raise Failed(f"there is no file {path}; nothing was touched", "Put it there, or correct site.tls.")
+        raise Failed(
+            kinds.CERTIFICATE, f"there is no file {path}; nothing was touched", "Put it there, or correct site.tls."
+        )
     for place in {path, real}:
         while place != "/":
             info = os.lstat(place)
             may_write = stat.S_IMODE(info.st_mode) & 0o022 and not stat.S_ISLNK(info.st_mode)
             if info.st_uid != 0 or may_write:
                 raise Failed(
+                    kinds.NOT_ROOTS,
                     f"{path} is read by root, and {place} is not root's alone; nothing was touched",
                     f"Make it so: sudo chown root {place}; sudo chmod go-w {place}",
                 )
@@ -183,10 +190,13 @@ def _check(certificate: str, names: Sequence[str]) -> None:
     """
     show = ["openssl", "x509", "-noout", "-in", certificate]
     if process.run([*show, "-checkend", "0"], timeout=SECONDS).status != 0:
-        raise Failed(f"{certificate} is no certificate, or has expired; nothing was touched", "Renew it.")
+        raise Failed(
+            kinds.CERTIFICATE, f"{certificate} is no certificate, or has expired; nothing was touched", "Renew it."
+        )
     covered = certified(certificate)
     if missing := [name for name in names if not covers(covered, name)]:
         raise Failed(
+            kinds.CERTIFICATE,
             f"{certificate} is not for {', '.join(missing)}, but for {', '.join(covered)}; nothing was touched",
             "Take a certificate for all of site.domains and site.redirect_domains.",
         )

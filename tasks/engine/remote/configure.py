@@ -5,7 +5,7 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypedDict
 
-from . import agent, drivers, files, releases, source, wire
+from . import agent, drivers, files, kinds, releases, source, wire
 from .application import Application
 from .failure import Failed
 from .resources import Common
@@ -51,6 +51,7 @@ def check_manager(name: str, application: Application, release: str) -> None:
     missing = [needed.drift() for needed in own if not needed.removable()]
     if missing:
         raise Failed(
+            kinds.NOT_SET_UP,
             f"setup was not run here for {name}: {missing[0]}; nothing live was touched",
             "Prepare the host for it: fab setup",
         )

@@ -16,10 +16,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypedDict
 
-from . import agent, logs, maintenance, probe, process, releases, scaling, sockets
+from . import agent, kinds, logs, maintenance, probe, process, releases, scaling, sockets
 from .application import Application, Unit
 from .drivers import Program
-from .failure import Failed, describe
+from .failure import Failed, describe, kind_of
 from .machine import HOST, Machine, Programs, managers_of, units_of
 from .probe import Answer, Endpoint
 
@@ -153,8 +153,10 @@ def _undone(cutover: Cutover, error: Exception, machine: Machine) -> Failed:
     try:
         undo(cutover, str(error), machine)
     except Failed as worse:
-        return Failed(f"{describe(error)}\n  {worse.message}", worse.hint, needs_person=True)
-    return Failed(f"{describe(error)}\n  {_went_back(old)}", error.hint if isinstance(error, Failed) else "")
+        return Failed(kinds.NOT_SWITCHED_BACK, f"{describe(error)}\n  {worse.message}", worse.hint, needs_person=True)
+    return Failed(
+        kind_of(error), f"{describe(error)}\n  {_went_back(old)}", error.hint if isinstance(error, Failed) else ""
+    )
 
 
 @agent.uninterrupted()
@@ -230,6 +232,7 @@ def undo(cutover: Cutover, reason: str, machine: Machine = HOST) -> None:
     if troubles := list(filter(None, map(_trouble, steps))):
         start_by_hand = f"; on the host: {before.start_command}" if before else ""
         raise Failed(
+            kinds.NOT_SWITCHED_BACK,
             f"Not all could be switched back to {old or 'nothing, as before'}: {'; '.join(troubles)}",
             f"See what is down: fab status{start_by_hand}",
             needs_person=True,
@@ -253,15 +256,11 @@ def finish(cutover: Cutover, facts: dict[str, Any], machine: Machine = HOST) -> 
     has its answer.
 
     :param facts: for the history: who, what.
+    :raises Failed: it is live, and cannot be written down as such; the old release runs on.
     """
     machine.session.if_abandoned(None)
-    application, root = cutover.application, cutover.application.root
-    release = releases.update(root, cutover.release, state="good", served=releases.now())
-    if not releases.is_remembered(root, cutover.release):
-        releases.remember(root, cutover.release, **facts)
-    if releases.linked(root, "next") == cutover.release:
-        releases.unlink(f"{root}/next")
-    began, old = machine.clock.monotonic(), release.get("came_after")
+    application = cutover.application
+    began, old = machine.clock.monotonic(), _write_down(cutover, facts).get("came_after")
     before = Programs(machine, application, old) if old else None
     left = _drain(before, cutover.drain, machine) if before else 0
     finishes = before is not None and before.finishes
@@ -270,6 +269,29 @@ def finish(cutover: Cutover, facts: dict[str, Any], machine: Machine = HOST) -> 
     machine.session.afterwards(lambda: machine.compile(application, cutover.release))
     drained = machine.clock.monotonic() - began
     return {"old": old, "drained": drained, "kept": left if finishes else 0, "cut": 0 if finishes else left}
+
+
+def _write_down(cutover: Cutover, facts: dict[str, Any]) -> releases.Release:
+    """Mark the new release good, and the change of release in the history.
+
+    :raises Failed: the disk takes nothing more. Then fab must not end as if the old release were live.
+    """
+    root = cutover.application.root
+    try:
+        release = releases.update(root, cutover.release, state="good", served=releases.now())
+        if not releases.is_remembered(root, cutover.release):
+            releases.remember(root, cutover.release, **facts)
+        if releases.linked(root, "next") == cutover.release:
+            releases.unlink(f"{root}/next")
+    except OSError as error:
+        raise Failed(
+            kind_of(error),
+            f"{cutover.release} is live, but this cannot be written down, and the release before it runs on beside "
+            f"it: {describe(error)}",
+            f"Make room below {root} (df -h {root}), then: fab deploy, which clears up.",
+            needs_person=True,
+        ) from error
+    return release
 
 
 def _retire_others(cutover: Cutover, cut: bool, machine: Machine) -> None:
@@ -346,6 +368,7 @@ def _wait_until_right(cutover: Cutover, programs: Programs, log: logs.Log, machi
             break
         clock.sleep(PAUSE if answer["status"] is None else WARMING_SECONDS)
     raise Failed(
+        kinds.UNHEALTHY,
         f"{what}; nothing was switched: {probe.describe(endpoint, answer)}{process.quote(logs.telling(log.lines()))}",
         "The lines above are the answer and what its log says; mend it, commit, and deploy again.",
     )
@@ -388,6 +411,7 @@ def ask_site(application: Application, endpoint: Endpoint, machine: Machine) -> 
         machine.clock.sleep(0.1)
     lines = logs.Tail(f"{application.root}/logs/nginx-error.log", 0).lines()[-3:]
     raise Failed(
+        kinds.SITE_UNHEALTHY,
         f"the site does not answer through nginx: {probe.describe(endpoint, answer)}{process.quote(lines)}",
         "Look at health: and site: in the settings, and at: fab logs",
     )

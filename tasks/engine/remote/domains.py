@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
-from . import lock, process, releases, system
+from . import kinds, lock, process, releases, system
 from .failure import Failed
 from .resources import File
 
@@ -107,7 +107,10 @@ def announce(app: str, root: str, texts: dict[str, str]) -> list[str]:
         if tried and tried.status != 0:
             for path, text in before.items():
                 File(path, text).apply() if text else releases.unlink(path)
-            raise Failed(f"nginx refuses the domains; the configuration is as before{process.quote(tried.lines)}")
+            raise Failed(
+                kinds.NGINX_SETTINGS,
+                f"nginx refuses the domains; the configuration is as before{process.quote(tried.lines)}",
+            )
         return changed + [line for of in texts for line in part(app, root, of).apply()]
 
 
@@ -139,12 +142,14 @@ def check_paths(app: str, root: str, release: str) -> None:
         for other, other_root in _others(app, of).items():
             if has_whole:
                 raise Failed(
+                    kinds.DOMAIN_TAKEN,
                     f"{release} was made by an earlier version and would have all of {_domain(of)}, which {other} "
                     "has a part of now; nothing was touched",
                     "Deploy its revision anew: fab deploy --ref REVISION",
                 )
             if path := _collision(paths[of], _live_paths(other_root, of)):
                 raise Failed(
+                    kinds.DOMAIN_TAKEN,
                     f"{_domain(of)}{path} is served by the application {other} already; nothing was touched",
                     "Choose another site.path or domain, or take it out of the other application and deploy that.",
                 )
@@ -301,6 +306,7 @@ def _alone() -> Iterator[None]:
         while not lock.is_free(file.fileno()):
             if time.monotonic() > end:
                 raise Failed(
+                    kinds.LOCKED,
                     f"another deploy has had the domains in {folder()} for {LOCK_SECONDS:.0f} seconds",
                     f"See who it is on the host: fuser -v {LOCK}; then do it again.",
                 )

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from . import kinds
 from .application import Application, Unit
 from .failure import Failed
 from .logs import Log
@@ -306,6 +307,7 @@ def module(kind: str, name: str) -> str:
     if name in outside(kind):
         return outside(kind)[name]
     raise Failed(
+        kinds.DRIVER,
         f"there is no driver called {name!r} among {kind}",
         "Where it is your own, install the package that has it beside fabrelease.",
     )
@@ -340,7 +342,9 @@ def file_of(module: str) -> Path:
     """
     found = importlib.util.find_spec(module)
     if found is None or found.origin is None or found.submodule_search_locations:
-        raise Failed(f"the driver {module} is no module of one file", "A host is sent one file for each driver.")
+        raise Failed(
+            kinds.DRIVER, f"the driver {module} is no module of one file", "A host is sent one file for each driver."
+        )
     return Path(found.origin)
 
 

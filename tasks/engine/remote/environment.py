@@ -12,7 +12,7 @@ import shutil
 import time
 from typing import Any, NamedTuple
 
-from . import agent, builder, process, releases, tree
+from . import agent, builder, kinds, process, releases, tree
 from .failure import Failed
 from .installing import Installation, Place, Spec
 from .unix import pwd
@@ -48,6 +48,7 @@ def find_python(version: str | None) -> str:
         {os.path.basename(path) for path in glob.glob("/usr*/bin/python3.*") + glob.glob("/usr/local/bin/python3.*")}
     )
     raise Failed(
+        kinds.INTERPRETER,
         f"there is no Python {version or 3} on the host (there is: {', '.join(there) or 'none'})",
         "Change python.version in the settings, or have it installed: fab setup",
     )
@@ -193,6 +194,7 @@ def _seal(place: Place) -> None:
     out = [path for path, target in tree.links_out(place.path).items() if target not in own]
     if out:
         raise Failed(
+            kinds.ENVIRONMENT,
             f"a package has put a link into the environment that leads out of it: {', '.join(out[:5])}",
             "What is there could change under a running release. Find the package that makes it, and do without.",
         )
@@ -205,6 +207,7 @@ def _source(public: str, spec: Spec) -> str | None:
         return next((name for name in DETECTED if os.path.isfile(f"{public}/{name}")), None)
     if not os.path.isfile(f"{public}/{wanted}"):
         raise Failed(
+            kinds.REQUIREMENTS,
             f"python.requirements names {wanted}, which is not in this revision",
             "Add the file to the project and commit it, or correct the setting.",
         )
@@ -215,11 +218,13 @@ def _installer(spec: Spec, source: str | None) -> str:
     needs_uv = source is not None and os.path.basename(source) in ("uv.lock", "pylock.toml")
     wanted = spec["installer"]
     if wanted == "pip" and needs_uv:
-        raise Failed(f"pip cannot install from {source}", "Set python.installer to auto or uv.")
+        raise Failed(kinds.REQUIREMENTS, f"pip cannot install from {source}", "Set python.installer to auto or uv.")
     if find_uv() and wanted != "pip":
         return "uv"
     if wanted == "uv" or needs_uv:
-        raise Failed(f"{source or 'the environment'} needs uv, which is not on the host", "Run: fab setup")
+        raise Failed(
+            kinds.NOT_SET_UP, f"{source or 'the environment'} needs uv, which is not on the host", "Run: fab setup"
+        )
     return "pip"
 
 

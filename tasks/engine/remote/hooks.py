@@ -7,7 +7,7 @@ import json
 import os
 from collections.abc import Callable
 
-from . import agent, builder, process, releases, tree
+from . import agent, builder, kinds, process, releases, tree
 from .failure import Failed
 from .unix import pwd
 
@@ -35,6 +35,7 @@ def _run(
         if done.status != 0:
             how = process.ending(done, "it", timeout)
             raise Failed(
+                kinds.HOOK,
                 f"the {kind} command failed: {command['run']}: {how}{process.quote(done.lines)}",
                 "Mend it, commit, and deploy again.",
             )
@@ -91,6 +92,7 @@ def _below(release: str, module: str, place: str | None) -> str:
         if place and os.path.realpath(place).startswith(f"{real}/"):
             return f"{shown}/{os.path.relpath(os.path.realpath(place), real)}"
     raise Failed(
+        kinds.STATIC,
         f"site.static names the package {module}, which is not installed in this release's environment",
         "Add it to the requirements, or correct site.static.",
     )

@@ -9,7 +9,7 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple, TypedDict
 
-from . import agent, builder, indexes, process
+from . import agent, builder, indexes, kinds, process
 from .failure import Failed
 
 SECONDS = 1800.0  # that one command of an installer gets
@@ -92,6 +92,7 @@ class Installation:
         if more and self._try([*install, "--no-index", *more]).status != 0:
             source = self.place.source
             raise Failed(
+                kinds.REQUIREMENTS,
                 f"{source} pins by hashes, and what is needed beside it is not all in it: {', '.join(more)}",
                 f"Add it to {source} with its hashes (uv pip compile --generate-hashes, or pip-compile"
                 " --generate-hashes): nothing without one is installed.",
@@ -138,6 +139,7 @@ class Installation:
         done = self._try([self.place.python, "-I", "-c", code, f"{self.place.public}/{self.place.source}"])
         if done.status != 0:
             raise Failed(
+                kinds.REQUIREMENTS,
                 f"pip cannot read the dependencies in {self.place.source} here{process.quote(done.lines[-3:])}",
                 "Run fab setup, which installs uv; or use a requirements.txt.",
             )
@@ -148,6 +150,7 @@ class Installation:
         if done.status != 0:
             how = process.ending(done, argv[0], SECONDS)
             raise Failed(
+                kinds.ENVIRONMENT,
                 f"the environment could not be made: {how}{process.quote(done.lines)}",
                 hint or "Look at the lines above; what is live was not touched.",
             )
@@ -155,7 +158,10 @@ class Installation:
     def _output(self, argv: Sequence[str]) -> list[str]:
         done = self._try(argv, keep=None)
         if done.status != 0:
-            raise Failed(f"the environment could not be looked at{process.quote(done.lines[-process.TAIL_LINES :])}")
+            raise Failed(
+                kinds.ENVIRONMENT,
+                f"the environment could not be looked at{process.quote(done.lines[-process.TAIL_LINES :])}",
+            )
         return done.lines
 
     def _try(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from . import agent, environment, indexes, process, system
+from . import agent, environment, indexes, kinds, process, system
 from .failure import Failed
 from .resources import Common, Packages
 
@@ -57,7 +57,9 @@ class Interpreter(Common):
         )
         uv = environment.find_uv()
         if uv is None:
-            raise Failed(f"{missing}; the system has none, and uv, which could fetch it, is not there", hint)
+            raise Failed(
+                kinds.INTERPRETER, f"{missing}; the system has none, and uv, which could fetch it, is not there", hint
+            )
         mirror = self.mirror
         env = {**environment.PYTHONS, **indexes.CERTIFICATES, "UV_PYTHON_INSTALL_BIN": "0"}
         if mirror:
@@ -66,4 +68,8 @@ class Interpreter(Common):
         done = process.run([uv, "python", "install", "--no-progress", self.version], env=env, timeout=FETCH_SECONDS)
         if done.status != 0:
             place = f"uv could not fetch it from {mirror or 'its usual address'}"
-            raise Failed(f"{missing}; the system has none, and {place}{process.quote(done.lines[-5:])}", hint)
+            raise Failed(
+                kinds.INTERPRETER,
+                f"{missing}; the system has none, and {place}{process.quote(done.lines[-5:])}",
+                hint,
+            )

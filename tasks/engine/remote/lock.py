@@ -8,7 +8,7 @@ import os
 import time
 from typing import Any
 
-from . import agent, releases
+from . import agent, kinds, releases
 from .failure import Failed
 from .unix import fcntl
 
@@ -32,6 +32,7 @@ def take(app: str, root: str, who: str, what: str) -> None:
     """
     if frozen := freeze(root):
         raise Failed(
+            kinds.FROZEN,
             f"deploys are frozen by {frozen['who']} since {frozen['since']}: {frozen['why']}",
             "Lift it when you know why it is there: fab unfreeze",
         )
@@ -58,6 +59,7 @@ def _wait_until_free(app: str, handle: int) -> None:
         if time.monotonic() - began > (FINISHING_SECONDS if holder["finishing"] else GLANCE_SECONDS):
             os.close(handle)
             raise Failed(
+                kinds.LOCKED,
                 f"{holder['who']} has the deploy lock since {holder['since']}, for: {holder['what']}",
                 "Wait until it is done; the lock goes by itself when its holder ends, is cut off or sleeps.",
             )

@@ -7,7 +7,7 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
-from . import agent, process
+from . import agent, kinds, process
 from .application import Application
 from .failure import Failed
 
@@ -80,20 +80,20 @@ def show(application: Application, manager: str, which: str, follow: bool, lines
     from . import drivers  # which need this module for their own logs
 
     driver = drivers.manager(manager)
-    kinds: dict[str, list[str]] = {"app": [], "nginx": [], manager: [], "fabrelease": []}
+    named: dict[str, list[str]] = {"app": [], "nginx": [], manager: [], "fabrelease": []}
     for path in sorted(glob.glob(f"{glob.escape(application.root)}/logs/*.log")):
         name = os.path.basename(path)
         kind = "fabrelease" if name == OWN else "nginx" if name.startswith("nginx-") else "app"
-        kinds[kind].append(path)
-    kinds[manager] = [path for pattern in driver.own_logs for path in glob.glob(pattern)]
-    if which and which not in kinds:
-        raise Failed(f"there are no logs called {which!r}", f"There are: {', '.join(kinds)}")
-    paths = kinds[which] if which else [path for listed in kinds.values() for path in listed]
+        named[kind].append(path)
+    named[manager] = [path for pattern in driver.own_logs for path in glob.glob(pattern)]
+    if which and which not in named:
+        raise Failed(kinds.ARGUMENT, f"there are no logs called {which!r}", f"There are: {', '.join(named)}")
+    paths = named[which] if which else [path for listed in named.values() for path in listed]
     commands = [_tail(paths, follow, lines)] if paths else []
     if which in ("", "app") and (command := driver.log_command(application, follow, lines)):
         commands.append(command)
     if not commands:
-        raise Failed("there are no logs yet", "They are written once a release runs: fab deploy")
+        raise Failed(kinds.NOTHING_LIVE, "there are no logs yet", "They are written once a release runs: fab deploy")
     with ThreadPoolExecutor(len(commands)) as pool:
         for done in [pool.submit(_show, command, follow) for command in commands]:
             done.result()

@@ -21,7 +21,7 @@ import time
 from dataclasses import dataclass, replace
 from typing import Any, TypedDict
 
-from . import nginx, prepare, probe, releases, selinux
+from . import kinds, nginx, prepare, probe, releases, selinux
 from .failure import Failed
 from .probe import Answer, Endpoint
 from .unix import grp
@@ -94,7 +94,7 @@ def switch_on(owner: prepare.Owner, root: str, user: str, site: Endpoint, notice
     prepare.check_ready(owner, root, user)
     current = releases.linked(root, "current")
     if current is None:
-        raise Failed("nothing is live, so there is no site to close", "Deploy first: fab deploy")
+        raise Failed(kinds.NOTHING_LIVE, "nothing is live, so there is no site to close", "Deploy first: fab deploy")
     before = _target(root)
     place = _make(root, notice)
     releases.replace_link(f"{root}/{LINK}", f"{FOLDER}/{place}")
@@ -103,6 +103,7 @@ def switch_on(owner: prepare.Owner, root: str, user: str, site: Endpoint, notice
         if before:
             releases.replace_link(f"{root}/{LINK}", f"{FOLDER}/{before}")
         raise Failed(
+            kinds.NOT_CLOSED,
             f"{wrong}; all is as before",
             "A release of an earlier version does not know of it: fab deploy --force, and then again. "
             "Where templates/nginx/ of your own replaces site.conf.j2 as a whole: docs/maintenance.md",

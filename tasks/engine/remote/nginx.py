@@ -10,7 +10,7 @@ import re
 import shutil
 import time
 
-from . import agent, domains, pages, probe, process, releases, system
+from . import agent, domains, kinds, pages, probe, process, releases, system
 from .application import Application
 from .failure import Failed
 from .probe import Answer, Endpoint
@@ -77,10 +77,14 @@ def prepare(
     :raises Failed: nginx refuses it, a domain or path is another site's, or the port another program's.
     """
     if missing := next(filter(None, (needed.drift() for needed in _includes(app, root))), ""):
-        raise Failed(f"setup was not run here for this version: {missing}; nothing was touched", "Run it: fab setup")
+        raise Failed(
+            kinds.NOT_SET_UP,
+            f"setup was not run here for this version: {missing}; nothing was touched",
+            "Run it: fab setup",
+        )
     if missing := unread(app):
         line = f"include {system.NGINX}/{os.path.dirname(_enabled(app))}/*.conf;"
-        raise Failed(missing, f"Put the system's line back: {line}")
+        raise Failed(kinds.NGINX_BROKEN, missing, f"Put the system's line back: {line}")
     pages.copy(root, release, errors)
     for port in ports:
         _check_port(port)
@@ -174,10 +178,12 @@ def _refusal(lines: list[str], app: str, root: str, release: str) -> Failed:
     broken = next((found[1] for line in lines if (found := AT.search(line))), "")
     if not broken or broken in ours or any("duplicate location" in line for line in lines):
         return Failed(
+            kinds.NGINX_SETTINGS,
             f"nginx refuses the configuration; the live one was not touched{process.quote(lines)}",
             "If the line is in the site of this release, look at your templates/nginx/ and site: settings.",
         )
     return Failed(
+        kinds.NGINX_BROKEN,
         f"{broken}, which is not of this release, breaks nginx's configuration; nothing was touched"
         f"{process.quote(lines)}",
         "Mend that file or take it away; whether all is well then: sudo nginx -t",
@@ -190,6 +196,7 @@ def _check_domains(app: str, names: list[str], lines: list[str]) -> None:
         if found and found[1] in map(str.lower, names):
             other = _site_of(found[1], app)
             raise Failed(
+                kinds.DOMAIN_TAKEN,
                 f"the domain {found[1]} on {found[2]} is taken already, by {other}; nothing was touched",
                 "Take the domain out of that site, or choose another in site.domains.",
             )
@@ -221,6 +228,7 @@ def _check_port(port: int) -> None:
     """nginx itself may listen there already, and nobody else."""
     if others := [name for name in process.listeners(port) if name != "nginx"]:
         raise Failed(
+            kinds.PORT_TAKEN,
             f"port {port} is taken by {', '.join(others)}; nothing was touched",
             f"Stop it, or choose another site.port. Look at it: ss -ltnp sport = :{port}",
         )
@@ -239,6 +247,7 @@ def reload() -> None:
     while any(map(_takes_requests, before)):
         if time.monotonic() > end:
             raise Failed(
+                kinds.NGINX_DOWN,
                 f"nginx goes on with its old configuration {RELOAD_SECONDS} seconds after a reload",
                 "Look at it on the host: journalctl -u nginx, /var/log/nginx/error.log",
             )
@@ -250,6 +259,7 @@ def _systemctl(verb: str, what: str) -> None:
     if done.status != 0:
         tried = process.run(["nginx", "-t", "-q"], timeout=60)
         raise Failed(
+            kinds.NGINX_DOWN,
             f"{what}: {process.ending(done, 'systemctl', process.SYSTEMCTL_SECONDS)}"
             f"{process.quote(tried.lines if tried.status else done.lines)}",
             "Look at it on the host: sudo nginx -t, journalctl -u nginx",

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from . import process
+from . import kinds, process
 from .application import Application
 from .drivers import Launch
 from .failure import Failed
@@ -52,9 +52,10 @@ def check(application: Application, launch: Launch, server: str, code: str, argv
     last = done.lines[-1] if done.lines else ""
     if done.status == USAGE or last.startswith("web.settings: "):
         why = last[len("web.settings: ") :] if last.startswith("web.settings: ") else last.partition("Error: ")[2]
-        raise Failed(f"web.settings: {why}", f"See {server}'s settings: {more}")
+        raise Failed(kinds.SERVER_SETTINGS, f"web.settings: {why}", f"See {server}'s settings: {more}")
     problem = process.ending(done, f"{server}, loading the application,", CHECK_SECONDS)
     raise Failed(
+        kinds.APP_NOT_LOADED,
         f"the application cannot be loaded by {server}; nothing live was touched: {problem}"
         f"{process.quote(done.lines)}",
         "The last lines say why; mend it, commit, and deploy again.",

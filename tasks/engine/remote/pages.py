@@ -10,7 +10,7 @@ import os
 import stat
 from collections.abc import Mapping
 
-from . import files, releases, tree
+from . import files, kinds, releases, tree
 from .failure import Failed
 
 LARGEST = 1 << 20  # bytes of one: it has to be read whole while something is wrong
@@ -32,11 +32,13 @@ def _entry(place: str, status: str, path: str) -> files.File:
         content = _read(f"{place}/public", path.split("/"))
     except OSError as error:
         raise Failed(
+            kinds.ERROR_PAGE,
             f"site.error_pages: {status}: {path} cannot be read: {error.strerror}; nothing was touched",
             "Name a plain file of the revision, or of what hooks.build makes, that no link leads to.",
         ) from None
     if len(content) > LARGEST:
         raise Failed(
+            kinds.ERROR_PAGE,
             f"site.error_pages: {status}: {path} is larger than {LARGEST} bytes; nothing was touched",
             "Take what is large out of it: no other file of the site may be there when it is shown.",
         )

@@ -10,7 +10,7 @@ import shutil
 from collections.abc import Sequence
 from typing import TypedDict
 
-from . import process, releases, system, tree
+from . import kinds, process, releases, system, tree
 from .failure import Failed
 from .unix import pwd
 
@@ -42,7 +42,7 @@ def claim(owner: Owner, root: str, take_over: bool = False) -> list[str]:
     if not os.path.lexists(root):
         os.makedirs(root, mode=0o755)
     if os.path.islink(root) or not os.path.isdir(root):
-        raise Failed(f"{root} is not a directory; nothing was touched", ELSEWHERE)
+        raise Failed(kinds.ROOT_TAKEN, f"{root} is not a directory; nothing was touched", ELSEWHERE)
     there = read_mark(root)
     mark = there or _left_mark(root)
     if mark is None and _is_in_use(root):
@@ -88,7 +88,11 @@ def _check_safe(root: str) -> None:
             info = os.lstat(path)
             if info.st_uid != 0 or info.st_mode & 0o022:
                 owner = _user_name(info.st_uid) if info.st_uid else "its group or everybody"
-                raise Failed(f"{path} is not root's alone: {owner} may write there; nothing was touched", ELSEWHERE)
+                raise Failed(
+                    kinds.NOT_ROOTS,
+                    f"{path} is not root's alone: {owner} may write there; nothing was touched",
+                    ELSEWHERE,
+                )
         if path == "/":
             return
         path = os.path.dirname(path)
@@ -116,7 +120,11 @@ def _check_owner(root: str, mark: Owner, owner: Owner) -> None:
     """:raises Failed: a root directory is another application's, stage's or project's."""
     known = f"set up by {mark['who']}" if mark["who"] else "set up by an earlier version"
     if mark["app"] != owner["app"]:
-        raise Failed(f"{root} belongs to the application {mark['app']} ({known}); nothing was touched", ELSEWHERE)
+        raise Failed(
+            kinds.ROOT_TAKEN,
+            f"{root} belongs to the application {mark['app']} ({known}); nothing was touched",
+            ELSEWHERE,
+        )
     if mark["stage"] not in ("", owner["stage"]):
         what = f"the stage {mark['stage']}, not {owner['stage']}"
     elif mark["project"] and owner["project"] and not set(mark["project"]) & set(owner["project"]):
@@ -124,6 +132,7 @@ def _check_owner(root: str, mark: Owner, owner: Owner) -> None:
     else:
         return
     raise Failed(
+        kinds.ROOT_TAKEN,
         f"{root} belongs to {what} ({known}); nothing was touched",
         "Give one of the two another `app` and `root`; where it is the same under a new name: fab setup --take-over",
     )
@@ -131,6 +140,7 @@ def _check_owner(root: str, mark: Owner, owner: Owner) -> None:
 
 def _not_ours(root: str) -> Failed:
     return Failed(
+        kinds.ROOT_TAKEN,
         f"{root} exists and was not made by fabrelease; nothing was touched",
         "Choose another root in the settings, or move it away by hand.",
     )
@@ -179,16 +189,16 @@ def check_ready(owner: Owner, root: str, user: str) -> None:
     mark = read_mark(root)
     if mark is None:
         is_taken = os.path.isdir(root) and _is_in_use(root)
-        raise _not_ours(root) if is_taken else Failed(f"{root} is not there yet", hint)
+        raise _not_ours(root) if is_taken else Failed(kinds.NOT_SET_UP, f"{root} is not there yet", hint)
     _check_safe(root)
     _check_owner(root, mark, owner)
     try:
         pwd.getpwnam(user)
     except KeyError:
-        raise Failed(f"there is no user {user}", hint) from None
+        raise Failed(kinds.NOT_SET_UP, f"there is no user {user}", hint) from None
     check_account(owner["app"], user)
     if not shutil.which("git", path=process.environment(None)["PATH"]):
-        raise Failed("git is not installed", hint)
+        raise Failed(kinds.NOT_SET_UP, "git is not installed", hint)
 
 
 def check_account(app: str, user: str) -> None:
@@ -201,6 +211,7 @@ def check_account(app: str, user: str) -> None:
     if entry.pw_uid == 0 or mark is None or mark["app"] != app:
         whose = f"of the application {mark['app']}" if mark else f"at home in {entry.pw_dir}"
         raise Failed(
+            kinds.USER_TAKEN,
             f"the user {user} is there and was not made by setup for {app} (it is {whose}); nothing was touched",
             "Choose another `user` in the settings; setup makes it, for this application alone.",
         )

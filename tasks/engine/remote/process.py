@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from . import cgroup, killing
+from . import cgroup, killing, kinds
 from .failure import Failed
 from .unix import pwd
 
@@ -237,7 +237,11 @@ def check(argv: Sequence[str], what: str, hint: str = "", **options: Any) -> str
     """
     done = run(argv, **options)
     if done.status != 0:
-        raise Failed(f"{what}: {ending(done, argv[0], options.get('timeout', SECONDS))}{quote(done.lines)}", hint)
+        raise Failed(
+            kinds.PROGRAM_FAILED,
+            f"{what}: {ending(done, argv[0], options.get('timeout', SECONDS))}{quote(done.lines)}",
+            hint,
+        )
     return done.text
 
 

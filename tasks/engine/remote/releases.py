@@ -16,7 +16,7 @@ import re
 import time
 from typing import Any
 
-from . import agent, tree
+from . import agent, kinds, tree
 from .failure import Failed
 
 ID = re.compile(r"\d{8}T\d{6}Z-[A-Za-z0-9.]{1,10}")
@@ -29,7 +29,7 @@ Release = dict[str, Any]
 def directory(root: str, name: str) -> str:
     """The directory of a release."""
     if not ID.fullmatch(name):
-        raise Failed(f"{name!r} is no release's id", "See the ids there are: fab releases")
+        raise Failed(kinds.RELEASE, f"{name!r} is no release's id", "See the ids there are: fab releases")
     return f"{root}/releases/{name}"
 
 
@@ -63,12 +63,14 @@ def linked(root: str, link: str) -> str | None:
         return None
     except OSError:
         raise Failed(
+            kinds.IN_THE_WAY,
             f"{path} is a real directory or file, not a link that fabrelease made; nothing was touched",
             f"Move it away by hand (mv {path} {path}.old) and deploy again.",
         ) from None
     name = os.path.basename(target)
     if os.path.dirname(os.path.join(root, target)) != f"{root}/releases" or not ID.fullmatch(name):
         raise Failed(
+            kinds.IN_THE_WAY,
             f"{path} points to {target}, which is no release of {root}; nothing was touched",
             f"Look at it, then remove the link: rm {path}",
         )
@@ -80,7 +82,11 @@ def link(root: str, name: str, release: str) -> None:
     path, target = f"{root}/{name}", f"releases/{release}"
     replace_link(path, target)
     if os.readlink(path) != target:
-        raise Failed(f"{path} does not point to {target} after it was renamed there", needs_person=True)
+        raise Failed(
+            kinds.NOT_SWITCHED_BACK,
+            f"{path} does not point to {target} after it was renamed there",
+            needs_person=True,
+        )
 
 
 def link_older(root: str, first: str | None) -> None:

@@ -13,7 +13,7 @@ import stat
 from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
-from . import agent, builder, files, killing, prepare, process, releases, system, tree
+from . import agent, builder, files, killing, kinds, prepare, process, releases, system, tree
 from .failure import Failed
 from .unix import grp, pwd
 
@@ -133,7 +133,9 @@ class Tool(Common):
             return [self.name]
         shutil.rmtree(self.place, ignore_errors=True)
         if not self.optional:
-            raise Failed(f"{self.name} could not be installed{process.quote(made.lines[-5:])}", self.without)
+            raise Failed(
+                kinds.PACKAGES, f"{self.name} could not be installed{process.quote(made.lines[-5:])}", self.without
+            )
         agent.output(f"{self.name} cannot be had here, what is there will do: {(made.lines or ['no answer'])[-1]}")
         return []
 
@@ -208,7 +210,7 @@ class Account:
             return
         uid = pwd.getpwnam(self.name).pw_uid
         if uid == 0 or pwd.getpwnam(self.name).pw_dir != self.home:
-            raise Failed(f"the user {self.name} is not at home in {self.home}: it was left alone")
+            raise Failed(kinds.USER_TAKEN, f"the user {self.name} is not at home in {self.home}: it was left alone")
         self.end()
         for folder in filter(os.path.isdir, TEMPORARY):
             for name in os.listdir(folder):
@@ -230,7 +232,11 @@ class Account:
                 process.run(command, timeout=process.SYSTEMCTL_SECONDS)
         builder.end_all(uid)
         if left := killing.of_user(uid):
-            raise Failed(f"{self.name} starts processes faster than they are ended: {left[:5]}", "Do it again.")
+            raise Failed(
+                kinds.NOT_REMOVED,
+                f"{self.name} starts processes faster than they are ended: {left[:5]}",
+                "Do it again.",
+            )
 
     def _is_there(self) -> bool:
         with contextlib.suppress(KeyError):
@@ -275,7 +281,9 @@ class Directory:
         try:
             handle = os.open(self.path, tree.DIRECTORY)
         except OSError:
-            raise Failed(f"{self.path} is no directory; nothing was touched", "Move it away by hand.") from None
+            raise Failed(
+                kinds.IN_THE_WAY, f"{self.path} is no directory; nothing was touched", "Move it away by hand."
+            ) from None
         try:
             os.fchown(handle, *self._ids())
             os.fchmod(handle, self.mode)
@@ -325,7 +333,11 @@ def discard(path: str) -> None:
     :raises Failed: something resists.
     """
     if not tree.remove(path):
-        raise Failed(f"{path} cannot be removed whole", "Look at it on the host: findmnt, lsattr; then do it again.")
+        raise Failed(
+            kinds.NOT_REMOVED,
+            f"{path} cannot be removed whole",
+            "Look at it on the host: findmnt, lsattr; then do it again.",
+        )
 
 
 @dataclass(frozen=True)
@@ -400,6 +412,7 @@ def _is_marked(text: str) -> bool:
 def not_ours(path: str) -> Failed:
     """What to say of a file that stands where ours is to be."""
     return Failed(
+        kinds.IN_THE_WAY,
         f"{path} is there and was not made by fabrelease; nothing was touched",
         "Move it away, or rename the app.",
     )

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from typing import TypedDict
 
-from . import agent, killing, releases
+from . import agent, killing, kinds, releases
 from .application import Application, Unit
 from .failure import Failed
 from .machine import HOST, Programs
@@ -88,11 +88,14 @@ def _to(application: Application, workers: int) -> int:
     web, program = programs.web, programs.state()
     if workers > web.most_workers:
         raise Failed(
+            kinds.NOT_SCALED,
             f"{_cannot(web)}; nothing was touched",
             f"Set web.workers: {workers} and deploy: fab deploy",
         )
     if program is None or not program.pid:
-        raise Failed("the live release does not run, so nothing was touched", "Look: fab status; fab logs")
+        raise Failed(
+            kinds.NOT_SCALED, "the live release does not run, so nothing was touched", "Look: fab status; fab logs"
+        )
     before = len(programs.workers(program.pid))
     _change(programs, program.pid, workers)
     return before
@@ -107,7 +110,7 @@ def _cannot(web: Unit) -> str:
 def _live(application: Application) -> Programs:
     live = releases.linked(application.root, "current")
     if live is None:
-        raise Failed("nothing is live, so there is nothing to scale", "Deploy first: fab deploy")
+        raise Failed(kinds.NOTHING_LIVE, "nothing is live, so there is nothing to scale", "Deploy first: fab deploy")
     return Programs(HOST, application, live)
 
 
@@ -123,6 +126,7 @@ def _change(programs: Programs, pid: int, workers: int) -> None:
     if not _wait(lambda: len(programs.workers(pid)) == workers, seconds):
         running = len(programs.workers(pid))
         raise Failed(
+            kinds.NOT_SCALED,
             f"{running} workers run, and not {workers}, {seconds:.0f} seconds after the server was told so",
             "Look at it: fab status; fab logs --which app",
         )

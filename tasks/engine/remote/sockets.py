@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from . import process, tree
+from . import kinds, process, tree
 from .failure import Failed
 
 
@@ -31,6 +31,7 @@ def clear(address: str) -> None:
             pass
     elif others := process.listeners(int(rest)):
         raise Failed(
+            kinds.PORT_TAKEN,
             f"port {rest} is taken by {', '.join(others)}; nothing was switched",
             f"Stop it, or choose another web.bind. Look at it: ss -ltnp sport = :{rest}",
         )

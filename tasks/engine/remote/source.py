@@ -6,7 +6,7 @@ import os
 import stat
 from typing import TypedDict
 
-from . import agent, files, probe, process, releases, selinux, tree
+from . import agent, files, kinds, probe, process, releases, selinux, tree
 from .application import Application
 from .failure import Failed
 from .unix import grp, pwd
@@ -141,6 +141,7 @@ def _share_directory(place: str, name: str, shipped: str, owner: str, group: str
     """
     if os.path.lexists(shipped) and not os.path.islink(shipped) and not os.path.isdir(shipped):
         raise Failed(
+            kinds.SHARED,
             f"shared.dirs: {name} is a file in this revision, so it cannot be a shared directory",
             "Take it out of the repository, or out of shared.dirs.",
         )
@@ -173,7 +174,9 @@ def _own_directory(place: str, name: str, owner: str, group: str | None) -> None
                 os.fchown(handle, *wanted[:2])
                 os.fchmod(handle, wanted[2])
     except NotADirectoryError:
-        raise Failed(f"{folder}/{last} is no directory", "Move it away by hand, and deploy again.") from None
+        raise Failed(
+            kinds.IN_THE_WAY, f"{folder}/{last} is no directory", "Move it away by hand, and deploy again."
+        ) from None
     finally:
         os.close(parent)
 
@@ -192,11 +195,12 @@ def _make_folders(place: str, name: str, but_last: bool = False) -> str | None:
             os.mkdir(path)
         info = os.lstat(path)
         if not stat.S_ISDIR(info.st_mode):
-            raise Failed(f"{path} is no directory, so {name} cannot be shared", "Move it away by hand.")
+            raise Failed(kinds.SHARED, f"{path} is no directory, so {name} cannot be shared", "Move it away by hand.")
         if info.st_uid != 0:
             if but_last:
                 return path
             raise Failed(
+                kinds.SHARED,
                 f"shared.files: {name} would lie in {path}, where the application can swap it for anything",
                 "Choose a place for it outside shared.dirs.",
             )
@@ -209,6 +213,7 @@ def _share_file(place: str, name: str, path: str, owner: str) -> None:
     if not os.path.lexists(kept):
         if not os.path.isfile(path) or os.path.islink(path):
             raise Failed(
+                kinds.SHARED,
                 f"shared.files: {path.split('/public/', 1)[1]} is neither on the host nor a file of this release",
                 "Put it into the project, or give the local file to take it from: files: {NAME: LOCAL-PATH}",
             )
@@ -226,6 +231,7 @@ def _inside(public: str, name: str) -> str:
             os.mkdir(path)
         elif not stat.S_ISDIR(os.lstat(path).st_mode):
             raise Failed(
+                kinds.SHARED,
                 f"shared: {name} cannot be linked: {path.split('/public/', 1)[1]} is no directory in this release"
             )
     return f"{public}/{name}"

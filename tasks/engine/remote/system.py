@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from . import agent, process
+from . import agent, kinds, process
 from .failure import Failed
 from .unix import fcntl
 
@@ -188,6 +188,7 @@ def _wait(what: str, holder: Holder, patience: float) -> None:
     while found := holder():
         if time.monotonic() > end:
             raise Failed(
+                kinds.PACKAGES_BUSY,
                 f"{what} is held by {found} for more than {patience:.0f} seconds",
                 "Wait for it (it is often an automatic upgrade) or look at it: ps -fp PID; then run setup again.",
             )

@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Collection, Iterator
 from typing import NamedTuple
 
+from . import kinds
 from .failure import Failed
 from .unix import O_CLOEXEC, O_DIRECTORY, O_NOFOLLOW, O_NONBLOCK, fcntl
 
@@ -280,7 +281,11 @@ def walk(top: int, enter: Callable[[int], object] | None = None) -> Iterator[Ent
             yield Entry(level.handle, entry.name, path, info)
             if stat.S_ISDIR(info.st_mode):
                 if len(stack) > DEEPEST:
-                    raise Failed(f"{path[:60]}… is more than {DEEPEST} directories deep", "No program needs that.")
+                    raise Failed(
+                        kinds.SYSTEM,
+                        f"{path[:60]}… is more than {DEEPEST} directories deep",
+                        "No program needs that.",
+                    )
                 handle = os.open(entry.name, DIRECTORY, dir_fd=level.handle)
                 if enter is not None:
                     enter(handle)
