@@ -15,7 +15,7 @@ from typing import Any
 from invoke.parser import Argument, ParserContext
 
 from fabrelease.tasks import ns
-from fabrelease.tasks.engine.verb import PROFILE
+from fabrelease.tasks.engine.verb import HELP
 
 PAGE = Path(__file__).parent / "commands.md"
 GROUPS = {
@@ -36,7 +36,8 @@ Without `-H`, `status` and others that only look show every stage; `deploy`, `ro
 stage, or `default_stage` of `hosts/all.yml`. What Fabric itself takes comes before the command, such as
 `--prompt-for-sudo-password`; all of it: `fab --help`.
 
-Every command takes `--profile`, which prints what its time went to ([profile.md](profile.md)).
+Every command takes `--profile`, which prints what its time went to ([profile.md](profile.md)), and `--role`, which
+chooses among the hosts ([roles.md](roles.md)).
 
 This page is made by `python docs/reference.py`.
 
@@ -70,7 +71,7 @@ def page(contexts: Iterable[ParserContext]) -> str:
 def _task(context: ParserContext) -> Iterator[str]:
     yield f"### {context.name}\n"
     yield f"{_sentence(context)}\n"
-    options = [argument for argument in _arguments(context) if argument.name != PROFILE.name]
+    options = [argument for argument in _arguments(context) if argument.name not in HELP]
     if options:
         yield "| option | is |\n| --- | --- |"
         yield from (f"| {_names(argument)} | {_cell(argument.help or '')} |" for argument in options)

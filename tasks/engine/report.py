@@ -1,4 +1,4 @@
-"""A page of one deploy, as one file of HTML that needs nothing else and runs no script: ``fab deploy --report FILE``.
+"""A page of one deploy, one file of HTML that needs nothing else and runs no script: ``fab deploy --write-report``.
 
 It may be read in a browser that is logged in elsewhere, and holds what a hostile application has said: the template
 escapes every value, and the page forbids the browser to run or to fetch anything.
@@ -116,8 +116,8 @@ def _checked(path: Path) -> Path:
     if path.is_dir() or not path.absolute().parent.is_dir():
         raise UsageError(
             kinds.ARGUMENT,
-            f"--report: {path} is a directory, or in none that is there; nothing was connected to\n"
-            "  Name a file to write: fab deploy --report deploy.html",
+            f"--write-report: {path} is a directory, or in none that is there; nothing was connected to\n"
+            "  Name a file to write: fab deploy --write-report deploy.html",
         )
     return path
 

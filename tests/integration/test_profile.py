@@ -1,4 +1,4 @@
-"""``--profile`` and ``--report`` on a real server."""
+"""``--profile`` and ``--write-report`` on a real server."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.target import Target
 def test_a_profile_and_a_report_say_what_a_deploy_waited_for(project: Project, server: Target) -> None:
     project.stage({"web1": server})
     project.fab("-H", "prod", "deploy", "--ref", "one")
-    said = project.fab("-H", "prod", "deploy", "--ref", "two", "--profile", "--report", "deploy.html").stderr
+    said = project.fab("-H", "prod", "deploy", "--ref", "two", "--profile", "--write-report", "deploy.html").stderr
     saved = project.path / ".fabrelease/profile"
     (data,), (picture,) = saved.glob("deploy-*.json"), saved.glob("deploy-*.svg")
     assert str(data) in said
