@@ -80,6 +80,18 @@ def files(host: Host, release: Release) -> list[Change]:
     return compare(_without_id(kept, host.live["id"]), _without_id(after, release["id"]))
 
 
+def built(host: Host, release: str) -> list[Change]:
+    """The files of a release's configuration that are not as in the live one, once it is built.
+
+    :param host: one where a release is live.
+    """
+    before, after = (
+        _without_id(host.call(plan.configuration, host.settings.root, name), name)
+        for name in (host.live["id"], release)
+    )
+    return compare(before, after)
+
+
 def compare(before: dict[str, str], after: dict[str, str]) -> list[Change]:
     """What differs between two sets of files."""
     found = []
