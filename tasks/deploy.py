@@ -12,7 +12,7 @@ from .engine import configuration, hosts, local, notify, planning, terminal, tls
 from .engine.change import Change, say_undone
 from .engine.errors import Error, HostError
 from .engine.hosts import Host
-from .engine.remote import environment, pruning
+from .engine.remote import pruning
 from .engine.report import Report, writing
 from .engine.rollout import Phase, together
 from .engine.verb import verb
