@@ -13,6 +13,7 @@ from .deploy import deploy
 from .doctor import doctor
 from .engine.hosts import connections
 from .engine.remote import drivers
+from .explain import explain
 from .freeze import freeze, unfreeze
 from .init import init
 from .logs import logs
@@ -38,6 +39,7 @@ _verbs = [
     cleanup,
     deploy,
     doctor,
+    explain,
     freeze,
     init,
     logs,

@@ -133,9 +133,9 @@ class Host:
         """Look at the host again when it is needed next."""
         self._entry = None
 
-    def say(self, step: str, text: str, style: str = "") -> None:
-        """Tell the person what happened here."""
-        terminal.say(self.name, step, text, style)
+    def say(self, step: str, text: str, style: str = "", **facts: object) -> None:
+        """Tell the person what happened here; see terminal.say."""
+        terminal.say(self.name, step, text, style, **facts)
 
     def close(self) -> None:
         """End the session, and with it the lock."""

@@ -157,7 +157,7 @@ def requirement(line: str) -> str:
     return re.split(r"[^A-Za-z0-9_-]", line)[0].lower()
 
 
-@pytest.mark.parametrize("command", ["status", "releases", "plan", "doctor", "secrets", "notify"])
+@pytest.mark.parametrize("command", ["status", "releases", "plan", "doctor", "secrets", "errors", "notify"])
 def test_each_key_of_a_json_example_is_documented_with_its_type(command: str) -> None:
     keys = documented(command)
     found = flatten(example(command))

@@ -25,7 +25,18 @@ class Kind:
     remedy: str
 
 
-# --- 0: what was typed -----------------------------------------------------------------------
+# The kinds by the first digit of their number.
+SECTIONS = {
+    "0": "What was typed",
+    "1": "Settings, and what is on this machine",
+    "2": "From here to a host",
+    "3": "A host that is prepared",
+    "4": "A release that is built",
+    "5": "A release that goes live, and one that is",
+    "9": "What nobody expects",
+}
+
+# --- FR-0 -------------------------------------------------------------------------------------
 
 ARGUMENT = Kind(
     "FR-001",
@@ -96,8 +107,15 @@ COMMAND_ENDED = Kind(
     "The command itself says so; it was run as the application would run it.",
     "Read its output; fab ends with the same exit status.",
 )
+INTERRUPTED = Kind(
+    "FR-012",
+    "The command was interrupted by Ctrl-C.",
+    "Every session was ended. A host that had not switched drops what was begun, one that had switched before all "
+    "had goes back, and one that was finishing finishes, each by itself.",
+    "See what is live: fab status; then deploy again, which clears away what was left.",
+)
 
-# --- 1: settings, and what is on this machine ------------------------------------------------
+# --- FR-1 -------------------------------------------------------------------------------------
 
 SETTINGS = Kind(
     "FR-101",
@@ -180,7 +198,7 @@ PROJECT = Kind(
     "Say which directory holds the application: fab init --source DIRECTORY",
 )
 
-# --- 2: from here to a host ------------------------------------------------------------------
+# --- FR-2 -------------------------------------------------------------------------------------
 
 UNREACHABLE = Kind(
     "FR-201",
@@ -270,7 +288,7 @@ TOO_LARGE = Kind(
     "Make the files smaller, or put them on the host by other means.",
 )
 
-# --- 3: a host that is prepared --------------------------------------------------------------
+# --- FR-3 -------------------------------------------------------------------------------------
 
 NOT_SET_UP = Kind(
     "FR-301",
@@ -346,7 +364,7 @@ PROGRAM_FAILED = Kind(
     "Run it on the host by hand; look at the whole host: fab doctor",
 )
 
-# --- 4: a release that is built --------------------------------------------------------------
+# --- FR-4 -------------------------------------------------------------------------------------
 
 NOT_BUILT = Kind(
     "FR-401",
@@ -449,7 +467,7 @@ ACME = Kind(
     "Look at what is in the way: fab doctor; then deploy again.",
 )
 
-# --- 5: a release that goes live, and one that is --------------------------------------------
+# --- FR-5 -------------------------------------------------------------------------------------
 
 LOCKED = Kind(
     "FR-501",
@@ -521,7 +539,7 @@ NOT_CLOSED = Kind(
     "Make it anew: fab deploy --force; docs/maintenance.md says what a template needs.",
 )
 
-# --- 9: what nobody expects ------------------------------------------------------------------
+# --- FR-9 -------------------------------------------------------------------------------------
 
 FAULT = Kind(
     "FR-901",
