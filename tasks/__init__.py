@@ -9,6 +9,7 @@ from invoke.collection import Collection
 
 from . import byname
 from .cleanup import cleanup
+from .completion import completion
 from .deploy import deploy
 from .doctor import doctor
 from .engine.hosts import connections
@@ -37,6 +38,7 @@ from .venv import venv
 
 _verbs = [
     cleanup,
+    completion,
     deploy,
     doctor,
     explain,

@@ -8,7 +8,7 @@ import time
 
 from invoke.context import Context
 
-from .engine import configuration, hosts, local, notify, terminal, tls
+from .engine import completion, configuration, hosts, local, notify, terminal, tls
 from .engine.change import Change, say_undone
 from .engine.errors import Error, HostError
 from .engine.hosts import Host
@@ -78,6 +78,7 @@ def _summary(change: Change, wanted: Wanted, seconds: float) -> None:
     for host in targets:
         site = change.plan(host).site
         address = f"{'https' if site.certificate else 'http'}://{site.host}{host.settings.site.path}"
+        completion.add_release(host.settings, change.plan(host).release, wanted.subject)
         host.say("deploy", f"{wanted} is live at {address} ({seconds:.1f} s)", "green")
     for name in hosts.absent(targets):
         stage = targets[0].settings.stage

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from invoke.context import Context
 
-from .engine import hosts, level, notify, planning
+from .engine import completion, hosts, level, notify, planning
 from .engine.change import Change
 from .engine.hosts import Host
 from .engine.remote import releases
@@ -33,6 +33,8 @@ def _go_back(targets: list[Host], to: str | None, about: notify.Subject) -> None
     hosts.each(targets, lambda host: host.begin("rollback"), "looking")
     what = "looking for what to go back to"
     listings = hosts.each(targets, lambda host: host.call(releases.listing, host.settings.root), what)
+    for host, found in zip(targets, listings, strict=True):
+        completion.remember_releases(host.settings, found["releases"])
     standing = {host.name: level.standing(found) for host, found in zip(targets, listings, strict=True)}
     chosen = level.choose(standing, to)
     back = [host for host in targets if _goes_back(host, standing[host.name], chosen)]

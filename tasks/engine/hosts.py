@@ -279,6 +279,11 @@ def connections(c: Context) -> list[Connection]:
     return [host.connection for host in found]
 
 
+def seen() -> list[Settings]:
+    """The settings of every host that this run of a program was about so far."""
+    return [host.settings for host in _hosts.values()]
+
+
 def close_all() -> None:
     """End every session, and with it every lock."""
     while _hosts:

@@ -10,7 +10,7 @@ from typing import Any, TypeVar, cast
 
 import fabric
 
-from . import events, hosts, interruption, profiling, terminal
+from . import completion, events, hosts, interruption, profiling, terminal
 
 F = TypeVar("F", bound=Callable[..., Any])
 OPTIONS = {"profile": f"print what the time went to, and save it in {profiling.FOLDER}/"}
@@ -42,8 +42,11 @@ def verb(
                 return None
             recording = profiling.recording(function.__name__) if profile else contextlib.nullcontext()
             voice = _change_told(function.__name__, kwargs) if together else _answer_told(kwargs)
-            with recording, voice:
-                return function(*args, **kwargs)
+            try:
+                with recording, voice:
+                    return function(*args, **kwargs)
+            finally:
+                completion.remember(hosts.seen())
 
         signature = inspect.signature(function)
         command.__signature__ = signature.replace(  # type: ignore[attr-defined]

@@ -80,12 +80,18 @@ def on_a_terminal(code: str, columns: int = 80) -> list[str]:
     environment = {**os.environ, "COLUMNS": str(columns), "TERM": "xterm"}
     with subprocess.Popen([sys.executable, "-c", program], stderr=its, env=environment) as process:
         os.close(its)
-        written = b""
-        while piece := _read(ours):
-            written += piece
+        written = read_terminal(ours)
     os.close(ours)
     assert process.returncode == 0, written
-    return terminal.COLOUR.sub("", written.decode()).replace("\r", "").splitlines()
+    return terminal.COLOUR.sub("", written).replace("\r", "").splitlines()
+
+
+def read_terminal(handle: int) -> str:
+    """All that is written to a terminal, until nobody has it open any more."""
+    written = b""
+    while piece := _read(handle):
+        written += piece
+    return written.decode()
 
 
 def _read(handle: int) -> bytes:
