@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -42,20 +41,6 @@ def programs(project: Project) -> dict[str, dict[str, Any]]:
     return {program["role"]: program for program in project.status()["programs"]}
 
 
-def test_setup_changes_nothing_the_second_time_and_status_and_logs_show_the_programs(site: tuple[Project, Target]) -> None:
-    project, server = site
-    assert "nothing to do" in project.fab("-H", "prod", "setup").stderr
-    found = programs(project)
-    assert {role: (p["state"], p["user"]) for role, p in found.items()} == {
-        "web": ("active", "tinysite"),
-        "worker": ("active", "tinysite"),
-    }
-    assert found["web"]["workers"] == 2
-    assert project.status()["problems"] == []
-    assert "Booting worker" in project.fab("-H", "prod", "logs", "--lines", "50").stderr
-    assert revision(server) == "one"
-
-
 def test_copies_on_one_socket_and_no_request_is_lost_from_one_server_to_the_other_and_back(
     site: tuple[Project, Target],
 ) -> None:
@@ -74,35 +59,6 @@ def test_copies_on_one_socket_and_no_request_is_lost_from_one_server_to_the_othe
     assert sh(server, "pgrep -c -u tinysite -f chaussette.server").strip() == "3"
     assert revision(server) == "two"
     assert len(sh(server, f"ls {FOLDER}/programs").split()) == 2
-
-
-def test_a_broken_release_is_never_live_and_leaves_nothing(site: tuple[Project, Target]) -> None:
-    project, server = site
-    before, served = current(server, "/srv/tinysite"), revision(server)
-    pids = {role: program["pid"] for role, program in programs(project).items()}
-    stage(project, server, web={**CHAUSSETTE, "app": "tinysite:nothing"})
-    assert "nothing live was touched" in project.fab("-H", "prod", "deploy", "--ref", "two", status=1).stderr
-    stage(project, server, web={"app": "tinysite:application"}, env={"PYTHONHOME": "/nowhere"})
-    project.fab("-H", "prod", "deploy", "--ref", "two", status=1)
-    settle(server)
-    assert (current(server, "/srv/tinysite"), revision(server)) == (before, served)
-    assert {role: program["pid"] for role, program in programs(project).items()} == pids
-    assert {name.split("-")[1] for name in sh(server, f"ls {FOLDER}/programs").split()} == {before.split("-")[0]}
-    stage(project, server, web=CHAUSSETTE)
-    assert project.status()["problems"] == []
-
-
-def test_what_dies_comes_back(site: tuple[Project, Target]) -> None:
-    project, server = site
-    pid = programs(project)["web"]["pid"]
-    sh(server, "kill -KILL $1", str(pid))
-    assert wait_for(lambda: programs(project)["web"]["pid"] not in (0, pid) and programs(project)["web"]["workers"] == 3)
-    worker = programs(project)["worker"]["pid"]
-    sh(server, "kill -KILL $(systemctl show -P MainPID fabrelease-circus@tinysite)")
-    assert wait_for(lambda: revision(server) == "two")
-    assert wait_for(lambda: project.status()["problems"] == [])
-    assert programs(project)["worker"]["pid"] != worker
-    assert sh(server, "pgrep -c -u tinysite -x sleep").strip() == "1"  # none goes on beside what was started anew
 
 
 def test_another_user_reaches_no_socket_of_circus_and_writes_nothing_that_root_reads(
@@ -164,24 +120,6 @@ def test_the_manager_changes_with_a_deploy_and_back_with_a_rollback(site: tuple[
     assert revision(server) == "one"
     assert programs(project)["web"]["state"] == "active"
     assert "tinysite" not in sh(server, "supervisorctl status || true")
-
-
-def test_what_was_live_is_up_after_a_reboot(site: tuple[Project, Target]) -> None:
-    project, server = site
-    stage(project, server, web=CHAUSSETTE)
-    deploy(project, server, "two")
-    server.kill()
-    server.boot()
-    assert wait_for(lambda: revision(server) == "two", 60)
-    assert wait_for(lambda: project.status()["problems"] == [])
-    assert set(programs(project)) == {"web", "worker"}
-
-
-def test_a_log_is_opened_anew_when_it_was_rotated(site: tuple[Project, Target], tmp_path: Path) -> None:
-    _, server = site
-    sh(server, "logrotate --force /etc/logrotate.d/fabrelease-tinysite; rm -f /srv/tinysite/logs/web.log")
-    assert revision(server)
-    assert wait_for(lambda: "GET / " in sh(server, "cat /srv/tinysite/logs/web.log || true"))
 
 
 def test_what_left_its_session_goes_with_its_release(site: tuple[Project, Target]) -> None:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import time
 from typing import Any
 
 import pytest
 
-from tests.integration.support import current, revision, settle, sh, wait_for
-from tests.load.client import Load
+from tests.integration.support import revision, settle, sh, wait_for
 from tests.project import Project
 from tests.target import Target
 
@@ -39,63 +37,6 @@ def deploy(project: Project, server: Target, ref: str) -> None:
 
 def programs(project: Project) -> dict[str, dict[str, Any]]:
     return {program["role"]: program for program in project.status()["programs"]}
-
-
-def test_setup_changes_nothing_the_second_time_and_status_and_logs_show_the_programs(
-    site: tuple[Project, Target],
-) -> None:
-    project, server = site
-    assert "nothing to do" in project.fab("-H", "prod", "setup").stderr
-    found = programs(project)
-    assert {role: (p["state"], p["user"]) for role, p in found.items()} == {
-        "web": ("run", "tinysite"),
-        "worker": ("run", "tinysite"),
-    }
-    assert found["web"]["workers"] == 2
-    assert 0 <= found["web"]["uptime"] < 300
-    assert project.status()["problems"] == []
-    assert "Booting worker" in project.fab("-H", "prod", "logs", "--lines", "50").stderr
-    assert revision(server) == "one"
-
-
-def test_no_request_is_lost(site: tuple[Project, Target]) -> None:
-    project, server = site
-    with Load((server.host, server.http_port), current(server, "/srv/tinysite"), label="runit") as load:
-        for command in (["deploy", "--ref", "two"], ["rollback"]):
-            load.wait(sum(load.done.values()) + 100, time.monotonic() + 60)
-            load.sequence.begin()
-            project.fab("-H", "prod", *command)
-        load.wait(sum(load.done.values()) + 100, time.monotonic() + 60)
-    assert load.failures == []
-    settle(server)
-    assert sh(server, UNITS).count("tinysite-") == 2
-
-
-def test_a_broken_release_is_never_live_and_leaves_nothing(site: tuple[Project, Target]) -> None:
-    project, server = site
-    before, served = current(server, "/srv/tinysite"), revision(server)
-    pids = {role: program["pid"] for role, program in programs(project).items()}
-    stage(project, server, env={"PYTHONHOME": "/nowhere"})
-    project.fab("-H", "prod", "deploy", "--ref", "two", status=1)
-    settle(server)
-    assert (current(server, "/srv/tinysite"), revision(server)) == (before, served)
-    assert {role: program["pid"] for role, program in programs(project).items()} == pids
-    assert sh(server, UNITS).count(before) == sh(server, UNITS).count("tinysite-") == 2
-    stage(project, server)
-
-
-def test_what_dies_comes_back(site: tuple[Project, Target]) -> None:
-    project, server = site
-    served, pid = revision(server), programs(project)["web"]["pid"]
-    sh(server, f"kill -KILL {pid}")
-    assert wait_for(lambda: programs(project)["web"]["pid"] not in (0, pid))
-    assert wait_for(lambda: revision(server) == served)
-    worker = programs(project)["worker"]["pid"]
-    sh(server, f"kill -KILL $(systemctl show -P MainPID {SERVICE})")
-    assert wait_for(lambda: revision(server) == served)
-    assert wait_for(lambda: project.status()["problems"] == [])
-    assert programs(project)["worker"]["pid"] != worker
-    assert sh(server, "pgrep -c -u tinysite -x sleep").strip() == "1"  # none goes on beside what was started anew
 
 
 def test_another_user_reaches_no_pipe_of_runit_and_writes_nothing_that_root_runs(site: tuple[Project, Target]) -> None:
@@ -136,24 +77,6 @@ def test_the_manager_changes_with_a_deploy_and_back_with_a_rollback(site: tuple[
     assert revision(server) == "one"
     assert programs(project)["web"]["state"] == "run"
     assert "tinysite" not in sh(server, "supervisorctl status || true")
-
-
-def test_what_was_live_is_up_after_a_reboot(site: tuple[Project, Target]) -> None:
-    project, server = site
-    stage(project, server)
-    deploy(project, server, "two")
-    server.kill()
-    server.boot()
-    assert wait_for(lambda: revision(server) == "two", 60)
-    assert wait_for(lambda: project.status()["problems"] == [])
-    assert set(programs(project)) == {"web", "worker"}
-
-
-def test_a_log_is_opened_anew_when_it_was_rotated(site: tuple[Project, Target]) -> None:
-    _, server = site
-    sh(server, "logrotate --force /etc/logrotate.d/fabrelease-tinysite")
-    assert revision(server)
-    assert wait_for(lambda: "GET / " in sh(server, "cat /srv/tinysite/logs/web.log 2>/dev/null || true"))
 
 
 def test_what_left_its_session_and_what_does_not_end_by_itself_go_with_their_release(
