@@ -49,9 +49,9 @@ def deploy(
             for host in targets:
                 host.say("deploy", f"nothing to do: {wanted} is live already", "green")
             return
-        about.release = new_id(wanted, targets)
+        about.release, goes_back = new_id(wanted, targets), any(host.live for host in targets)
         change = _change(targets, wanted, about.release, fresh)
-        _summary(change, wanted, time.monotonic() - began)
+        _summary(change, wanted, time.monotonic() - began, goes_back)
 
 
 def _change(targets: list[Host], wanted: Wanted, name: str, fresh: bool) -> Change:
@@ -73,16 +73,18 @@ def _change(targets: list[Host], wanted: Wanted, name: str, fresh: bool) -> Chan
     return change
 
 
-def _summary(change: Change, wanted: Wanted, seconds: float) -> None:
+def _summary(change: Change, wanted: Wanted, seconds: float, goes_back: bool) -> None:
     targets = change.targets
     for host in targets:
         site = change.plan(host).site
         address = f"{'https' if site.certificate else 'http'}://{site.host}{host.settings.site.path}"
         completion.add_release(host.settings, change.plan(host).release, wanted.subject)
         host.say("deploy", f"{wanted} is live at {address} ({seconds:.1f} s)", "green")
+    stage = targets[0].settings.stage
     for name in hosts.absent(targets):
-        stage = targets[0].settings.stage
         terminal.say(name, "deploy", f"was not asked; whether it is behind now: fab -H {stage} status", "yellow")
+    if goes_back:
+        terminal.say("", "deploy", f"to go back: fab -H {stage} rollback")
 
 
 def build_or_give_up(host: Host, wanted: Wanted, name: str, fresh: bool) -> None:
