@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
-import gc
 import getpass
 import socket
 import sys
@@ -30,7 +28,6 @@ P = ParamSpec("P")
 T = TypeVar("T")
 A = TypeVar("A")
 CONNECT_SECONDS = 10
-atexit.register(gc.freeze)  # nothing that is left at the end is worth collecting: saves a tenth of a second
 
 
 class Host:

@@ -7,6 +7,7 @@ are put before this text.
 
 # ruff: noqa: F821
 # mypy: ignore-errors
+import gc
 import json
 import os
 import shutil
@@ -41,6 +42,7 @@ def unpack(sources):
 if sys.version_info < (3, 9):  # noqa: UP036
     say(OLD + ".".join(map(str, sys.version_info[:3])).encode() + b"\n")
     sys.exit(1)
+gc.set_threshold(100_000)  # what the modules are made of stays: nothing in it is garbage
 os.umask(0o077)
 os.makedirs(folder, exist_ok=True)
 os.chmod(folder, 0o700)
