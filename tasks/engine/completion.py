@@ -21,7 +21,14 @@ if TYPE_CHECKING:
 SCRIPTS = Path(__file__).parent / "shells"
 SHELLS = ("bash", "zsh", "fish")
 # What stands after an option, as candidates.sh names it.
-VALUES = {"hosts": "names", "continue-without": "hosts", "ref": "refs", "to": "releases", "shell": "shells"}
+VALUES = {
+    "hosts": "names",
+    "continue-without": "hosts",
+    "ref": "refs",
+    "to": "releases",
+    "role": "roles",
+    "shell": "shells",
+}
 CORE = "-"  # in place of a task's name: fab's own options
 
 

@@ -13,7 +13,11 @@ import fabric
 from . import completion, events, hosts, interruption, profiling, terminal
 
 F = TypeVar("F", bound=Callable[..., Any])
-OPTIONS = {"profile": f"print what the time went to, and save it in {profiling.FOLDER}/"}
+OPTIONS = {
+    "profile": f"print what the time went to, and save it in {profiling.FOLDER}/",
+    "role": "only hosts with this role: app, proxy or worker; several with commas between",
+}
+DEFAULTS: dict[str, str | bool] = {"role": ""}  # of the others: False
 OPTIONS_OF_CHANGES = {
     "json": "for programs: what happens, an object a line; see docs/json.md",
     "quiet": "say only what is not as it should be",
@@ -25,8 +29,8 @@ def verb(
 ) -> Callable[[F], F]:
     """Make a function a Fabric task; it still is called as the function it was.
 
-    It takes ``profile=True``, too, and then tells where its time went; see profiling.py. With *together* it takes
-    ``json=True`` and ``quiet=True``; see events.py.
+    It takes ``profile=True``, too, and then tells where its time went; see profiling.py. And ``role="worker"``, for
+    the hosts with that role alone. With *together* it takes ``json=True`` and ``quiet=True``; see events.py.
 
     :param help: what each option of the command is for.
     :param iterable: the options that may be given more than once.
@@ -37,13 +41,13 @@ def verb(
 
     def decorate(function: F) -> F:
         @functools.wraps(function)
-        def command(*args: Any, profile: bool = False, **kwargs: Any) -> Any:
+        def command(*args: Any, profile: bool = False, role: str = "", **kwargs: Any) -> Any:
             if together and not hosts.leads(args[0]):
                 return None
             recording = profiling.recording(function.__name__) if profile else contextlib.nullcontext()
             voice = _change_told(function.__name__, kwargs) if together else _answer_told(kwargs)
             try:
-                with recording, voice:
+                with recording, voice, hosts.chosen_by_role(role):
                     return function(*args, **kwargs)
             finally:
                 completion.remember(hosts.seen())
@@ -58,7 +62,8 @@ def verb(
 
 
 def _option(name: str) -> inspect.Parameter:
-    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=False, annotation="bool")
+    default = DEFAULTS.get(name, False)
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=type(default).__name__)
 
 
 @contextlib.contextmanager

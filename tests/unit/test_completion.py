@@ -94,6 +94,7 @@ def bash(path: Path, line: str, folder: str = ".") -> list[str]:
         ("fab logs --which ", []),
         ("fab logs --which deploy --fol", ["--follow"]),
         ("fab --prompt-for-s", ["--prompt-for-sudo-password"]),
+        ("fab deploy --role app,", ["app,app", "app,proxy", "app,worker"]),
         ("fab completion --shell ", ["bash", "zsh", "fish"]),
         ("fab deploy no-such-", []),
     ],

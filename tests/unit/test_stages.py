@@ -277,8 +277,8 @@ def test_what_the_loader_fills_in_is_no_key(project: Project, name: str) -> None
 @pytest.mark.parametrize(
     ("entry", "message"),
     [
-        ("{prot: 22}", 'web1.prot: unknown key; did you mean "port"? (known: address, app, env,'),
-        ("{adress: x}", 'web1.adress: unknown key; did you mean "address"? (known: address, app, env,'),
+        ("{prot: 22}", 'web1.prot: unknown key; did you mean "port"? (known: address, app, backup, env,'),
+        ("{adress: x}", 'web1.adress: unknown key; did you mean "address"? (known: address, app, backup, env,'),
         ("{name: x}", "web1.name: unknown key; "),
         ("{hosts: {}}", "web1.hosts: unknown key; "),
         ("{stage: x}", "web1.stage: unknown key; "),
@@ -892,10 +892,10 @@ def is_left_out(data: Any, key: str) -> bool:
     return False
 
 
-def test_the_example_is_a_stage_with_two_hosts() -> None:
+def test_the_example_is_a_stage_with_two_app_hosts_and_a_proxy() -> None:
     stage = stages.load_stage(REPOSITORY, "example")
-    assert list(stage.hosts) == ["web1", "web2"]
-    assert [settings.web.workers for settings in stage.hosts.values()] == [2, 4]
+    assert {name: one.balances for name, one in stage.hosts.items()} == {"web1": False, "web2": False, "lb": True}
+    assert [settings.web.workers for settings in stage.hosts.values()] == [2, 4, 2]
 
 
 def test_the_example_shows_every_setting_and_no_other() -> None:
@@ -904,7 +904,7 @@ def test_the_example_shows_every_setting_and_no_other() -> None:
     hosts = data.pop("hosts")
     known = model_keys(Settings)
     assert example_keys(data, known) == {key for key in known if not is_left_out(data, key)}
-    assert set(hosts) == {"from", "web1", "web2"}
+    assert set(hosts) == {"from", "web1", "web2", "lb"}
     assert set(hosts["web1"]) == HOST_KEYS
     hook = next(item for item in data["hooks"]["before_switch"] if isinstance(item, dict))
     assert set(hook) == set(SwitchHook.model_fields)
