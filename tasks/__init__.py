@@ -10,10 +10,12 @@ from invoke.collection import Collection
 from . import byname
 from .backups import backups
 from .cleanup import cleanup
+from .completion import completion
 from .deploy import deploy
 from .doctor import doctor
 from .engine.hosts import connections
 from .engine.remote import drivers
+from .explain import explain
 from .freeze import freeze, unfreeze
 from .init import init
 from .logs import logs
@@ -40,8 +42,10 @@ from .venv import venv
 _verbs = [
     backups,
     cleanup,
+    completion,
     deploy,
     doctor,
+    explain,
     freeze,
     init,
     logs,

@@ -8,7 +8,7 @@ import time
 
 from invoke.context import Context
 
-from .engine import configuration, hosts, local, notify, planning, terminal, tls
+from .engine import completion, configuration, hosts, local, notify, planning, terminal, tls
 from .engine.change import Change, say_undone
 from .engine.errors import Error, HostError
 from .engine.hosts import Host
@@ -61,8 +61,9 @@ def _deploy(
                 host.say("deploy", f"nothing to do: {wanted} is live already", "green")
             return
         page.release = about.release = new_id(wanted, targets)
+        goes_back = any(host.live for host in targets)
         change = _change(targets, wanted, about.release, fresh, page)
-        _summary(change, wanted, time.monotonic() - began)
+        _summary(change, wanted, time.monotonic() - began, goes_back)
 
 
 def _change(targets: list[Host], wanted: Wanted, name: str, fresh: bool, page: Report) -> Change:
@@ -87,13 +88,16 @@ def _change(targets: list[Host], wanted: Wanted, name: str, fresh: bool, page: R
     return change
 
 
-def _summary(change: Change, wanted: Wanted, seconds: float) -> None:
+def _summary(change: Change, wanted: Wanted, seconds: float, goes_back: bool) -> None:
     targets = change.targets
     for host in targets:
+        completion.add_release(host.settings, change.plan(host).release, wanted.subject)
         host.say("deploy", f"{wanted} is live{_where(host, change)} ({seconds:.1f} s)", "green")
+    stage = targets[0].settings.stage
     for name in hosts.absent(targets):
-        stage = targets[0].settings.stage
         terminal.say(name, "deploy", f"was not asked; whether it is behind now: fab -H {stage} status", "yellow")
+    if goes_back:
+        terminal.say("", "deploy", f"to go back: fab -H {stage} rollback")
 
 
 def _where(host: Host, change: Change) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from invoke.context import Context
 
-from .engine import databases, hosts, level, local, notify, planning
+from .engine import completion, databases, hosts, level, local, notify, planning
 from .engine.change import Change, back_up, restoring
 from .engine.errors import Error, HostError, UsageError
 from .engine.hosts import Host
@@ -60,6 +60,8 @@ def _go_back(targets: list[Host], to: str | None, with_migrations: bool, about: 
     hosts.each(targets, lambda host: host.begin("rollback"), "looking")
     what = "looking for what to go back to"
     listings = hosts.each(targets, lambda host: host.call(releases.listing, host.settings.root), what)
+    for host, found in zip(targets, listings, strict=True):
+        completion.remember_releases(host.settings, found["releases"])
     standing = {host.name: level.standing(found) for host, found in zip(targets, listings, strict=True)}
     chosen = level.choose(standing, to)
     back = [host for host in targets if _goes_back(host, standing[host.name], chosen)]

@@ -15,13 +15,10 @@ from .engine.verb import verb
 Found = dict[Host, list[jobs.State]]
 
 
-@verb(
-    help={"start": "the name of a job that is started now, unless it runs", "json": "for programs: see docs/json.md"},
-    together=True,
-)
+@verb(help={"start": "the name of a job that is started now, unless it runs", "json": "for programs: see docs/json.md"})
 def schedule(c: Context, start: str = "", json: bool = False) -> None:
     """Look: the timed jobs, how the last run of each ended, when the next one is; or start one now."""
-    targets = hosts.together(c)
+    targets = hosts.of(c)
     found = dict(zip(targets, hosts.each(targets, _states, "looking"), strict=True))
     if start:
         _start(found, start)

@@ -69,7 +69,7 @@ def _state(host: Host) -> dict[str, Any]:
             "next": None,
             "programs": [],
             "site": None,
-            "problems": [str(error).removeprefix(f"{host.name}: ")],
+            "problems": [error.coded.removeprefix(f"{host.name}: ")],
         }
 
 

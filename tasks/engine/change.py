@@ -271,7 +271,7 @@ def _start(host: Host, plan: cutover.Cutover) -> RemoteCall:
 def _switch(host: Host, plan: cutover.Cutover, among_others: bool) -> RemoteCall:
     def tell(done: cutover.Switched) -> None:
         answers = f": the site answers {done['answer']} in {done['seconds'] * 1000:.0f} ms" if done["answer"] else ""
-        host.say("switch", f"{plan.release} is live{answers}", "green")
+        host.say("switch", f"{plan.release} is live{answers}", "green", release=plan.release)
 
     return RemoteCall(reference(cutover.switch, plan, among_others), tell)
 

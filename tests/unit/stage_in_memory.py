@@ -105,7 +105,7 @@ class Remote:
         except Failed as failed:
             raise HostError(failed.kind, self.name, failed.message, failed.hint, failed.needs_person) from failed
 
-    def say(self, step: str, text: str, style: str = "") -> None:
+    def say(self, step: str, text: str, style: str = "", **facts: object) -> None:
         self.said.append(f"{step}: {text}")
 
     def forget(self) -> None:

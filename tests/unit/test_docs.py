@@ -201,7 +201,7 @@ def requirement(line: str) -> str:
 
 
 @pytest.mark.parametrize(
-    "command", ["status", "releases", "backups", "plan", "doctor", "schedule", "secrets", "notify"]
+    "command", ["status", "releases", "backups", "plan", "doctor", "schedule", "secrets", "errors", "notify"]
 )
 def test_each_key_of_a_json_example_is_documented_with_its_type(command: str) -> None:
     keys = documented(command)
