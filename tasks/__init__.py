@@ -8,11 +8,14 @@ from typing import Any
 from invoke.collection import Collection
 
 from . import byname
+from .backups import backups
 from .cleanup import cleanup
+from .completion import completion
 from .deploy import deploy
 from .doctor import doctor
 from .engine.hosts import connections
 from .engine.remote import drivers
+from .explain import explain
 from .freeze import freeze, unfreeze
 from .init import init
 from .logs import logs
@@ -24,9 +27,11 @@ from .push import push
 from .releases import releases
 from .remove import remove
 from .restart import restart
+from .restore import restore
 from .rollback import rollback
 from .run import run
 from .scale import scale
+from .schedule import schedule
 from .secrets import secrets
 from .server import server
 from .setup import setup
@@ -35,9 +40,12 @@ from .switch import switch
 from .venv import venv
 
 _verbs = [
+    backups,
     cleanup,
+    completion,
     deploy,
     doctor,
+    explain,
     freeze,
     init,
     logs,
@@ -49,9 +57,11 @@ _verbs = [
     releases,
     remove,
     restart,
+    restore,
     rollback,
     run,
     scale,
+    schedule,
     secrets,
     server,
     setup,

@@ -6,7 +6,7 @@ from typing import Any
 
 from invoke.context import Context
 
-from .engine import hosts, terminal
+from .engine import completion, hosts, terminal
 from .engine.hosts import Host
 from .engine.remote import releases as remote
 from .engine.verb import verb
@@ -19,6 +19,8 @@ def releases(c: Context, json: bool = False) -> None:
     """Look: the releases on each host: good, bad, current, and where a rollback would go."""
     targets = hosts.everywhere(c)
     listings = hosts.each(targets, lambda host: host.call(remote.listing, host.settings.root), "looking")
+    for host, found in zip(targets, listings, strict=True):
+        completion.remember_releases(host.settings, found["releases"])
     if json:
         terminal.show_json(
             {

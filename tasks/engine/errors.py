@@ -14,10 +14,10 @@ from .remote import kinds
 class Error(Exit):
     """Something a person has to know about; its text says what happened, why, and what to type next.
 
-    Invoke prints an Exit's message and ends with its code, so it needs no traceback and no wrapper. The message is
-    the text with the kind's code, for ``fab explain``, at the end of its first line.
+    Invoke prints an Exit's message and ends with its code, so it needs no traceback and no wrapper.
 
     :param kind: of the catalogue in remote/kinds.py.
+    :ivar coded: the text with the kind's code, for ``fab explain``, at the end of its first line.
     :cvar exit_status: 1 failed and nothing live was harmed, 2 wrong use or configuration and nothing
         was connected to, 3 the live state needs a person.
     """
@@ -27,8 +27,8 @@ class Error(Exit):
     def __init__(self, kind: kinds.Kind, text: str) -> None:
         self.kind = kind
         self.text = terminal.visible(text)
-        first, *more = self.text.split("\n")
-        super().__init__("\n".join([f"{first} [{kind.code}]", *more]) if text else "")
+        self.coded = _coded(self.text, kind)
+        super().__init__(terminal.folded(self.coded))
 
     def __str__(self) -> str:
         return self.text
@@ -37,6 +37,15 @@ class Error(Exit):
     def code(self) -> int:
         """The exit status, as Invoke asks for it."""
         return self.exit_status
+
+    def plain(self) -> list[dict[str, str | None]]:
+        """For programs: code, host and text of each error that this one stands for; see docs/json.md."""
+        return [{"code": self.kind.code, "host": None, "message": self.text}]
+
+
+def _coded(text: str, kind: kinds.Kind) -> str:
+    first, *more = text.split("\n")
+    return "\n".join([f"{first} [{kind.code}]", *more]) if text else ""
 
 
 class UsageError(Error):
@@ -60,6 +69,9 @@ class HostError(Error):
         self.what = terminal.visible(what)
         self.exit_status = 3 if needs_person else 1
 
+    def plain(self) -> list[dict[str, str | None]]:
+        return [{**entry, "host": self.host} for entry in super().plain()]
+
 
 class Unreachable(HostError):
     """Nobody answers at a host's address."""
@@ -77,9 +89,13 @@ class HostErrors(Error):
 
     def __init__(self, errors: list[HostError]) -> None:
         super().__init__(errors[0].kind, "\n".join(str(error) for error in errors))
-        self.message = "\n".join(str(error.message) for error in errors)
+        self.coded = "\n".join(error.coded for error in errors)
+        self.message = terminal.folded(self.coded)
         self.errors = errors
         self.exit_status = max(error.exit_status for error in errors)
+
+    def plain(self) -> list[dict[str, str | None]]:
+        return [entry for error in self.errors for entry in error.plain()]
 
 
 @dataclass(frozen=True, order=True)

@@ -25,7 +25,8 @@ def examine(host: Host) -> tuple[list[str], list[Finding]]:
     try:
         host.session  # noqa: B018
     except HostError as error:
-        return ["ssh"], [finding("ssh", error.what, "nothing can be done on this host", _hint(error))]
+        what = error.coded.split("\n")[0].removeprefix(f"{host.name}: ")
+        return ["ssh"], [finding("ssh", what, "nothing can be done on this host", _hint(error))]
     settings = host.settings
     needed = configuration.wanted(host)
     patient = doctor.Patient(host.owner(), needed, planning.site(settings), settings.site.port)

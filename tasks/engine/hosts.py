@@ -131,9 +131,9 @@ class Host:
         """Look at the host again when it is needed next."""
         self._entry = None
 
-    def say(self, step: str, text: str, style: str = "") -> None:
-        """Tell the person what happened here."""
-        terminal.say(self.name, step, text, style)
+    def say(self, step: str, text: str, style: str = "", **facts: object) -> None:
+        """Tell the person what happened here; see terminal.say."""
+        terminal.say(self.name, step, text, style, **facts)
 
     def close(self) -> None:
         """End the session, and with it the lock."""
@@ -323,6 +323,11 @@ def connections(c: Context) -> list[Connection]:
     for host in found:
         open_connection(host.connection, host.settings)
     return [host.connection for host in found]
+
+
+def seen() -> list[Settings]:
+    """The settings of every host that this run of a program was about so far."""
+    return [host.settings for host in _hosts.values()]
 
 
 def close_all() -> None:

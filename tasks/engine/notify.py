@@ -11,7 +11,7 @@ import os
 import shutil
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import wait
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -60,6 +60,7 @@ class Event:
     began: str
     seconds: float
     error: str | None
+    codes: list[str] = field(default_factory=list, kw_only=True)
     version: int = field(default=1, kw_only=True)
 
 
@@ -84,7 +85,7 @@ def telling(targets: list[Host], what: str, revision: str = "", subject: str = "
     try:
         yield about
     except BaseException as error:
-        _tell(targets, what, about, began, _words(error))
+        _tell(targets, what, about, began, _words(error), _codes(error))
         raise
     if about.release:
         _tell(targets, what, about, began, None)
@@ -98,7 +99,13 @@ def _words(error: BaseException) -> str:
     return "interrupted" if isinstance(error, KeyboardInterrupt) else type(error).__name__
 
 
-def _tell(targets: list[Host], what: str, about: Subject, began: float, error: str | None) -> None:
+def _codes(error: BaseException) -> list[str]:
+    return [str(one["code"]) for one in error.plain()] if isinstance(error, Error) else []
+
+
+def _tell(
+    targets: list[Host], what: str, about: Subject, began: float, error: str | None, codes: Sequence[str] = ()
+) -> None:
     settings, outcome = targets[0].settings, "failure" if error is not None else "success"
     notices = [notice for notice in settings.notify if outcome in notice.occasions]
     if not notices:
@@ -116,6 +123,7 @@ def _tell(targets: list[Host], what: str, about: Subject, began: float, error: s
         time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(began)),
         round(time.time() - began, 1),
         error,
+        codes=list(codes),
     )
     for name, why in send(settings, notices, event).items():
         terminal.say("", "notify", f"{name} was not told: {why}", "yellow")

@@ -2,7 +2,8 @@
 
     python -m fabrelease.tasks.engine.schema
 
-writes hosts/schema.json and docs/settings.md; the tests fail when they are out of date.
+writes hosts/schema.json, docs/settings.md and, from the catalogue of errors, docs/errors.md; the tests fail when they
+are out of date.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any
 
 from pydantic.json_schema import GenerateJsonSchema
 
+from . import errorpage
 from .inventory import FROM
 from .settings import LOADER_FIELDS, STAGE_KEYS, Settings
 
@@ -147,7 +149,7 @@ def _rows(models: Schema, model: str, prefix: str = "", without: Collection[str]
         if section:
             yield from _rows(models, section, f"{prefix}{name}.")
         if each:
-            yield from _rows(models, each, f"{prefix}{name}.<prefix>.")
+            yield from _rows(models, each, f"{prefix}{name}.<key>.")
         if item:
             yield from _rows(models, item, f"{prefix}{name}[].")
         if section == "Hooks":
@@ -198,10 +200,11 @@ def _cell(text: str) -> str:
 
 
 def main() -> None:
-    """Write both files."""
+    """Write the files."""
     SCHEMA_FILE.write_text(json.dumps(schema(), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     REFERENCE_FILE.parent.mkdir(exist_ok=True)
     REFERENCE_FILE.write_text(reference(), encoding="utf-8")
+    errorpage.FILE.write_text(errorpage.page(), encoding="utf-8")
 
 
 if __name__ == "__main__":

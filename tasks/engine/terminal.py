@@ -12,16 +12,22 @@ import functools
 import io
 import json
 import re
+import shutil
 import sys
+import textwrap
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderResult
+    from rich.text import Text
 
 PATIENCE = 1.0  # seconds until something that runs is said to be running
+NARROWEST = 20  # columns, for what stands beside the names of host and step
+WARNINGS = ("yellow", "red")
 COLOUR = re.compile(r"\x1b\[[0-9;:]*m")
 # What a terminal obeys instead of showing it: controls but for tab and new line, what turns the direction of
 # writing, and halves of characters.
@@ -71,46 +77,168 @@ def _console(stream: TextIO, **options: Any) -> Console:
     return made
 
 
-def say(host: str, step: str, text: str, style: str = "") -> None:
-    """One line: which host, which step, what happened."""
-    from rich.text import Text
+@dataclass(frozen=True)
+class Line:
+    """What was said, and when.
 
-    first, *more = text.split("\n")
-    line = Text.assemble((f"{host:<12} ", "bold"), (f"{step:<10} ", "cyan"), (first, style))
-    for other in more:
-        line.append("\n" + other, style)
-    console().print(line)
+    :ivar at: seconds since 1970.
+    :ivar step: nothing where a program on the host said it.
+    """
+
+    at: float
+    host: str
+    step: str
+    text: str
+    style: str
+
+
+_lines: list[Line] | None = None
+
+
+@contextlib.contextmanager
+def keeping() -> Iterator[list[Line]]:
+    """Keep what is said as long as this lasts."""
+    global _lines
+    outer, _lines = _lines, []
+    try:
+        yield _lines
+    finally:
+        _lines = outer
+
+
+def _keep(host: str, step: str, text: str, style: str = "") -> None:
+    if _lines is not None:
+        _lines.append(Line(time.time(), visible(host), step, visible(text), style))
+
+
+class Voice(Protocol):
+    """How what happens is told while a command runs."""
+
+    def say(self, host: str, step: str, text: str, style: str, facts: dict[str, object]) -> None:
+        """What happened on a host; see say()."""
+
+    def output(self, host: str, line: str) -> None:
+        """What a program on the host wrote."""
+
+    def working(self, what: str) -> contextlib.AbstractContextManager[None]:
+        """That something runs."""
+
+
+class Lines:
+    """To people, a line for each thing that happened."""
+
+    def say(self, host: str, step: str, text: str, style: str, facts: dict[str, object]) -> None:
+        from rich.text import Text
+
+        _print_beside(Text.assemble((f"{host:<12} ", "bold"), (f"{step:<10} ", "cyan")), Text(text, style))
+
+    def output(self, host: str, line: str) -> None:
+        from rich.text import Text
+
+        _print_beside(Text.assemble((f"{host:<12} ", "bold"), ("           | ", "dim")), Text(line, "dim"))
+
+    def working(self, what: str) -> contextlib.AbstractContextManager[None]:
+        return self._shown(what)
+
+    @contextlib.contextmanager
+    def _shown(self, what: str) -> Iterator[None]:
+        """A spinner on a terminal; elsewhere one line, when it takes more than a second."""
+        if sys.stderr.isatty():
+            from rich.markup import escape
+
+            with console().status(escape(what), spinner="dots"):
+                yield
+            return
+        timer = threading.Timer(PATIENCE, lambda: console().print(f"... {what}", markup=False))
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
+
+
+class Quiet(Lines):
+    """To people who want to know only what is not as it should be."""
+
+    def say(self, host: str, step: str, text: str, style: str, facts: dict[str, object]) -> None:
+        if style in WARNINGS:
+            super().say(host, step, text, style, facts)
+
+    def output(self, host: str, line: str) -> None:
+        pass
+
+    def working(self, what: str) -> contextlib.AbstractContextManager[None]:
+        return contextlib.nullcontext()
+
+
+_voice: Voice = Lines()
+
+
+@contextlib.contextmanager
+def told_by(voice: Voice) -> Iterator[None]:
+    """Meanwhile, tell what happens in another way."""
+    global _voice
+    before, _voice = _voice, voice
+    try:
+        yield
+    finally:
+        _voice = before
+
+
+def say(host: str, step: str, text: str, style: str = "", **facts: object) -> None:
+    """One line: which host, which step, what happened.
+
+    :param style: green where something is done, yellow or red where it is not as it should be.
+    :param facts: what programs are told beside the text.
+    """
+    _keep(host, step, text, style)
+    _voice.say(host, step, text, style, facts)
 
 
 def output(host: str, line: str) -> None:
     """One line that a program on the host wrote."""
-    from rich.text import Text
+    _keep(host, "", line)
+    _voice.output(host, line)
 
-    console().print(Text.assemble((f"{host:<12} ", "bold"), ("           | ", "dim"), (line, "dim")))
 
-
-@contextlib.contextmanager
-def working(what: str) -> Iterator[None]:
-    """Show that something runs: a spinner on a terminal; elsewhere one line, when it takes more than a second.
+def working(what: str) -> contextlib.AbstractContextManager[None]:
+    """Show that something runs.
 
     :param what: nothing is shown where it is empty.
     """
-    if not what:
-        yield
-        return
-    if sys.stderr.isatty():
-        from rich.markup import escape
+    return _voice.working(what) if what else contextlib.nullcontext()
 
-        with console().status(escape(what), spinner="dots"):
-            yield
-        return
-    timer = threading.Timer(PATIENCE, lambda: console().print(f"... {what}", markup=False))
-    timer.daemon = True
-    timer.start()
-    try:
-        yield
-    finally:
-        timer.cancel()
+
+def _print_beside(head: Text, body: Text) -> None:
+    """Print one text beside another; on a terminal, what is too long goes on below its own beginning."""
+    if console().is_terminal:
+        left = head.cell_len
+        lines = body.wrap(console(), max(console().width - left, NARROWEST), overflow="fold")
+        body = type(body)("\n" + " " * left).join(lines)
+    console().print(head + body)
+
+
+def folded(text: str) -> str:
+    """A text for standard error whose lines, where that is a terminal, are broken between words."""
+    if not sys.stderr.isatty():
+        return text
+    width = shutil.get_terminal_size().columns
+    return "\n".join(_fold(line, width) for line in text.split("\n"))
+
+
+def _fold(line: str, width: int) -> str:
+    said = line.lstrip(" |")  # as process.quote() sets off what programs say
+    before = line[: len(line) - len(said)]
+    return textwrap.fill(
+        said,
+        width,
+        initial_indent=before,
+        subsequent_indent=" " * (len(before) or 2),
+        replace_whitespace=False,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
 
 
 def screen() -> Console:

@@ -203,3 +203,4 @@ def test_ctrl_c_ends_fab_at_once_and_each_host_tidies_up(site: Project, shared_s
                 sh(server, "rm -f /tmp/building")
     assert deployer.returncode == 1, said
     assert "Traceback" not in said
+    assert "interrupted; each host goes back by itself, or finishes where it has switched [FR-013]" in said

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from typing import Any
 
@@ -26,6 +27,18 @@ def check(command: str, said: Any) -> set[str]:
     return set(found)
 
 
+def check_events(written: str) -> None:
+    """That a deploy which came to the start of its release and no further was told from its begin to its end."""
+    told = [json.loads(line) for line in written.splitlines()]
+    for event in told:
+        check("events", event)
+    first, *_, error, last = told
+    assert (first["event"], first["version"], first["command"]) == ("begin", 1, "deploy")
+    assert (error["event"], error["code"], error["host"]) == ("error", "FR-503", "web1")
+    assert (last["event"], last["exit_status"]) == ("end", 1)
+    assert {event["step"] for event in told if event["event"] == "step"} >= {"push", "venv"}
+
+
 def test_a_host_that_cannot_be_reached(project: Project, server: Target) -> None:
     project.stage({"web1": server})
     path = project.path / "hosts/prod.yml"
@@ -34,7 +47,10 @@ def test_a_host_that_cannot_be_reached(project: Project, server: Target) -> None
     check("status", said)
     (host,) = said["hosts"]
     assert (said["ok"], host["set_up"], host["current"]) == (False, None, None)
-    assert "cannot be reached" in host["problems"][0]
+    assert re.search(r"cannot be reached: .* \[FR-201\]", host["problems"][0])
+    said = ask(project, "releases")
+    check("errors", said)
+    assert [(error["code"], error["host"]) for error in said["errors"]] == [("FR-201", "web1")]
 
 
 def test_every_documented_key_is_there_while_a_deploy_runs_on_a_frozen_host(project: Project, server: Target) -> None:
@@ -45,7 +61,7 @@ def test_every_documented_key_is_there_while_a_deploy_runs_on_a_frozen_host(proj
     project.fab("-H", "prod", "deploy", "--ref", "one")
     project.fab("-H", "prod", "maintenance", "on", "-m", "Back at three.", "--allow", "192.0.2.1")
     project.fab("-H", "prod", "scale", "3")
-    project.fab("-H", "prod", "deploy", "--ref", "broken-500", status=1)
+    check_events(project.fab("-H", "prod", "deploy", "--ref", "broken-500", "--json", status=1).stdout)
     project.stage({"web1": server}, site=site, hooks={"build": ["sleep 300"]})
     with project.fab_running("-H", "prod", "deploy", "--ref", "two"):
         wait_for_next(project)

@@ -13,8 +13,10 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from invoke.context import Context
 
-from fabrelease.tasks.engine.errors import Error, HostError, HostErrors
+from fabrelease.tasks import explain
+from fabrelease.tasks.engine.errors import Error, HostError, HostErrors, UsageError
 from fabrelease.tasks.engine.remote import kinds
 from fabrelease.tasks.engine.remote.failure import Failed, kind_of
 
@@ -117,3 +119,11 @@ def test_errors_of_the_system_are_of_kinds_that_can_be_told_apart(tmp_path: Path
     assert kind_of(missing.value) is kinds.SYSTEM
     assert kind_of(Failed(kinds.LOCKED, "no")) is kinds.LOCKED
     assert kind_of(KeyError()) is kinds.FAULT
+
+
+def test_explain_says_what_is_behind_a_code_however_it_is_typed(capsys: pytest.CaptureFixture[str]) -> None:
+    explain(Context(), "[fr-501]")
+    shown = " ".join(capsys.readouterr().out.split())
+    assert shown == f"FR-501 {kinds.LOCKED.what} Why: {kinds.LOCKED.why} What to do: {kinds.LOCKED.remedy}"
+    with pytest.raises(UsageError, match="there is no error FR-999\n  They go from FR-001 to FR-901"):
+        explain(Context(), "FR-999")

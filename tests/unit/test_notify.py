@@ -157,6 +157,7 @@ def test_a_failure_is_told_by_the_first_line_of_each_host_and_fails_as_before(tm
     assert caught.value is failure
     (event,) = receiver.bodies
     assert (event["outcome"], event["error"]) == ("failure", "web1: no answer; web2: no room")
+    assert event["codes"] == ["FR-407", "FR-309"]
 
 
 def test_an_interrupted_deploy_is_a_failure(tmp_path: Path, receiver: Receiver) -> None:

@@ -21,7 +21,7 @@ from hypothesis import settings as budget
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
-from fabrelease.tasks.engine import schema, stages
+from fabrelease.tasks.engine import errorpage, schema, stages
 from fabrelease.tasks.engine.errors import SettingsError, UsageError
 from fabrelease.tasks.engine.mistakes import model_in
 from fabrelease.tasks.engine.remote import drivers
@@ -869,7 +869,7 @@ def reference_keys(model: Any, prefix: str = "") -> set[str]:
         for found in () if kind is list else get_args(field.annotation) or (field.annotation,):
             found = get_args(found)[0] if get_origin(found) is Annotated else found
             if isinstance(found, type) and issubclass(found, Model):
-                keys |= reference_keys(found, f"{key}.<prefix>." if kind is dict else f"{key}.")
+                keys |= reference_keys(found, f"{key}.<key>." if kind is dict else f"{key}.")
     return keys
 
 
@@ -975,6 +975,10 @@ def test_the_reference_has_a_row_with_a_meaning_for_every_setting() -> None:
     notices = reference_keys(Notice, "notify[].")
     assert {key for key, _ in rows} == reference_keys(Settings) | hosts | hooks | notices
     assert all(len(meaning) > 10 for _, meaning in rows)
+
+
+def test_the_page_of_errors_is_current() -> None:
+    assert errorpage.FILE.read_text(encoding="utf-8") == errorpage.page()
 
 
 def test_the_schema_takes_the_example() -> None:
