@@ -21,10 +21,10 @@ from . import measure, programs, report
 from .application import FAT_FILE_BYTES, FAT_FILES, MANY_REQUIREMENTS, Application
 from .latency import line
 from .measure import say
-from .peers import ALL, Ours, Peer
+from .peers import ALL, Ours, OursWithTls, Peer
 from .server import Access, Server
 
-PARTS = ("start", "wire", "warm", "first")
+PARTS = ("start", "wire", "warm", "tls", "first")
 
 
 def arguments(argv: list[str]) -> argparse.Namespace:
@@ -127,6 +127,23 @@ class Bench:
             for verb in ("deploy", "rollback"):
                 self.application.change()
                 self.picture(access, verb)
+
+    def tls(self) -> None:
+        """What a certificate adds to a deploy that does not change it."""
+        secure = OursWithTls(self.server, self.application, self.ours.programs, "-tls")
+        secure.prepare()
+        measure.deploy(secure, self.server.accesses[0], str(self.application.changes))
+        for access in self.server.accesses:
+            if access.name == "counted":
+                continue
+            here = f"{access.rtt * 1000:.0f} ms round trip"
+            samples = self.series[f"tls, {here}"] = measure.beside(self.ours, secure, access, self.options.runs)
+            times = samples["with TLS"], samples["without TLS"]
+            self.figures.append(report.ratio(f"warm redeploy with TLS, {here}", *times, "without TLS", 1.1))
+        counted = self.counted, self.server.work, self.options.runs
+        turns = [measure.fewest_turns(ours, *counted) for ours in (secure, self.ours)]
+        against = f"{turns[1]} (without TLS)"
+        self.figures.append(report.Figure("round trips with TLS", f"{turns[0]}", against, turns[0], turns[1]))
 
     def picture(self, access: Access, verb: str) -> None:
         """Where the time goes."""

@@ -55,6 +55,17 @@ def warm(peers: list[Peer], access: Access, runs: int) -> Samples:
     return samples
 
 
+def beside(plain: Ours, secure: Ours, access: Access, runs: int) -> Samples:
+    """Deploys of a change of one line, of a site without TLS and of one with it."""
+    samples: Samples = {}
+    for run in range(runs):
+        say(f"deploys without and with TLS, {access.name}, run {run + 1} of {runs}")
+        answer = plain.application.change()
+        for ours in (plain, secure):
+            add(samples, "with TLS" if ours.tls else "without TLS", deploy(ours, access, answer))
+    return samples
+
+
 def first(kinds: list[tuple[type[Peer], Path]], server: Server, application: Application, runs: int) -> Samples:
     """First deploys to directories that are prepared and empty: the virtualenv is made, nothing is cached."""
     samples: Samples = {}
@@ -106,6 +117,11 @@ def wire(ours: Ours, access: Access, work: Path) -> dict[str, Any]:
         "connect_round_trips": access.line.traffic.turns,
         "connections": access.line.traffic.connections,
     }
+
+
+def fewest_turns(ours: Ours, access: Access, work: Path, runs: int) -> int:
+    """Round trips of a warm deploy: a heartbeat in the middle of one looks like one more."""
+    return min(wire(ours, access, work)["round_trips"] for _ in range(runs))
 
 
 def profiled(ours: Ours, access: Access, base: Path, *verb: str) -> dict[str, Any]:

@@ -22,6 +22,7 @@ INPUTS = (
     "tasks/engine/remote/provision.py",
     "tasks/engine/remote/resources.py",
     "tasks/engine/remote/system.py",
+    "tasks/engine/remote/welcome.py",
     "tasks/managers/supervisor.py",
     "tasks/engine/remote/nginx.py",
     "tasks/engine/remote/domains.py",

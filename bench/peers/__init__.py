@@ -14,10 +14,13 @@ from pathlib import Path
 
 import yaml
 
+from tests.integration.support import own_certificate
+
 from ..application import Application
 from ..server import Access, Server
 
 HERE = Path(__file__).parent
+CERTIFICATE = {"certificate": "site.pem", "key": "site.key"}
 FABFILE = """\
 from fabric import task
 
@@ -158,11 +161,14 @@ class Ours(Peer):
 
     name, title = "fabrelease", "fabrelease"
     base = "/srv"  # root's alone, or setup would refuse it
+    tls = False
 
     def prepare(self) -> None:
         project = self.project
         (project / "hosts").mkdir(parents=True)
         (project / "fabfile.py").write_text(FABFILE)
+        if self.tls:
+            own_certificate(project, names=(self.domain,))
         unreachable = {"refused": {"address": "127.0.0.1", "port": 1, "user": "deploy"}}
         self._stage("refused", unreachable)
         self.server.run(self.command(self.server.accesses[0], "setup"))
@@ -173,7 +179,7 @@ class Ours(Peer):
             "root": self.root,
             "source": {"path": str(self.application.path)},
             "web": {"app": "shop:app", "workers": 2},
-            "site": {"domains": [f"{self.program}.example.net"]},
+            "site": {"domains": [self.domain], **({"tls": CERTIFICATE} if self.tls else {})},
             "hosts": hosts,
         }
         (self.project / f"hosts/{name}.yml").write_text(yaml.safe_dump(settings))
@@ -186,6 +192,11 @@ class Ours(Peer):
             "key": str(self.server.key),
             "known_hosts": str(access.known_hosts),
         }
+
+    @property
+    def domain(self) -> str:
+        """The site's."""
+        return f"{self.program}.example.net"
 
     @property
     def project(self) -> Path:
@@ -208,6 +219,12 @@ class Ours(Peer):
 
     def socket(self) -> str:
         return f"{self.root}/current/run/web.sock"
+
+
+class OursWithTls(Ours):
+    """The same, with a site that has TLS."""
+
+    tls = True
 
 
 ALL: dict[str, type[Peer]] = {peer.name: peer for peer in (Ours, Script, Pyinfra, Capistrano, Ansible)}

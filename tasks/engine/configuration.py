@@ -31,7 +31,7 @@ from .session import RemoteCall, reference
 
 if TYPE_CHECKING:
     from .rendering import Renderer
-    from .settings import Settings, Site, SitePath
+    from .settings import Settings, SitePath
 
 TEMPLATES = Path(__file__).parents[2] / "templates"
 HTTP = {"http.conf": "nginx/http.conf.j2"}
@@ -269,13 +269,13 @@ def manager_part(building: Building) -> Part:
 def site_part(building: Building) -> Part:
     """The configuration of the site in nginx."""
     settings, site = building.settings, building.settings.site
-    secure, served = is_secure(building.host), building.directories()
+    served = building.directories()
     # On a proxy nothing else has to be built.
     alone: dict[str, Any] = {} if settings.has_code else {"units": [], "state": "built"}
     pages = {status: path for status, path in site.pages.items() if path}
     return Part(
         "nginx",
-        f"{', '.join(site.domains)}{site.path}{_in_words(site, secure)}{_before(settings)}",
+        f"{', '.join(site.domains)}{site.path}{_in_words(building.host)}{_before(settings)}",
         _site_files(building, served),
         reference(nginx.prepare, settings.app, settings.root, building.id, site.names, _ports(building), pages),
         {"asked": asked(building.host), "paths": _paths(building, served), **alone},
@@ -308,12 +308,21 @@ def _before(settings: Settings) -> str:
     return f" in front of {', '.join(hosts)}" if hosts else ""
 
 
-def _in_words(site: Site, secure: bool) -> str:
-    if not secure:
+def _in_words(host: Host) -> str:
+    site = host.settings.site
+    if not is_secure(host):
         return ""
     if site.tls is None:
         return " over http, and over https by the certificate that is there"
-    return f" over https{f', browsers keep to it for {site.tls.hsts} s' if site.tls.hsts else ''}"
+    kept = f", browsers keep to it for {site.tls.hsts} s" if site.tls.hsts else ""
+    return f" over https{_http3_in_words(host) if site.tls.http3 else ''}{kept}"
+
+
+def _http3_in_words(host: Host) -> str:
+    if host.facts["has_http3"]:
+        return " and HTTP/3, on UDP port 443"
+    version = ".".join(map(str, host.facts["nginx_version"]))
+    return f", without HTTP/3, which nginx {version} does not have here"
 
 
 def _ports(building: Building) -> list[int]:
@@ -336,6 +345,8 @@ def _site_files(building: Building, served: dict[str, list[tuple[str, str]]]) ->
             found += building.rendered(part, domain=domain, port=port, **given)
             found.append(building.domain_file(domain, port, "nginx/domain.conf.j2"))
         found.append(building.domain_file("*", port, "nginx/default.conf.j2"))
+        if port == TLS_PORT and _facts(building.host).quic:
+            found.append(building.domain_file(domains.QUIC, port, "nginx/quic.conf.j2"))
     return [*found, *building.password_files(), *_authority(building)]
 
 
@@ -429,8 +440,11 @@ def _named(name: str, unit: Unit | None) -> str:
 
 
 def _facts(host: Host) -> SimpleNamespace:
-    facts = host.facts
-    return SimpleNamespace(**{**facts, "name": host.name, "nginx_version": tuple(facts["nginx_version"])})
+    facts, tls = host.facts, host.settings.site.tls
+    # The domains' files are the same whoever writes them: where one application has asked for HTTP/3, all have it.
+    quic = facts["has_http3"] and (facts["quic"] or bool(tls and tls.http3))
+    own = {"name": host.name, "nginx_version": tuple(facts["nginx_version"]), "quic": quic}
+    return SimpleNamespace(**{**facts, **own})
 
 
 def digest(host: Host) -> str:

@@ -82,7 +82,7 @@ def _behind(settings: Settings, proxies: Sequence[Settings]) -> Settings:
 
     site, addresses = settings.site, [proxy.host.inside for proxy in proxies]
     trusted = list(dict.fromkeys([*site.trusted_proxies, *addresses]))
-    tls = None if site.tls is None or site.tls.acme else site.tls.model_copy(update={"hsts": 0})
+    tls = None if site.tls is None or site.tls.acme else site.tls.model_copy(update={"hsts": 0, "http3": False})
     front = Front(addresses=addresses, tls=any(proxy.site.tls for proxy in proxies))
     changes = {"trusted_proxies": trusted, "tls": tls}
     return settings.model_copy(update={"site": site.model_copy(update=changes), "front": front})

@@ -745,6 +745,10 @@ class Tls(Model):
         description="Seconds that browsers are told to ask for the whole domain by https alone (HSTS). They cannot "
         "be told otherwise for so long: begin with 300. 0: it is not sent.",
     )
+    http3: bool = Field(
+        False,
+        description="Offer HTTP/3, too, on UDP port 443, where the host's nginx has it; not all is promised.",
+    )
 
     @model_validator(mode="after")
     def _one_certificate(self) -> "Tls":

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from . import certificate, configuration, hosts, local
 from .remote import acme, certificates, domains
 from .remote.domains import HTTP_PORT
+from .session import RemoteCall, reference
 
 if TYPE_CHECKING:
     from .hosts import Host
@@ -37,21 +38,46 @@ def bring(host: Host) -> None:
 
     :raises HostError: it cannot be had; nothing live was touched.
     """
+    if todo := _calls(host):
+        host.run(todo)
+
+
+def ahead(host: Host) -> list[RemoteCall]:
+    """What may go into one round trip with the rendered site to see that a host has its certificate.
+
+    Nothing where the site has no TLS there yet: whether it gets it decides what is rendered, so that is done at once.
+
+    :raises HostError: see bring().
+    """
+    if configuration.is_secure(host):
+        return _calls(host)
+    bring(host)
+    return []
+
+
+def _calls(host: Host) -> list[RemoteCall]:
+    """What is to be done on a host so that it has the certificate that its settings name."""
     site, app = host.settings.site, host.settings.app
     if site.tls is None:
-        return
+        return []
     if site.tls.acme:
-        changed = host.call(acme.request, app, host.settings.root, site.names, *_asked(host, site.tls.acme))
+        call = reference(acme.request, app, host.settings.root, site.names, *_asked(host, site.tls.acme))
     elif site.tls.on_host:
         paths = site.tls.certificate or "", site.tls.key or ""
-        changed = host.call(certificates.adopt, app, site.names, *paths)
+        call = reference(certificates.adopt, app, site.names, *paths)
     elif certificate.files(host.settings):
-        changed = host.call(certificates.install, app, site.names, *certificate.own(host.settings))
+        call = reference(certificates.install, app, site.names, *certificate.own(host.settings))
     else:
-        changed = host.call(certificates.share, site.names)
-    if changed:
-        host.say("tls", ", ".join(changed))
-        host.facts["certificates"] = host.call(certificates.there)
+        call = reference(certificates.share, site.names)
+
+    def tell(changed: list[str]) -> None:
+        if changed:
+            host.say("tls", ", ".join(changed))
+
+    def know(there: list[str]) -> None:
+        host.facts["certificates"] = there
+
+    return [RemoteCall(call, tell), RemoteCall(reference(certificates.there), know)]
 
 
 def _asked(host: Host, wanted: Acme) -> tuple[acme.Authority, dict[str, str]]:

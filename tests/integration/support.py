@@ -64,6 +64,28 @@ def revision(server: Target, host: str = DOMAIN, path: str = "/") -> str | None:
     return ask(server, path, host).headers["X-Revision"]
 
 
+def is_refused(server: Target, host: str) -> bool:
+    """Whether a name gets no answer at all."""
+    try:
+        ask(server, host=host)
+    except http.client.RemoteDisconnected:
+        return True
+    return False
+
+
+def is_nobody_s(server: Target, path: str, host: str = DOMAIN) -> bool:
+    """Whether a path is answered 404 by nginx itself: an application would do so, too, and say its revision."""
+    answer = ask(server, path, host)
+    return (answer.status, answer.headers["X-Revision"]) == (404, None)
+
+
+def address(server: Target) -> str:
+    """The server's own address, where all its ports are."""
+    server.container.reload()
+    networks = server.container.attrs["NetworkSettings"]["Networks"].values()
+    return next(network["IPAddress"] for network in networks)
+
+
 def sh(server: Target, script: str, *arguments: str) -> str:
     """What a shell script prints that root runs in the server; it has to succeed."""
     return server.exec(["sh", "-eu", "-c", script, "sh", *arguments]).stdout.decode()

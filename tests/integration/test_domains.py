@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import http.client
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,13 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.support import DOMAIN, ask, current, meanwhile, revision, settle, sh
+from tests.integration.support import DOMAIN, ask, current, is_nobody_s, is_refused, meanwhile, revision, settle, sh
 from tests.project import Project
 from tests.target import Target
 
 FOLDER = "/etc/nginx/fabrelease"
 WWW = "www.example.net"
 NEW = "new.example.net"
+DEBIAN_S, ENABLED = "/etc/nginx/sites-available/default", "/etc/nginx/sites-enabled/default"
 
 
 def a_project(directory: Path, server: Target, app: str, path: str, **site: object) -> Project:
@@ -61,15 +61,6 @@ def visitors(server: Target, *paths: str) -> Iterator[Counter[str]]:
         yield seen
 
 
-def is_refused(server: Target, host: str) -> bool:
-    """Whether a name gets no answer at all."""
-    try:
-        ask(server, host=host)
-    except http.client.RemoteDisconnected:
-        return True
-    return False
-
-
 def reloads(server: Target) -> int:
     """How often nginx has read its configuration anew."""
     return int(sh(server, "journalctl --quiet --unit nginx | grep -c Reloaded || true"))
@@ -91,7 +82,7 @@ def test_two_applications_share_a_domain_and_each_is_deployed_alone_under_load(
     assert (revision(shared_server, path="/shop/"), revision(shared_server, path="/blog/")) == ("one", "two")
     assert set(seen) == {f"{path} 200 {ref}" for path in ("/shop/", "/blog/") for ref in ("one", "two")}
     assert ask(shared_server, "/shop/static/mark.txt").body != ask(shared_server, "/blog/static/mark.txt").body
-    assert [ask(shared_server, path).status for path in ("/", "/shopping", "/static/mark.txt")] == [404, 404, 404]
+    assert all(is_nobody_s(shared_server, path) for path in ("/", "/shopping", "/static/mark.txt"))
     assert [ask(shared_server, path).headers["Location"] for path in ("/shop", "/blog?a=b")] == ["/shop/", "/blog/?a=b"]
     assert [project.status()["problems"] for project in (shop, blog)] == [[], []]
     for project in (shop, blog):
@@ -123,24 +114,39 @@ def test_a_path_that_another_application_has_is_refused_by_its_name(
 def test_a_redirected_domain_sends_on_with_path_and_query(shop: Project, shared_server: Target) -> None:
     answer = ask(shared_server, "/shop/a%20b?c=d", WWW, "POST", "x")
     assert (answer.status, answer.headers["Location"]) == (308, f"http://{DOMAIN}/shop/a%20b?c=d")
-    assert ask(shared_server, "/", WWW).status == 404
+    assert is_nobody_s(shared_server, "/", WWW)
 
 
 def test_a_name_that_nobody_has_gets_no_answer_unless_somebody_else_has_a_default_server(
     shop: Project, blog: Project, shared_server: Target
 ) -> None:
-    debian_s = "/etc/nginx/sites-enabled/default"
-    assert "Welcome to nginx" in ask(shared_server, host="nobody.example.net").body
-    sh(shared_server, f"mv {debian_s} /root")
     for project in (shop, blog):
         project.fab("-H", "prod", "deploy", "--ref", "two", "--force")
         assert is_refused(shared_server, "nobody.example.net")
     assert ask(shared_server, "/shop/").status == 200
-    sh(shared_server, f"mv /root/default {debian_s}")
+    sh(shared_server, f"ln -s {DEBIAN_S} {ENABLED}; echo '# mine' >>{DEBIAN_S}")
     shop.fab("-H", "prod", "deploy", "--ref", "one")
     assert "Welcome to nginx" in ask(shared_server, host="nobody.example.net").body
     assert b"successful" in shared_server.exec(["nginx", "-t"]).stderr
     assert revision(shared_server, path="/blog/") == "two"
+
+
+def test_debian_s_welcome_page_goes_unless_somebody_has_made_it_theirs(
+    shop: Project, blog: Project, shared_server: Target
+) -> None:
+    """The test before has left one with a line of somebody's."""
+    stays = f"{ENABLED} is not as Debian's nginx brings it, and stays"
+    goes = f"no link {ENABLED}: Debian's welcome page"
+    assert stays in shop.fab("-H", "prod", "setup").stderr
+    sh(shared_server, f"sed -i '$d' {DEBIAN_S}; touch /var/www/html/mine.html")
+    assert stays in shop.fab("-H", "prod", "setup").stderr
+    sh(shared_server, "rm /var/www/html/mine.html")
+    assert f"setup would mend: Debian's welcome page answers for unknown names: {ENABLED}" in shop.fab("-H", "prod", "plan").stdout
+    assert goes in shop.fab("-H", "prod", "setup").stderr
+    assert "nothing to do: the server is ready" in shop.fab("-H", "prod", "setup").stderr
+    shop.fab("-H", "prod", "deploy", "--ref", "one", "--force")
+    assert is_refused(shared_server, "nobody.example.net")
+    sh(shared_server, f"test -f {DEBIAN_S}")
 
 
 def test_a_rollback_brings_the_domain_back_that_the_release_had(
@@ -167,6 +173,7 @@ def test_domains_of_no_release_go_when_it_is_pruned(shop: Project, blog: Project
         settle(shared_server)
     there = sh(shared_server, f"cd {FOLDER}; find . -type f").split()
     assert sorted(there) == [
+        "./+_80.conf",
         "./demo.example.net_80.conf",
         "./demo.example.net_80/blog.conf",
         "./new.example.net_80.conf",
@@ -253,4 +260,4 @@ def test_one_that_is_removed_leaves_the_other_and_the_last_one_takes_the_domain_
     assert f"would remove domain {FOLDER}/{DOMAIN}_80.conf" in blog.fab("-H", "prod", "remove").stderr
     blog.fab("-H", "prod", "remove", "--yes")
     assert DOMAIN not in sh(shared_server, f"ls {FOLDER}")
-    assert "Welcome to nginx" in ask(shared_server).body
+    assert is_refused(shared_server, DOMAIN)

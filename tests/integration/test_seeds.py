@@ -14,6 +14,7 @@ from tests.integration.support import (
     children,
     current,
     environment_of,
+    is_refused,
     live_state,
     programs,
     read_json,
@@ -111,7 +112,8 @@ def test_the_seed_layout_has_its_names_and_nginx_serves_none_of_them(
         assert sh(shared_server, 'realpath "$1"', f"{root}/{name}").strip() == f"{release}/{name}"
     assert sh(shared_server, 'realpath "$1"', f"{root}/env").startswith(f"{root}/envs/")
     assert sh(shared_server, 'stat -c "%F %a" "$1"', f"{root}/logs").strip() == "directory 750"
-    for host in ("seed.example.net", DOMAIN, "nobody.example.net"):
+    assert is_refused(shared_server, "nobody.example.net")
+    for host in ("seed.example.net", DOMAIN):
         for path in (
             "config/gunicorn.conf.py",
             "env/pyvenv.cfg",

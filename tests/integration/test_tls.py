@@ -14,20 +14,13 @@ from typing import Any
 import pytest
 
 from tests.integration import authority
-from tests.integration.support import DOMAIN, Answer, ask, current, own_certificate, settle, sh
+from tests.integration.support import DOMAIN, Answer, address, ask, current, own_certificate, settle, sh
 from tests.project import Project
 from tests.target import Target
 
 WWW, API = "www.example.net", "api.example.net"
 ACME = {"acme": {"email": "me@example.net", "server": authority.DIRECTORY}}
 HTTPS = 443
-
-
-def address(server: Target) -> str:
-    """The server's own address, where all its ports are."""
-    server.container.reload()
-    networks = server.container.attrs["NetworkSettings"]["Networks"].values()
-    return next(network["IPAddress"] for network in networks)
 
 
 def handshake(server: Target, name: str, *protocols: str) -> ssl.SSLSocket:
@@ -239,6 +232,35 @@ def test_another_application_of_the_domain_shares_it_and_is_left_when_the_first_
     assert (visit(bare, "/shop/").status, visit(bare, "/blog/").headers["X-Revision"]) == (404, "two")
     assert "/etc/letsencrypt/live/fabrelease.shop." in sh(bare, f"readlink /etc/fabrelease/tls/{DOMAIN}")
     assert sh(bare, "ls /etc/fabrelease/tls").split() == ["+", DOMAIN]
+    assert blog.status()["problems"] == []
+    blog.fab("-H", "prod", "remove", "--yes")
+
+
+def test_two_that_ask_for_a_certificate_of_the_same_domain_share_one_as_long_as_both_are_there(
+    bare: Target, tmp_path: Path
+) -> None:
+    shop = a_project(tmp_path, bare, "store", "/store", domains=[DOMAIN], tls=ACME)
+    blog = a_project(tmp_path, bare, "diary", "/diary", domains=[DOMAIN, API], tls=ACME)
+    shop.fab("-H", "prod", "setup", "deploy", "--ref", "one")
+    blog.fab("-H", "prod", "setup")
+    said = blog.fab("-H", "prod", "deploy", "--ref", "one").stderr
+    assert f"certbot asks for a certificate for {API}\n" in said
+    before = shown(bare), shown(bare, API)
+    assert [names_of(bare, certificate) for certificate in before] == [{DOMAIN}, {API}]
+    assert "certbot" not in shop.fab("-H", "prod", "deploy", "--ref", "two").stderr
+    settle(bare)
+    a_stage = {"app": "store", "web": {"workers": 1}}
+    shop.stage({"web1": bare}, **a_stage, site={"path": "/store", "domains": [WWW], "tls": ACME})
+    said = shop.fab("-H", "prod", "deploy", "--ref", "one").stderr
+    assert f"certbot asks for a certificate for {WWW}, {DOMAIN}\n" in said  # the other is served with it
+    settle(bare)
+    assert names_of(bare, shown(bare, WWW)) == names_of(bare, shown(bare)) == {WWW, DOMAIN}
+    shop.fab("-H", "prod", "remove", "--yes")
+    said = blog.fab("-H", "prod", "deploy", "--ref", "two").stderr
+    assert f"certbot asks for a certificate for {DOMAIN}, {API}\n" in said
+    settle(bare)
+    assert names_of(bare, shown(bare)) == {DOMAIN, API}
+    assert "fabrelease.store." not in sh(bare, "ls /etc/letsencrypt/live")
     assert blog.status()["problems"] == []
     blog.fab("-H", "prod", "remove", "--yes")
 

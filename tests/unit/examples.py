@@ -65,6 +65,7 @@ def example(
         web_user="www-data",
         precompressed=["gzip_static"],
         webroot="",
+        quic=False,
         certificates=[],
     )
     programs = units.all_of(settings, home, release.address, settings.processes)

@@ -209,3 +209,34 @@ def test_what_cannot_be_removed_is_said_and_nothing_else(
     monkeypatch.setattr(releases.tree, "remove", lambda path: is_gone)
     releases.discard(f"{root}/envs/stuck")
     assert [line.partition(" ")[0] for line in said] == ([] if is_gone else [f"{root}/envs/stuck"])
+
+
+def test_no_release_s_files_are_out_of_sight_while_older_ones_are_moved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[set[str]] = [set()]
+    replace = releases.replace_link
+
+    def watched(path: str, target: str, durable: bool = True) -> None:
+        replace(path, target, durable)
+        links = [tmp_path / "current", *tmp_path.glob("older/*")]
+        seen.append({link.resolve().name for link in links if link.exists()})
+
+    monkeypatch.setattr(releases, "replace_link", watched)
+    for old, new in ((None, A), (A, B), (B, C), (C, D)):
+        make(tmp_path, new, "built")
+        before = seen[-1]
+        releases.link_older(str(tmp_path), old)
+        releases.link(str(tmp_path), "current", new)
+        make(tmp_path, new)
+        assert all(before <= state for state in seen[seen.index(before) :]), (old, new, seen)
+    assert seen[-1] == {A, B, C, D}
+    seen.clear()
+    releases.link_older(str(tmp_path), D)  # back from D to C
+    releases.link(str(tmp_path), "current", C)
+    assert all({B, C, D} <= state for state in seen), seen
+    seen.clear()
+    releases.link(str(tmp_path), "current", D)  # where that is no good
+    releases.link_older(str(tmp_path), None)
+    assert all({B, D} <= state for state in seen), seen
+    assert seen[-1] == {A, B, C, D}

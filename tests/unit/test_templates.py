@@ -40,6 +40,7 @@ RENDERED = [
     "nginx/default.conf.j2",
     "nginx/domain.conf.j2",
     "nginx/http.conf.j2",
+    "nginx/quic.conf.j2",
     "nginx/redirect.conf.j2",
     "nginx/secure.conf.j2",
     "nginx/site.conf.j2",
@@ -53,7 +54,7 @@ RENDERED = [
     "systemd/unit.service.j2",
     "systemd/unit.socket.j2",
 ]
-NEUTRAL = ["nginx/default.conf.j2", "nginx/domain.conf.j2"]  # the same whichever application has them written
+NEUTRAL = ["nginx/default.conf.j2", "nginx/domain.conf.j2", "nginx/quic.conf.j2"]  # the same whichever application has them written
 ME = pwd.getpwuid(os.getuid()).pw_name
 MY_GROUP = grp.getgrgid(os.getgid()).gr_name
 
@@ -86,14 +87,15 @@ def one_port(given: dict[str, Any], template: str = "nginx/site.conf.j2") -> str
         own = {**given, "domain": domain, "members": "/parts"}
         part = textwrap.indent(renderer.render(name, **own), "    ")
         texts.append(renderer.render("nginx/domain.conf.j2", **own).replace("    include /parts/*.conf;\n", part))
-    return "\n".join([*texts, renderer.render("nginx/default.conf.j2", **given)])
+    defaults = ["nginx/default.conf.j2", *(["nginx/quic.conf.j2"] if given["certificate"] and given["host"].quic else [])]
+    return "\n".join([*texts, *(renderer.render(name, **given) for name in defaults)])
 
 
-def secure_site(version: tuple[int, ...], certificate: str, root: str = "", ports: tuple[int, int] = (80, 443), **site: Any) -> str:
+def secure_site(version: tuple[int, ...], certificate: str, root: str = "", ports: tuple[int, int] = (80, 443), quic: bool = False, **site: Any) -> str:
     """The same of one that has TLS, on both ports; its path, root and the settings of TLS vary."""
     settings = example_settings(site={"redirect_domains": ["www.example.org"], **site})
     given = {**example(settings, root=root), "is_secure": True}
-    given["host"].nginx_version, given["host"].webroot = version, "/var/lib/fabrelease/acme"
+    given["host"].nginx_version, given["host"].webroot, given["host"].quic = version, "/var/lib/fabrelease/acme", quic
     plain = whole_site({**given, "port": ports[0]}, "nginx/secure.conf.j2")
     return plain + one_port({**given, "port": ports[1], "certificate": certificate})
 
@@ -514,6 +516,7 @@ def site(variant: str, **more: Any) -> str:
 def for_crossplane(text: str) -> str:
     """Without the entries of maps, which it takes for directives, and without directives that are too new for it."""
     text = re.sub(r"(?ms)^((?:map|geo) .*?\{\n).*?^\}", r"\1}", text)
+    text = re.sub("listen [^;]* quic[^;]*;", "", text)
     return re.sub("http2 on;|ssl_reject_handshake on;|ssl_conf_command [^;]*;", "", text)
 
 

@@ -65,20 +65,26 @@ class Authority:
 def request(app: str, root: str, names: Sequence[str], authority: Authority, texts: dict[str, str]) -> list[str]:
     """Have domains served with one certificate for all of them; what was changed, in words.
 
+    Those that another application has one of the same authority for are served with that, and those of others that
+    are served with this one go on to be.
+
     :param texts: the domains' files on port 80, by which nginx answers the authority.
     :raises Failed: it cannot be had, and nothing live was touched.
     """
     lineage = certificates.lineage(app, authority.server)
     place = f"{certificates.CERTBOT_S}/{lineage}"
-    if not _is_there(place, names):
+    borrowed = certificates.borrowed(app, lineage, names)
+    own = [name for name in names if name not in borrowed]
+    asked = [*own, *certificates.lent(app, place, but=names)]
+    if own and not _is_there(place, asked):
         try:
-            _get(app, root, names, authority, lineage, texts)
+            _get(app, root, asked, authority, lineage, texts)
         except Failed as failed:
             if not authority.is_optional or any(domains.plain(name) in certificates.there() for name in names):
                 raise
             agent.output(f"no TLS yet, the site goes live over HTTP: {failed.message}")
             return []
-    return certificates.use(app, names, place)
+    return certificates.use(app, own, place)
 
 
 def _is_there(place: str, names: Sequence[str]) -> bool:

@@ -27,6 +27,7 @@ from .resources import discard
 FOLDER = "/etc/fabrelease/tls"
 OWN = "/etc/fabrelease/own"
 CERTBOT_S = "/etc/letsencrypt/live"
+PREFIX = "fabrelease."
 CHAIN, KEY = "fullchain.pem", "privkey.pem"
 SECONDS = 30.0  # that openssl gets
 SOON_DAYS = 14
@@ -64,7 +65,35 @@ def lineage(app: str, authority: str) -> str:
 
 
 def _prefix(app: str) -> str:
-    return f"fabrelease.{app}."  # no application's name has a dot
+    return f"{PREFIX}{app}."  # no application's name has a dot
+
+
+def borrowed(app: str, lineage: str, names: Sequence[str]) -> list[str]:
+    """Those of some domains that another application has, too, with a certificate of the same authority.
+
+    :param lineage: what certbot would call the application's own.
+    """
+    authority = lineage.rpartition(".")[2]
+    return [name for name in names if _is_borrowed(app, authority, name)]
+
+
+def _is_borrowed(app: str, authority: str, name: str) -> bool:
+    place = _target(directory(name))
+    owner, _, its = os.path.basename(place).removeprefix(PREFIX).partition(".")
+    if not place.startswith(CERTBOT_S) or its != authority or owner == app:
+        return False
+    has_it = domains.name(name, TLS_PORT) in domains.parts(owner)
+    return has_it and (expires(f"{place}/{CHAIN}") or 0) > time.time() and covers(certified(f"{place}/{CHAIN}"), name)
+
+
+def lent(app: str, place: str, but: Sequence[str]) -> list[str]:
+    """The domains of other applications alone that are served with a certificate of this one's.
+
+    :param place: the certificate's directory.
+    :param but: the application's own domains.
+    """
+    others = set(domains.others(app, TLS_PORT)) - set(map(domains.plain, but))
+    return [name.replace(domains.ANY, "*") for name in sorted(others) if _target(f"{FOLDER}/{name}") == place]
 
 
 def install(app: str, names: Sequence[str], certificate: str, key: str) -> list[str]:
@@ -262,13 +291,15 @@ def _target(link: str) -> str:
 
 
 def _clear(app: str) -> None:
-    """Take away what the application has brought and no domain is served with any more."""
+    """Take away what the application, or one that is not here any more, has brought and no domain is served with."""
     used = {_target(f"{FOLDER}/{name}") for name in _listed(FOLDER)}
     for name in _listed(OWN):
         if name.startswith(f"{app}.") and f"{OWN}/{name}" not in used:
             discard(f"{OWN}/{name}")
     for name in _listed(CERTBOT_S):
-        if name.startswith(_prefix(app)) and f"{CERTBOT_S}/{name}" not in used:
+        owner = name.removeprefix(PREFIX).partition(".")[0]
+        is_over = name.startswith(PREFIX) and (owner == app or not domains.parts(owner))
+        if is_over and f"{CERTBOT_S}/{name}" not in used:
             process.run(["certbot", "delete", "--non-interactive", "--cert-name", name], timeout=SECONDS)
 
 

@@ -23,6 +23,7 @@ from .resources import File
 
 HTTP_PORT, TLS_PORT = 80, 443
 ANY = "+"  # what * is in a file's name; alone it is the default server's
+QUIC = "*quic"  # the default server of HTTP/3, on the same port by UDP
 LOCK = "/run/fabrelease/domains.lock"
 LOCK_SECONDS, PAUSE = 10.0, 0.02
 ROOT = re.compile(r'(?m)^include "(.*)/current/config/')
@@ -45,7 +46,12 @@ def plain(domain: str) -> str:
 
 def is_default(found: str) -> bool:
     """Whether a name is that of a port's default server."""
-    return found.startswith(f"{ANY}_")
+    return found.rpartition("_")[0] in (ANY, plain(QUIC))
+
+
+def has_quic() -> bool:
+    """Whether nginx was told to take HTTP/3 here, whoever has asked for it first."""
+    return os.path.exists(f"{folder()}/{name(QUIC, TLS_PORT)}.conf")
 
 
 def _domain(found: str) -> str:
@@ -120,7 +126,7 @@ def tidy(app: str, root: str) -> None:
     with _alone():
         for path in glob.glob(f"{folder()}/**/*{releases.TEMPORARY}", recursive=True):
             releases.unlink(path)  # whoever writes there is alone, too
-        for of in _parts(app):
+        for of in parts(app):
             if of not in kept:
                 releases.unlink(part(app, root, of).path)
         for of in _named():
@@ -138,7 +144,7 @@ def check_paths(app: str, root: str, release: str) -> None:
     """
     has_whole = os.path.exists(f"{releases.directory(root, release)}/config/nginx.conf")
     paths = releases.read(root, release).get("paths", {})
-    for of in _parts(app) if has_whole else paths:
+    for of in parts(app) if has_whole else paths:
         for other, other_root in _others(app, of).items():
             if has_whole:
                 raise Failed(
@@ -218,17 +224,17 @@ class Domains:
 
     def removable(self) -> list[str]:
         """The application's parts, and the domains that have no other."""
-        parts = _parts(self.app)
-        alone = [of for of in parts if not _others(self.app, of)]
+        own = parts(self.app)
+        alone = [of for of in own if not _others(self.app, of)]
         return [
-            *(f"site {part(self.app, self.root, of).path}" for of in parts),
+            *(f"site {part(self.app, self.root, of).path}" for of in own),
             *(f"domain {folder()}/{of}.conf" for of in alone),
         ]
 
     def remove(self) -> None:
         """Take them away."""
         with _alone():
-            for of in _parts(self.app):
+            for of in parts(self.app):
                 releases.unlink(part(self.app, self.root, of).path)
         tidy(self.app, self.root)
 
@@ -261,14 +267,14 @@ def _named() -> list[str]:
     return [os.path.basename(path)[: -len(".conf")] for path in _files(folder())]
 
 
-def _parts(app: str) -> list[str]:
+def parts(app: str) -> list[str]:
     """The names of the domains that an application has a part of."""
     return sorted(os.path.basename(os.path.dirname(path)) for path in glob.glob(f"{folder()}/*/{app}.conf"))
 
 
 def _has_parts(of: str) -> bool:
     """Whether anybody has a part of a domain; of a default server, who has a domain on its port."""
-    return bool(glob.glob(f"{folder()}/{of.replace(ANY, '*') if is_default(of) else of}/*.conf"))
+    return bool(glob.glob(f"{folder()}/{'*_' + of.rpartition('_')[2] if is_default(of) else of}/*.conf"))
 
 
 def others(app: str, port: int) -> list[str]:

@@ -6,7 +6,21 @@ import os
 import re
 from typing import TypedDict
 
-from . import acme, agent, certificates, lock, nginx, prepare, probe, process, recovery, releases, source, system
+from . import (
+    acme,
+    agent,
+    certificates,
+    domains,
+    lock,
+    nginx,
+    prepare,
+    probe,
+    process,
+    recovery,
+    releases,
+    source,
+    system,
+)
 from .application import Application
 from .machine import HOST, Programs, units_of
 from .probe import Endpoint
@@ -17,7 +31,8 @@ class Facts(TypedDict):
 
     ``certificates`` are the domains that have one, as they stand in names of files; ``webroot`` is where the
     questions of an authority are answered from, where that was set up; ``authorities`` is the file of those whose
-    certificates the system trusts.
+    certificates the system trusts. ``has_http3`` is whether nginx could speak HTTP/3, ``quic`` whether some
+    application has had it told to.
     """
 
     family: str
@@ -29,6 +44,8 @@ class Facts(TypedDict):
     web_group: str
     certificates: list[str]
     webroot: str
+    has_http3: bool
+    quic: bool
 
 
 class Entry(TypedDict):
@@ -63,6 +80,8 @@ def facts() -> Facts:
         "web_group": probe.web_group(),
         "certificates": certificates.there(),
         "webroot": acme.WEBROOT if os.path.isdir(acme.WEBROOT) else "",
+        "has_http3": nginx.HTTP3 in said,
+        "quic": domains.has_quic(),
     }
 
 

@@ -23,6 +23,7 @@ AT = re.compile(r" in (/\S+):\d+$")
 DOMAINS = "zz.fabrelease"  # no application is called so, and what it includes comes last
 DEFAULT = re.compile(r"a duplicate default server for \S+:(\d+) ")
 GZIPPED = "--with-http_gzip_static_module"
+HTTP3 = "--with-http_v3_module"
 BROTLI = re.compile(r"(?m)^\s*load_module\s[^#\n]*http_brotli_static_module")
 CONFLICT = re.compile(r'conflicting server name "([^"]*)" on (\S+), ignored')
 

@@ -36,6 +36,7 @@ from .failure import Failed, describe
 from .interpreter import Interpreter
 from .machine import HOST, Machine, managers_of
 from .resources import Account, Directory, DropIn, File, Link, Packages, Resource, Service, Tool, discard
+from .welcome import Welcome
 
 PACKAGES = ("ca-certificates", "git", "iproute2", "logrotate", "openssl", "python3-venv")
 PROXY = "nginx"
@@ -99,7 +100,7 @@ def resources(wanted: Wanted) -> list[Resource]:
         *(Service(name) for name in (*proxy, *(manager.services if manager else []))),
         *(acme.RESOURCES if wanted.acme else []),
         certificates.Certificates(application.name),
-        *(nginx.resources(application.name, application.root) if wanted.has_site else []),
+        *([Welcome(), *nginx.resources(application.name, application.root)] if wanted.has_site else []),
         *(manager.resources(application) if manager else []),
         File(prepare.rotation(application.name), wanted.rotation),
     ]

@@ -93,13 +93,16 @@ def link(root: str, name: str, release: str) -> None:
 def link_older(root: str, first: str | None) -> None:
     """Have nginx find the files of the releases before the live one, by ``older/1`` and so on.
 
+    nginx goes on from one to the next while they are changed, so each release is where it goes before it is not any
+    more where it was.
+
     :param first: the one that has just been live, or is about to have been: it is asked for most.
     """
     known = {first, linked(root, "current")}
     good = [name for name in reversed(ids(root)) if name not in known and is_good(root, name)]
     before = [first, *good] if first else good
     os.makedirs(f"{root}/older", mode=0o755, exist_ok=True)
-    for number in range(1, OLDER + 1):
+    for number in range(OLDER, 0, -1) if first else range(1, OLDER + 1):
         path = f"{root}/older/{number}"
         if len(before) < number:
             unlink(path)
