@@ -15,7 +15,7 @@ from typing import Any
 from invoke.parser import Argument, ParserContext
 
 from fabrelease.tasks import ns
-from fabrelease.tasks.engine.verb import HELP
+from fabrelease.tasks.engine.verb import OPTIONS
 
 PAGE = Path(__file__).parent / "commands.md"
 GROUPS = {
@@ -71,7 +71,7 @@ def page(contexts: Iterable[ParserContext]) -> str:
 def _task(context: ParserContext) -> Iterator[str]:
     yield f"### {context.name}\n"
     yield f"{_sentence(context)}\n"
-    options = [argument for argument in _arguments(context) if argument.name not in HELP]
+    options = [argument for argument in _arguments(context) if argument.name not in OPTIONS]
     if options:
         yield "| option | is |\n| --- | --- |"
         yield from (f"| {_names(argument)} | {_cell(argument.help or '')} |" for argument in options)

@@ -15,7 +15,7 @@ from .engine.verb import verb
 Found = dict[Host, list[jobs.State]]
 
 
-@verb(help={"start": "the name of a job that is started now, unless it runs", "json": "for programs: see docs/json.md"})
+@verb(help={"start": "name of a job that is started now, unless it runs", "json": "for programs: see docs/json.md"})
 def schedule(c: Context, start: str = "", json: bool = False) -> None:
     """Look: the timed jobs, how the last run of each ended, when the next one is; or start one now."""
     targets = hosts.of(c)

@@ -40,7 +40,7 @@ def commands(text: str) -> Iterator[list[str]]:
     fenced = "\n".join(re.findall(r"^ *```\w*\n(.*?)^ *```$", text, re.DOTALL | re.MULTILINE)).splitlines()
     lines = [line for line in text.splitlines() if line.startswith("    ")]
     for found in [*lines, *fenced, *re.findall(r"`([^`\n]+)`", text)]:
-        match = re.match(rf"{BEFORE}(?:[\w./~-]*/bin/)?fab (.*?)(?:\).*)?$", found)
+        match = re.match(rf"{BEFORE}(?:[\w./~-]*/bin/)?fab (.*?)(?:\).*| >.*)?$", found)
         if match:
             yield shlex.split(match[1].replace("…", ""), comments=True)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 from collections.abc import Iterator
 
 from . import builder, kinds, process, releases, tree
@@ -17,6 +18,7 @@ from .failure import Failed
 from .unix import pwd
 
 MARK = ".compiled"  # written last
+ROOM = 1 << 20  # bytes that are left on a disk that was not full meanwhile
 SECONDS = 240.0  # less than the next deploy waits for this one to finish
 
 
@@ -48,6 +50,8 @@ def _compile(application: Application, path: str) -> None:
         builder.end(user)
         if done.status not in (0, 1):  # 1: a package ships files that no Python 3 can compile
             raise Failed(kinds.ENVIRONMENT, f"{path} was not compiled: {process.ending(done, 'compileall', SECONDS)}")
+        if (left := shutil.disk_usage(made).free) < ROOM:  # Python leaves a file cut off there, and says nothing
+            raise Failed(kinds.DISK_FULL, f"{path} was not compiled: its disk has {left} bytes left")
         os.chown(made, 0, 0)
         tree.seal(made)
         for file, inside in _files(f"{made}{path}"):
