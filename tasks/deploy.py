@@ -132,8 +132,9 @@ def give_up_with_others(host: Host, name: str, reason: str) -> None:
 def build(host: Host, wanted: Wanted, name: str, fresh: bool) -> None:
     """The steps push, venv, server, manager and proxy on one host, in one round trip where that can be."""
     certificate = tls.ahead(host)
-    prepared = venv_calls(host, fresh) if host.settings.has_code else []
-    todo = [*push_calls(host, wanted, name), *certificate, *prepared]
+    todo = [*push_calls(host, wanted, name), *certificate]
+    if host.settings.has_code:
+        todo += venv_calls(host, fresh)
     if configuration.static_modules(host.settings):  # where a package's files are is known once it is installed
         host.run(todo)
         todo = []
