@@ -78,7 +78,7 @@ def _next(host: Host, wanted: Wanted) -> dict[str, Any]:
     between = git.between(host.live["commit"], wanted.git) if host.live and wanted.git else None
     return {
         **_release(release),
-        "environment": foresight.environment(host, spec, wanted.git, name),
+        "environment": foresight.environment(host, spec, wanted.git, name) if host.settings.has_code else None,
         "come": None if between is None else _commits(between.come),
         "gone": None if between is None else _commits(between.gone),
         "files": [asdict(change) for change in foresight.files(host, release)] if host.live else None,
@@ -116,7 +116,7 @@ def describe(found: dict[str, Any]) -> list[str]:
         return [*lines, f"deploy would change nothing: {_short(live)} is live with these settings"]
     lines.append(f"deploy would put {_short(following)} live" + (f" in place of {_short(live)}" if live else ""))
     lines += _about_commits(live, following)
-    lines.append(_about_environment(following["environment"]))
+    lines += [_about_environment(following["environment"])] if following["environment"] else []
     lines += _about_secrets(following["secrets"] or {})
     for change in following["files"] or []:
         lines += [f"{change['change']}: config/{change['file']}", *change["diff"].splitlines()[2:]]
