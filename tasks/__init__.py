@@ -8,6 +8,7 @@ from typing import Any
 from invoke.collection import Collection
 
 from . import byname
+from .backups import backups
 from .cleanup import cleanup
 from .deploy import deploy
 from .doctor import doctor
@@ -24,9 +25,11 @@ from .push import push
 from .releases import releases
 from .remove import remove
 from .restart import restart
+from .restore import restore
 from .rollback import rollback
 from .run import run
 from .scale import scale
+from .schedule import schedule
 from .secrets import secrets
 from .server import server
 from .setup import setup
@@ -35,6 +38,7 @@ from .switch import switch
 from .venv import venv
 
 _verbs = [
+    backups,
     cleanup,
     deploy,
     doctor,
@@ -49,9 +53,11 @@ _verbs = [
     releases,
     remove,
     restart,
+    restore,
     rollback,
     run,
     scale,
+    schedule,
     secrets,
     server,
     setup,

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from invoke.context import Context
 
-from .engine import hosts
+from .engine import hosts, planning
 from .engine.hosts import Host
-from .engine.remote import releases
+from .engine.remote import pruning
 from .engine.verb import verb
 
 
@@ -18,5 +18,5 @@ def cleanup(c: Context) -> None:
 
 def _cleanup(host: Host) -> None:
     host.begin("cleanup")
-    removed = host.call(releases.prune, host.settings.root, host.settings.keep_releases)
+    removed = host.call(pruning.prune, planning.application(host.settings))
     host.say("cleanup", f"removed {', '.join(removed)}" if removed else "nothing to do")

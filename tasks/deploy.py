@@ -8,11 +8,12 @@ import time
 
 from invoke.context import Context
 
-from .engine import configuration, hosts, local, notify, terminal, tls
+from .engine import configuration, hosts, local, notify, planning, terminal, tls
 from .engine.change import Change, say_undone
 from .engine.errors import Error, HostError
 from .engine.hosts import Host
-from .engine.remote import environment
+from .engine.remote import pruning
+from .engine.report import Report, writing
 from .engine.rollout import Phase, together
 from .engine.verb import verb
 from .push import Wanted, new_id, revision
@@ -27,6 +28,7 @@ from .venv import calls as venv_calls
         "force": "make a new release even where nothing changed",
         "fresh": "and make its virtualenv anew, from empty caches",
         "continue-without": "hosts that are known to be dead, with commas between; they stay behind",
+        "write-report": "file for a page of HTML: what changed, what was asked and said, where the time went",
     },
     together=True,
 )
@@ -36,35 +38,47 @@ def deploy(
     force: bool = False,
     fresh: bool = False,
     continue_without: str | None = None,
+    write_report: str | None = None,
 ) -> None:
     """Main: put a revision live on every host of a stage, or on none."""
+    with writing(write_report) as page:
+        _deploy(c, page, ref, force or fresh, fresh, continue_without)
+
+
+def _deploy(
+    c: Context, page: Report, ref: str | None, force: bool, fresh: bool, continue_without: str | None
+) -> None:
     began, targets = time.monotonic(), hosts.without(hosts.together(c), continue_without)
     for host in targets:
         local.check(host.settings)
     wanted = revision(targets[0].settings, ref)
+    page.stage, page.revision = targets[0].settings.stage, str(wanted)
     configuration.warm_up()
     with notify.telling(targets, "deploy", wanted.label, wanted.subject) as about:
         hosts.each(targets, lambda host: host.begin(f"deploy of {wanted.short}"), "looking")
-        if not (force or fresh) and all(is_live(host, wanted) for host in targets):
+        if not force and all(is_live(host, wanted) for host in targets):
             for host in targets:
                 host.say("deploy", f"nothing to do: {wanted} is live already", "green")
             return
-        about.release = new_id(wanted, targets)
-        change = _change(targets, wanted, about.release, fresh)
+        page.release = about.release = new_id(wanted, targets)
+        change = _change(targets, wanted, about.release, fresh, page)
         _summary(change, wanted, time.monotonic() - began)
 
 
-def _change(targets: list[Host], wanted: Wanted, name: str, fresh: bool) -> Change:
+def _change(targets: list[Host], wanted: Wanted, name: str, fresh: bool, page: Report) -> Change:
     """Build a release and go over to it, on all hosts or on none."""
     building: Phase[Host] = Phase(
         f"building {wanted}",
         lambda host: build_or_give_up(host, wanted, name, fresh),
         lambda host, reason: give_up_with_others(host, name, reason),
     )
+    comparing: Phase[Host] = Phase("comparing", lambda host: page.compare(host, wanted.git), building.undo)
     change = Change(targets, functools.cache(to_next), what="deploy")
     change.run(
         [
             *together(building, targets),
+            *together(comparing, targets if page.is_wanted else []),
+            *change.backup(),
             *change.hooks("before_switch"),
             *change.cutover(),
             *change.hooks("after_switch"),
@@ -102,7 +116,7 @@ def build_or_give_up(host: Host, wanted: Wanted, name: str, fresh: bool) -> None
 def give_up(host: Host, name: str, reason: str) -> None:
     """Mark a release bad that was built, or was to be."""
     with contextlib.suppress(HostError):  # the first failure is what is told
-        host.call(environment.give_up, host.settings.root, name, reason, host.settings.keep_releases)
+        host.call(pruning.give_up, planning.application(host.settings), name, reason)
 
 
 def give_up_with_others(host: Host, name: str, reason: str) -> None:

@@ -16,11 +16,11 @@ NOTHING = "nothing of the application is here"
 @verb(
     help={
         "yes": "do it; without it, only say what would be removed",
-        "shared": "remove shared/, too, with all that the application has kept there",
+        "shared": "remove shared/, too, with all that the application has kept there, and the backups",
     }
 )
 def remove(c: Context, yes: bool = False, shared: bool = False) -> None:
-    """Server: say what of the application is on each host; with --yes, stop it and remove that, but for shared/."""
+    """Server: say what of the application is on each host; with --yes, remove that, but for shared/ and backups."""
     where = hosts.of(c)
     hosts.each(where, lambda host: (_remove if yes else _tell)(host, shared), "removing" if yes else "looking")
 
@@ -42,5 +42,5 @@ def _remove(host: Host, shared: bool) -> None:
     )
     for line in removed:
         host.say("remove", f"removed {line}")
-    left = "" if shared else f"; {settings.root}/shared stays, if it was there"
+    left = "" if shared else f"; {settings.root}/shared stays, if it was there, and so do backups"
     host.say("remove", f"done{left}" if removed else NOTHING, "green")

@@ -102,6 +102,7 @@ def _plain(host: Host, state: dict[str, Any]) -> dict[str, Any]:
         "next": _release(state["next"]),
         "rollback": state.get("rollback"),
         "scale": state.get("scale"),
+        "schedule": state.get("schedule", []),
         "programs": state["programs"],
         "site": state["site"],
         "certificates": state.get("certificates", []),
@@ -132,6 +133,7 @@ def _row(host: Host, state: dict[str, Any]) -> list[Any]:
     mark = Text("✓", "green") if not state["problems"] else Text("✗", "red")
     revision = f"{str(current.get('commit', ''))[:7]} {current.get('subject') or ''}".strip()
     programs = [_text(_program(program)) for program in state["programs"]]
+    programs += [_text(_job(job)) for job in state.get("schedule", [])]
     notes = [f"next: {state['next']['id']}"] if state["next"] else []
     notes += [_lock(state["lock"])] if state.get("lock") else []
     notes += [_scale(state["scale"])] if state.get("scale") else []
@@ -170,6 +172,14 @@ def _program(program: dict[str, Any]) -> str:
     workers = f", {program['workers']} workers" if program["role"] == "web" else ""
     uptime = terminal.age(program["uptime"])
     return f"{program['role']} {program['state']} {uptime}{workers} (pid {program['pid']}, {program['user']})"
+
+
+def _job(job: dict[str, Any]) -> str:
+    if job["started"] is None:
+        return f"{job['name']} not run yet, next at {job['next'] or '-'}"
+    if job["result"] is None:
+        return f"{job['name']} runs since {job['started']}"
+    return f"{job['name']} {job['why'] or job['result']} at {job['ended']}, next at {job['next'] or '-'}"
 
 
 def _site(site: dict[str, Any] | None, certificates: list[dict[str, Any]]) -> Any:

@@ -24,7 +24,14 @@ def switch(c: Context) -> None:
         return
     plans = {host: to_next(host) for host in targets}
     change = Change(targets, plans.__getitem__, what="deploy")
-    change.run([*change.hooks("before_switch"), *change.cutover(), *change.hooks("after_switch")])
+    change.run(
+        [
+            *change.backup(),
+            *change.hooks("before_switch"),
+            *change.cutover(),
+            *change.hooks("after_switch"),
+        ]
+    )
 
 
 def to_next(host: Host) -> Cutover:

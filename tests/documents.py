@@ -1,14 +1,22 @@
-"""What docs/json.md says of the shape of the JSON output, for the tests that hold it against the real one."""
+"""What the documents say, for the tests that hold it against what is so."""
 
 from __future__ import annotations
 
 import json
 import re
+import textwrap
 from pathlib import Path
 from typing import Any
 
-DOCUMENT = Path(__file__).parents[1] / "docs/json.md"
+ROOT = Path(__file__).parents[1]
+DOCUMENT = ROOT / "docs/json.md"
 NULL = "null"
+
+
+def blocks(document: str, language: str) -> list[str]:
+    """The fenced blocks of one language in a document, named from the repository's root."""
+    found = re.findall(rf"^( *)```{language}\n(.*?)^\1```$", (ROOT / document).read_text(), re.DOTALL | re.MULTILINE)
+    return [textwrap.dedent(text) for _, text in found]
 
 
 def documented(command: str) -> dict[str, set[str]]:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal
 
-from . import hosts, planning, roles, terminal
+from . import databases, hosts, planning, roles, terminal
 from .errors import Error, HostError
 from .hosts import Host
-from .remote import cutover, hooks
+from .remote import backups, cutover, hooks, migrations
 from .rollout import Each, Phase, Rollout, Step, of_hosts, one_by_one, together, waves
 from .session import RemoteCall, reference
 
@@ -29,6 +30,7 @@ class Change:
     def __init__(self, targets: list[Host], plan: Callable[[Host], cutover.Cutover], what: str) -> None:
         self.targets, self.plan = targets, plan
         self.facts = {"who": hosts.who(), "what": what}
+        self._backups: dict[Host, str] = {}
 
     def run(self, steps: Sequence[Step[Host]], each: Each[Host] = hosts.each) -> None:
         """Roll it out.
@@ -44,6 +46,16 @@ class Change:
             raise
         for host in self.targets:
             host.forget()
+
+    def backup(self) -> Steps:
+        """A backup of the database, where something is about to migrate it: on each host where that is done."""
+        phase = Phase("backing up the database", self._back_up, self._undo(cutover.abandon))
+        return together(phase, [host for host in self.migrating if host.settings.backup])
+
+    @property
+    def migrating(self) -> list[Host]:
+        """The hosts on which the database is migrated."""
+        return [host for host in self.targets if self._commands(host, "before_switch")]
 
     def hooks(self, point: Point) -> Steps:
         """The hooks at one point: one host after another, since two that migrate one database would collide."""
@@ -147,26 +159,60 @@ class Change:
     def _commands(self, host: Host, point: Point) -> list[dict[str, Any]]:
         """The commands of a host: those that run once for the stage are the first one's that has the code."""
         able = [one for one in self.targets if one.settings.has_code]
-        hooks = getattr(host.settings.hooks, point) if host in able else []
-        return [hook.model_dump(exclude={"once"}) for hook in hooks if host is able[0] or not hook.once]
+        said = getattr(host.settings.hooks, point) if host in able else []
+        return [hook.model_dump(exclude={"once"}) for hook in said if host is able[0] or not hook.once]
+
+    def _back_up(self, host: Host) -> None:
+        release, live = self.plan(host).release, host.live.get("id")
+        with self._going_back(host):
+            if live and self._brings_none(host, live, release):
+                host.say("backup", "none: the live release has the same migrations")
+                return
+            if made := back_up(host, release, f"{self.facts['what']} of {release}", self.facts["who"]):
+                self._backups[host] = made
+
+    def _brings_none(self, host: Host, live: str, release: str) -> bool:
+        """Whether nothing is to be migrated, where that can be seen."""
+        return databases.migrates_alone(host.settings) and host.call(
+            migrations.same, host.settings.root, live, release
+        )
+
+    @contextlib.contextmanager
+    def _going_back(self, host: Host) -> Iterator[None]:
+        """What is done before the switch on a host; where it fails, the release is abandoned there.
+
+        :raises HostError: it failed.
+        """
+        try:
+            yield
+        except HostError as error:
+            host.call(cutover.abandon, self.plan(host), error.what)
+            hint = "Mend it, and deploy again."
+            if made := self._backups.get(host):
+                hint += f" The database as it was before: {restoring(host, made)}"
+            raise HostError(error.kind, host.name, f"nothing was switched: {error.what}", hint) from error
 
     def _run_hooks(self, host: Host, point: Point) -> None:
-        plan, commands = self.plan(host), self._commands(host, point)
+        commands = self._commands(host, point)
+        with self._going_back(host) if point == "before_switch" else self._going_on(host):
+            host.call(hooks.run, host.settings.root, self.plan(host).release, host.settings.user, point, commands)
+        host.say("hooks", f"{point}: {len(commands)} command{'s' if len(commands) > 1 else ''} done")
+
+    @contextlib.contextmanager
+    def _going_on(self, host: Host) -> Iterator[None]:
+        """What is done after the switch on a host.
+
+        :raises HostError: it failed.
+        """
         try:
-            host.call(hooks.run, host.settings.root, plan.release, host.settings.user, point, commands)
+            yield
         except HostError as error:
-            if point == "before_switch":
-                host.call(cutover.abandon, plan, error.what)
-                raise HostError(
-                    error.kind, host.name, f"nothing was switched: {error.what}", "Mend it, commit, and deploy again."
-                ) from error
             raise HostError(
                 error.kind,
                 host.name,
-                f"{plan.release} is live, but {error.what}",
+                f"{self.plan(host).release} is live, but {error.what}",
                 "Run it again by hand: fab run '…', or go back: fab rollback",
             ) from error
-        host.say("hooks", f"{point}: {len(commands)} command{'s' if len(commands) > 1 else ''} done")
 
     def _run_check(self, host: Host) -> None:
         """Ask the user's own command about the first host that has switched."""
@@ -180,6 +226,32 @@ class Change:
                 error.kind, host.name, f"switched back: {error.what}", "Mend it, commit, and deploy again."
             ) from error
         host.say("canary", "its check is content", "green")
+
+
+def back_up(host: Host, release: str, why: str, who: str, spared: str = "") -> str:
+    """Back the database of a host up, and say so; the backup's id, or nothing where there is no database yet.
+
+    :param release: the one whose environment says which database it is.
+    :param why: what is about to be done.
+    :param spared: a backup that is kept, however many there are.
+    """
+    settings = host.settings
+    made = host.call(
+        backups.take, settings.root, settings.user, release, databases.of(settings), why, who, spared
+    )
+    if made is None:
+        host.say("backup", "none: there is no database yet")
+        return ""
+    how = f"{terminal.size(made['bytes'])}, {made['seconds']} s"
+    host.say("backup", f"{made['id']} ({how}); put it back: {restoring(host, made['id'])}")
+    return made["id"]
+
+
+def restoring(host: Host, backup: str) -> str:
+    """What a person types to restore a backup."""
+    settings = host.settings
+    name = host.name if len(settings.members) > 1 else settings.stage
+    return f"fab -H {name} restore --backup {backup} --yes"
 
 
 def say_undone(host: Host, step: str) -> None:

@@ -20,11 +20,12 @@ from . import certificate, hosts, local, passwords, planning, profiling, secrets
 from .errors import HostError
 from .hosts import Host
 from .planning import application, manager_of, server_of
-from .remote import certificates, configure, domains, drivers, files, hooks, kinds, nginx, releases
+from .remote import certificates, configure, domains, drivers, files, hooks, jobs, kinds, nginx, releases
 from .remote.application import Unit
 from .remote.domains import HTTP_PORT, TLS_PORT
 from .remote.drivers import Launch
 from .remote.provision import Wanted
+from .remote.unitfiles import SERVICE, TIMER
 from .remote.wire import Call
 from .session import RemoteCall, reference
 
@@ -136,6 +137,17 @@ class Building:
             entries.append(files.entry(f"{self.path}/config/secrets", secrets, 0o640, user))
         return entries
 
+    def job_files(self) -> list[files.File]:
+        """The timed jobs: for each a script with its command, and its units; what runs them is remote/schedule.py."""
+        return [
+            files.entry(
+                f"{self.path}/config/schedule/{name}{kind}",
+                self.render(f"systemd/job{kind}.j2", job=SimpleNamespace(name=name, **job.model_dump())),
+            )
+            for name, job in self.settings.schedule.items()
+            for kind in (".sh", SERVICE, TIMER)
+        ]
+
     def password_files(self) -> list[files.File]:
         """The names and passwords that nginx asks for."""
         key, reader = self.host.begin("configuration")["key"], self.host.facts["web_user"]
@@ -228,9 +240,9 @@ def server_part(building: Building) -> Part:
 
 
 def manager_part(building: Building) -> Part:
-    """The configuration of the manager that keeps the programs running."""
+    """The configuration of the manager that keeps the programs running, and of the timed jobs."""
     settings, manager = building.settings, manager_of(building.settings)
-    if not building.units:
+    if not building.units and not settings.has_scheduler:
         raise HostError(
             kinds.NO_PROCESSES,
             building.host.name,
@@ -238,12 +250,19 @@ def manager_part(building: Building) -> Part:
             "Name them in processes: {worker: …}, or take the role from the host",
         )
     alone: dict[str, Any] = {} if settings.has_site else {"asked": {}}
+    scheduled = [jobs.Job(name, job.at or "", job.every or 0) for name, job in settings.schedule.items()]
+    programs = sorted((unit.role for unit in building.units), key=lambda role: (role != "web", role))
     return Part(
         settings.manager.name,
-        ", ".join(sorted((unit.role for unit in building.units), key=lambda role: (role != "web", role))),
-        building.rendered(manager.templates) + building.environment_files(),
+        ", ".join([*programs, *sorted(settings.schedule)]),
+        building.rendered(manager.templates) + building.environment_files() + building.job_files(),
         reference(configure.check_manager, settings.manager.name, application(settings), building.id),
-        {"manager": settings.manager.name, "units": [asdict(unit) for unit in building.units], **alone},
+        {
+            "manager": settings.manager.name,
+            "units": [asdict(unit) for unit in building.units],
+            "schedule": [asdict(job) for job in scheduled],
+            **alone,
+        },
     )
 
 
@@ -421,7 +440,7 @@ def digest(host: Host) -> str:
     """
     settings, key = host.settings, host.begin("looking")["key"]
     # Of secrets their values count, wherever they come from.
-    said = settings.model_dump(exclude={"rollout", "members", "notify", "secrets"})
+    said = settings.model_dump(exclude={"backup", "rollout", "members", "notify", "secrets"})
     text = json.dumps({**said, "secrets": secretsource.read(settings)}, sort_keys=True, default=str)
     content = hmac.new(key.encode(), text.encode(), hashlib.sha256)
     local = settings.shared.files.values()

@@ -8,9 +8,9 @@ import re
 from dataclasses import dataclass, field
 from typing import Literal
 
-from . import configuration, git, passwords
+from . import configuration, databases, git, packages, passwords
 from .hosts import Host
-from .remote import plan
+from .remote import migrations, plan
 from .remote.environment import DETECTED
 from .remote.installing import Spec
 from .remote.releases import Release
@@ -35,6 +35,23 @@ class Secrets:
     added: list[str] = field(default_factory=list)
     removed: list[str] = field(default_factory=list)
     changed: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Migrations:
+    """What migrating would do, as far as it is known.
+
+    :ivar come: files of migrations of the revision that the live release has not.
+    :ivar gone: files of those of the live release that the revision has not.
+    :ivar asked: the release that was asked: one that is built of the revision, or the live one; None where what
+        migrates is not known.
+    :ivar unapplied: the migrations that the database does not have, as that release says.
+    """
+
+    come: list[str]
+    gone: list[str]
+    asked: str | None
+    unapplied: list[str] | None
 
 
 class Supposed(configuration.Building):
@@ -63,6 +80,18 @@ def files(host: Host, release: Release) -> list[Change]:
     return compare(_without_id(kept, host.live["id"]), _without_id(after, release["id"]))
 
 
+def built(host: Host, release: str) -> list[Change]:
+    """The files of a release's configuration that are not as in the live one, once it is built.
+
+    :param host: one where a release is live.
+    """
+    before, after = (
+        _without_id(host.call(plan.configuration, host.settings.root, name), name)
+        for name in (host.live["id"], release)
+    )
+    return compare(before, after)
+
+
 def compare(before: dict[str, str], after: dict[str, str]) -> list[Change]:
     """What differs between two sets of files."""
     found = []
@@ -87,15 +116,44 @@ def secrets(host: Host) -> Secrets:
     )
 
 
-def environment(host: Host, spec: Spec, revision: git.Revision | None, release: str) -> plan.Environment:
-    """The environment that a revision would get.
+def environment(
+    host: Host, spec: Spec, revision: git.Revision | None, release: str
+) -> tuple[plan.Environment, packages.Changes | None]:
+    """The environment that a revision would get, and the packages in it that would be others than live.
 
     :param revision: None for a package.
     :param release: the id that the release would have.
+    :returns: no packages where nothing is live, or none can be made.
     """
+    root = host.settings.root
     wanted = "|".join([REQUIREMENTS, re.escape(spec["requirements"])])
     texts = git.read_files(revision, wanted) if revision else {}
-    return host.call(plan.environment_of, host.settings.root, spec, texts, release)
+    found = host.call(plan.environment_of, root, spec, texts, release)
+    if not host.live or found["problem"]:
+        return found, None
+    live = host.call(plan.required, root, host.live["id"])
+    if found["reused"]:
+        return found, packages.of_installed(live["installed"], found["installed"])
+    more = [*spec["packages"], *filter(None, [spec["package"]])]
+    before = packages.asked(live["source"], live["files"])
+    return found, packages.of_asked(live["installed"], before, packages.asked(found["source"], texts, more))
+
+
+def migrations_of(host: Host, revision: git.Revision | None) -> Migrations:
+    """The migrations that would run.
+
+    :param revision: None for a package.
+    :raises HostError: what the release says of its migrations cannot be had.
+    """
+    settings, live = host.settings, host.live["id"]
+    there = set(host.call(migrations.files, settings.root, live))
+    wanted = {path for path in git.paths(revision) if migrations.FILE.fullmatch(path)} if revision else there
+    built = host.next or {}
+    is_built = built.get("state") == "built" and revision is not None and built.get("commit") == revision.commit
+    asked = str(built["id"] if is_built else live)
+    known = databases.migrators(settings)
+    said = host.call(migrations.unapplied, settings.root, settings.user, asked, known) if known else None
+    return Migrations(sorted(wanted - there), sorted(there - wanted), asked if known else None, said)
 
 
 def _without_id(texts: dict[str, str], release: str) -> dict[str, str]:

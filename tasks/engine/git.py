@@ -199,6 +199,12 @@ def _log(path: Path, most: int, since: str, until: str) -> list[tuple[str, str]]
     return [(line.partition(" ")[0], line.partition(" ")[2]) for line in said.splitlines()]
 
 
+def paths(revision: Revision) -> list[str]:
+    """The paths of all files of a revision's tree."""
+    listed = _ask(revision.repository, "git ls-tree failed", "ls-tree", "-r", "-z", "--name-only", revision.tree)
+    return listed.split("\0")[:-1]
+
+
 def read_files(revision: Revision, pattern: str) -> dict[str, str]:
     """The text files of a revision's tree whose path matches a regular expression as a whole."""
     listed = _ask(revision.repository, "git ls-tree failed", "ls-tree", "-r", "-z", revision.tree).split("\0")

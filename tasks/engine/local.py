@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from . import certificate, git, passwords, secretsource
+from . import certificate, databases, git, passwords, secretsource
 from .errors import UsageError
 from .remote import files, kinds
 
@@ -24,6 +24,7 @@ def check(settings: Settings) -> None:
             wheels(settings, place)
     secretsource.check(settings)
     passwords.check(settings)
+    databases.check(settings)
     if certificate.files(settings):
         certificate.warn(settings)
     authority(settings)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from . import databases
 from .remote import drivers
 from .remote.application import Application
 from .remote.cutover import Cutover
@@ -34,6 +35,12 @@ def application(settings: Settings) -> Application:
     return Application(settings.app, settings.root, settings.user, settings.keep_releases)
 
 
+def _packages(settings: Settings) -> list[str]:
+    """The system's packages that an application's own programs need."""
+    server = server_of(settings).packages(settings.web.settings)
+    return [*server, *databases.packages(settings), *settings.packages]
+
+
 def wanted(settings: Settings, rotation: str = "", patience: float = 0) -> Wanted:
     """What setup has to make sure of on a host.
 
@@ -46,7 +53,7 @@ def wanted(settings: Settings, rotation: str = "", patience: float = 0) -> Wante
     return Wanted(
         application=application(settings),
         manager=settings.manager.name if code else None,
-        packages=[*server_of(settings).packages(settings.web.settings), *settings.packages] if code else [],
+        packages=_packages(settings) if code else [],
         python=python.version if code else None,
         mirror=python.mirror,
         uv=code and python.installer != "pip" and python.wheelhouse is None,

@@ -128,19 +128,31 @@ _process_start = time.monotonic() - _age()
 
 
 @contextlib.contextmanager
+def collecting(command: str) -> Iterator[Profile]:
+    """Record all there is while a command runs; the profile is whole at the end, however the command ended."""
+    global _spans
+    outer, profile = _spans, Profile(command, [], {}, 0.0)
+    if outer is None:
+        _spans = [] if _traffic else [Span("", "start", "start Python, import", 0.0, now())]
+    try:
+        yield profile
+    finally:
+        profile.spans = sorted(_spans or [], key=lambda one: (one.start, one.end))
+        profile.traffic = {name: dataclasses.replace(seen) for name, seen in _traffic.items()}
+        profile.seconds = now()
+        _spans = outer
+
+
+@contextlib.contextmanager
 def recording(command: str) -> Iterator[None]:
     """Record all there is while a command runs, then print it and save it, however the command ended."""
-    global _spans
     if _spans is not None:  # a command that another one calls
         yield
         return
-    began = now()
-    _spans = [] if _traffic else [Span("", "start", "start Python, import", 0.0, began)]
     try:
-        yield
+        with collecting(command) as profile:
+            yield
     finally:
-        spans, _spans = sorted(_spans, key=lambda one: (one.start, one.end)), None
-        profile = Profile(command, spans, {name: dataclasses.replace(seen) for name, seen in _traffic.items()}, now())
         terminal.console().print(*profile.lines(), sep="\n", markup=False)
         for path in profile.save(Path.cwd() / FOLDER):
             terminal.say("", "profile", f"saved in {path}")
@@ -198,11 +210,15 @@ class Profile:
 
     def picture(self) -> str:
         """A waterfall, as SVG."""
-        from jinja2 import Environment, FileSystemLoader
+        return drawn("profile.svg.j2", profile=self, rows=merged(self.spans), kinds=KINDS, label=_label)
 
-        environment = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True)
-        picture = environment.get_template("profile.svg.j2")
-        return picture.render(profile=self, rows=merged(self.spans), kinds=KINDS, label=_label)
+
+def drawn(template: str, **values: Any) -> str:
+    """A picture or a page from a template beside this module; every value is escaped, for HTML and SVG."""
+    from jinja2 import Environment, FileSystemLoader
+
+    environment = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True)
+    return environment.get_template(template).render(values)
 
 
 def covered(spans: list[Span]) -> float:

@@ -50,6 +50,7 @@ def in_turn(hosts: Sequence[H]) -> list[list[H]]:
 
 def assign(hosts: Hosts) -> dict[str, Settings]:
     """The settings of each host, with what follows from the roles of the others."""
+    hosts = _scheduled(hosts)
     derived = {name: _without_site(one) if not one.has_site else one for name, one in hosts.items()}
     proxies = [one for one in hosts.values() if one.balances]
     if not proxies:
@@ -57,6 +58,17 @@ def assign(hosts: Hosts) -> dict[str, Settings]:
     apps = {name: _behind(one, proxies) for name, one in hosts.items() if one.has_app}
     in_front = {name: _in_front(one, list(apps.values())) for name, one in hosts.items() if one.balances}
     return {**derived, **apps, **in_front}
+
+
+def scheduler(hosts: Hosts) -> str | None:
+    """The one host of a stage that the timed jobs run on: the first that is for them."""
+    return next((name for name, one in hosts.items() if one.has_scheduler), None)
+
+
+def _scheduled(hosts: Hosts) -> Hosts:
+    """The schedule on that host, and on no other."""
+    chosen = scheduler(hosts)
+    return {name: one if name == chosen else one.model_copy(update={"schedule": {}}) for name, one in hosts.items()}
 
 
 def _without_site(settings: Settings) -> Settings:
@@ -131,10 +143,11 @@ def mistakes(hosts: Hosts) -> Iterator[Mistake]:
         first = next(iter(hosts))
         yield Mistake(first, "roles", "no host of the stage has the role app", "some host has to run the server")
     yield from _idle_processes(hosts)
+    yield from _idle_jobs(hosts)
     for name, one in proxies.items():
-        if one.has_worker:
-            hint = "add app, or give the workers a host of their own"
-            yield Mistake(name, "roles", "a proxy that is no app host has no code for workers", hint)
+        if one.has_worker or one.has_scheduler:
+            hint = "add app, or give the workers and the jobs a host of their own"
+            yield Mistake(name, "roles", "a proxy that is no app host has no code for workers and jobs", hint)
     yield from _unused(hosts, bool(proxies))
     if apps and proxies:
         yield from _cannot_meet({**apps, **proxies})
@@ -146,6 +159,13 @@ def _idle_processes(hosts: Hosts) -> Iterator[Mistake]:
     name, one = next(iter(hosts.items()))
     if one.processes and not any(other.has_worker for other in hosts.values()):
         message = "there are processes, and no host of the stage has the role worker"
+        yield Mistake(name, "roles", message, "add it to one")
+
+
+def _idle_jobs(hosts: Hosts) -> Iterator[Mistake]:
+    name, one = next(iter(hosts.items()))
+    if one.schedule and scheduler(hosts) is None:
+        message = "there are timed jobs, and no host of the stage has the role scheduler"
         yield Mistake(name, "roles", message, "add it to one")
 
 

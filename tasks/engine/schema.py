@@ -147,7 +147,7 @@ def _rows(models: Schema, model: str, prefix: str = "", without: Collection[str]
         if section:
             yield from _rows(models, section, f"{prefix}{name}.")
         if each:
-            yield from _rows(models, each, f"{prefix}{name}.<prefix>.")
+            yield from _rows(models, each, f"{prefix}{name}.<key>.")
         if item:
             yield from _rows(models, item, f"{prefix}{name}[].")
         if section == "Hooks":

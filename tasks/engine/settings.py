@@ -26,7 +26,7 @@ from pydantic import (
     model_validator,
 )
 
-from . import pairs
+from . import calendars, pairs
 from .remote import drivers
 from .remote.domains import HTTP_PORT
 from .wording import Refused, describe, one_of, show
@@ -445,7 +445,7 @@ class Model(BaseModel):
     )
 
 
-Role = Literal["app", "proxy", "worker"]
+Role = Literal["app", "proxy", "worker", "scheduler"]
 ROLES: tuple[Role, ...] = get_args(Role)
 
 
@@ -472,6 +472,7 @@ class Host(Model):
     roles: Annotated[list[Role], Field(min_length=1), AfterValidator(_each_once)] = Field(
         list(ROLES),
         description="What the host is for: app (the server, and its nginx), worker (the processes), "
+        "scheduler (the timed jobs, all of them on the first such host), "
         "proxy (without app: an nginx that balances over the app hosts).",
     )
     private: Annotated[str, AfterValidator(_reachable)] | None = Field(
@@ -1049,6 +1050,49 @@ class Hooks(Model):
     after_switch: Around = Field([], description="Once the new release serves.")
 
 
+BACKUP_TOOLS = Literal["pg_dump", "mysqldump", "sqlite"]
+
+
+class Backup(Model):
+    """A backup of the database, made on the host before what stands in before_switch: one of tool and command."""
+
+    tool: BACKUP_TOOLS | None = Field(
+        None, description="Program that makes and restores it: pg_dump, mysqldump, or sqlite's own copying."
+    )
+    database: EnvName = Field(
+        "DATABASE_URL",
+        description="With tool: the one of env or the secrets that names the database, as an address like "
+        "postgresql://user:password@host/name; for sqlite, a path will do.",
+    )
+    command: Command | None = Field(
+        None, description="Shell command, run in the release with its environment, that writes it to standard output."
+    )
+    restore: Command | None = Field(
+        None, description="With command: the shell command that restores it from standard input."
+    )
+    keep: Positive = Field(5, description="Backups kept on the host.")
+    timeout: Positive = Field(3600, description="Seconds that making one gets, and restoring one.")
+
+    @model_validator(mode="after")
+    def _one_of_two(self) -> "Backup":
+        if (self.tool is None) == (self.command is None):
+            found = "both" if self.tool else "none"
+            hint = "like backup: pg_dump, or backup: {command: ./dump.sh, restore: ./restore.sh}"
+            raise Refused(f"expected one of tool and command, found {found}", hint)
+        if self.tool and self.restore:
+            raise Refused("restore has no meaning with tool: that knows how", at=("restore",))
+        if self.command and "database" in self.model_fields_set:
+            raise Refused("database has no meaning with command: it names its own", at=("database",))
+        return self
+
+
+def _a_tool_alone(backup: Any) -> Any:
+    return {"tool": backup} if isinstance(backup, str) else backup
+
+
+AnyBackup = Annotated[Backup, BeforeValidator(_a_tool_alone, json_schema_input_type=Backup | BACKUP_TOOLS)]
+
+
 UNITS = {"s": 1, "m": 60, "h": 3600}
 
 
@@ -1069,6 +1113,7 @@ def _some_hosts(value: Any) -> Any:
 
 
 Duration = Annotated[Count, BeforeValidator(_in_seconds, json_schema_input_type=Count | str)]
+Span = Annotated[Positive, BeforeValidator(_in_seconds, json_schema_input_type=Positive | str)]
 BATCH_SCHEMA = {"anyOf": [{"type": "integer", "minimum": 1}, {"type": "string"}]}
 Batch = Annotated[Any, AfterValidator(_some_hosts), WithJsonSchema(BATCH_SCHEMA)]
 
@@ -1102,6 +1147,42 @@ class Rollout(Model):
         if isinstance(self.batch, int):
             return self.batch
         return max(1, hosts * int(str(self.batch).rstrip("%")) // 100)
+
+
+OTHER_LOGS = frozenset({"app", "nginx", "fabrelease"})  # what `fab logs --which` has besides the jobs
+
+
+def _no_other_log(jobs: dict[str, Any]) -> dict[str, Any]:
+    for name in jobs:
+        if name in OTHER_LOGS or name in drivers.names("managers"):
+            raise Refused(f"{name} is the name of another log: fab logs --which {name}", at=(name,))
+    return jobs
+
+
+def _calendar(value: str) -> str:
+    if not calendars.is_event(value):
+        raise Refused(
+            f"expected a time like 03:00, or a calendar event of systemd's like Mon..Fri 08:00, found {show(value)}",
+            "see docs/schedule.md, or try one on a Linux machine: systemd-analyze calendar 'Mon..Fri 08:00'",
+        )
+    return " ".join(value.split())
+
+
+class Job(Model):
+    """One timed job: run, and one of at and every."""
+
+    run: Command = Field(description="Shell command, run in the live release with its virtualenv and environment.")
+    at: Annotated[str, AfterValidator(_calendar)] | None = Field(
+        None, description='When, by the host\'s clock: "03:00", or a calendar event of systemd\'s.'
+    )
+    every: Span | None = Field(None, description="Seconds, or like 15m, from one start to the next.")
+    timeout: Span = Field(3600, description="Seconds, or like 2h, until it is ended and counts as failed.")
+
+    @model_validator(mode="after")
+    def _one_of_two(self) -> "Job":
+        if (self.at is None) == (self.every is None):
+            raise Refused("expected one of at and every", 'like at: "03:00", or every: 15m')
+        return self
 
 
 class Webhook(Model):
@@ -1278,6 +1359,10 @@ class Settings(Model):
     processes: Annotated[dict[ProcessName, Command], AfterValidator(_no_web_process)] = Field(
         {}, description="Background processes: name and command, run in the release with its virtualenv."
     )
+    schedule: Annotated[dict[ProcessName, Job], AfterValidator(_no_other_log)] = Field(
+        {}, description="Timed jobs, by name: run by systemd on the first host of the stage that is a scheduler. "
+        "Not in a host's entry.",
+    )
     manager: Annotated[Manager, BeforeValidator(_a_name_alone, json_schema_input_type=Manager | ManagerName)] = Field(
         SUPERVISOR, description="Program that keeps the server and the processes running: its name, or a section."
     )
@@ -1292,6 +1377,9 @@ class Settings(Model):
     )
     shared: Shared = Field(UNSAID, description="Directories and files that outlive releases.")
     hooks: Hooks = Field(UNSAID, description="Commands run at points of a deploy.")
+    backup: AnyBackup | None = Field(
+        None, description="Backup of the database before it is migrated: the program that makes it, or a section."
+    )
     rollout: Rollout = Field(
         UNSAID, description="How a deploy goes through the hosts of a stage. Not in a host's entry."
     )
@@ -1326,6 +1414,11 @@ class Settings(Model):
         return "worker" in self.host.roles
 
     @property
+    def has_scheduler(self) -> bool:
+        """Whether the timed jobs may run here; they do on one host of the stage, see roles.py."""
+        return "scheduler" in self.host.roles
+
+    @property
     def balances(self) -> bool:
         """Whether its nginx passes requests to the app hosts: what it has of the application is a site."""
         return "proxy" in self.host.roles and not self.has_app
@@ -1338,7 +1431,7 @@ class Settings(Model):
     @property
     def has_code(self) -> bool:
         """Whether the application's source and environment are here."""
-        return self.has_app or self.has_worker
+        return self.has_app or self.has_worker or self.has_scheduler
 
     @property
     def faces_visitors(self) -> bool:
@@ -1355,6 +1448,14 @@ class Settings(Model):
                 f"hosts: {', '.join(self.members)}",
                 at=("rollout", "canary"),
             )
+        return self
+
+    @model_validator(mode="after")
+    def _backup_comes_before_something(self) -> "Settings":
+        """Else nobody would ever be backed up who believes that he is."""
+        if self.backup and not self.hooks.before_switch:
+            what = "a backup is made before what stands in hooks.before_switch, and there is nothing"
+            raise Refused(what, "like before_switch: [python manage.py migrate --noinput]", at=("backup",))
         return self
 
     @model_validator(mode="after")
@@ -1498,5 +1599,5 @@ class Settings(Model):
 
 
 LOADER_FIELDS = frozenset({"host", "stage", "project", "members", "balancing", "front"})
-STAGE_KEYS = frozenset({"default_stage", "rollout", "notify"})  # that make no sense in one host's entry
+STAGE_KEYS = frozenset({"default_stage", "rollout", "notify", "schedule"})  # that make no sense in one host's entry
 HOST_KEYS = frozenset(Host.model_fields) - {"name"}

@@ -14,6 +14,7 @@ import json
 import re
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TextIO
@@ -71,10 +72,45 @@ def _console(stream: TextIO, **options: Any) -> Console:
     return made
 
 
+@dataclass(frozen=True)
+class Line:
+    """What was said, and when.
+
+    :ivar at: seconds since 1970.
+    :ivar step: nothing where a program on the host said it.
+    """
+
+    at: float
+    host: str
+    step: str
+    text: str
+    style: str
+
+
+_lines: list[Line] | None = None
+
+
+@contextlib.contextmanager
+def keeping() -> Iterator[list[Line]]:
+    """Keep what is said as long as this lasts."""
+    global _lines
+    outer, _lines = _lines, []
+    try:
+        yield _lines
+    finally:
+        _lines = outer
+
+
+def _keep(host: str, step: str, text: str, style: str = "") -> None:
+    if _lines is not None:
+        _lines.append(Line(time.time(), visible(host), step, visible(text), style))
+
+
 def say(host: str, step: str, text: str, style: str = "") -> None:
     """One line: which host, which step, what happened."""
     from rich.text import Text
 
+    _keep(host, step, text, style)
     first, *more = text.split("\n")
     line = Text.assemble((f"{host:<12} ", "bold"), (f"{step:<10} ", "cyan"), (first, style))
     for other in more:
@@ -86,6 +122,7 @@ def output(host: str, line: str) -> None:
     """One line that a program on the host wrote."""
     from rich.text import Text
 
+    _keep(host, "", line)
     console().print(Text.assemble((f"{host:<12} ", "bold"), ("           | ", "dim"), (line, "dim")))
 
 

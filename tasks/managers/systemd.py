@@ -9,13 +9,12 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..engine.remote import kinds, process, releases
+from ..engine.remote import kinds, process, releases, unitfiles
 from ..engine.remote.application import Application, Unit
 from ..engine.remote.drivers import DESCRIPTOR, PATH, Manager, Program
 from ..engine.remote.failure import Failed
@@ -23,14 +22,12 @@ from ..engine.remote.logs import Log
 from ..engine.remote.probe import INIT
 from ..engine.remote.resources import Resource
 from ..engine.remote.resources import Unit as BootUnit
+from ..engine.remote.unitfiles import SECONDS, SERVICE, SOCKET, Shown
 from ..engine.remote.unix import pwd
 
 FOLDER, INSTALLED = "/run/systemd/system", "/etc/systemd/system"
-CHECKED = "/run/fabrelease"  # root's alone
-SERVICE, SOCKET = ".service", ".socket"
 KILL_SECONDS = 10.0  # that a unit has at most to be gone once systemd has killed it
 LATE = 5.0  # that systemd may take beyond a unit's own time to stop, before it is killed from here
-SECONDS = 30.0  # for systemd to answer
 JOURNAL_SECONDS, JOURNAL_PAUSE = 3.0, 0.2
 RUN = "_SYSTEMD_INVOCATION_ID"
 SHOWN = (
@@ -103,18 +100,8 @@ class Systemd(Manager):
         live = releases.linked(root, "current")
         if live and releases.same_files(root, live, release, sorted(names.values())):
             return
-        prefix, suffix = f"{application.name}.", releases.TEMPORARY
-        with tempfile.TemporaryDirectory(prefix=prefix, suffix=suffix, dir=CHECKED) as folder:
-            for name, file in names.items():
-                os.symlink(f"{config}/{file}", f"{folder}/{name}")
-            paths = [f"{folder}/{name}" for name in names]
-            done = process.run(["systemd-analyze", "verify", "--man=no", *paths], timeout=SECONDS, keep=None)
-        if lines := [line for line in done.lines if release in line]:
-            raise Failed(
-                kinds.MANAGER_SETTINGS,
-                f"systemd does not understand all of the units; nothing live was touched{process.quote(lines)}",
-                "Look at manager.settings and your templates/systemd/.",
-            )
+        files = {name: f"{config}/{file}" for name, file in names.items()}
+        unitfiles.verify(application, files, [release], "Look at manager.settings and your templates/systemd/.")
 
     def start(self, application: Application, release: str, names: Sequence[str]) -> None:
         """Start units of a release; one with a socket is started by its first request."""
@@ -170,8 +157,8 @@ class Systemd(Manager):
         return []
 
     def temporary(self, application: Application) -> list[str]:
-        """Its unit for the boot before it gets its name, and what units are checked in."""
-        return [f"{CHECKED}/{application.name}", f"{INSTALLED}/{_boot(application.name)}"]
+        """Its unit for the boot before it gets its name."""
+        return [f"{INSTALLED}/{_boot(application.name)}"]
 
     def has_started(self, group: str) -> bool:
         """Whether it is in a unit that is named by a release."""
@@ -289,20 +276,12 @@ def _program_of(unit: str) -> str:
     return unit.rpartition(".")[0]
 
 
-Shown = dict[str, str]
-
-
 def _loaded(application: Application) -> dict[str, Shown]:
     """What systemd shows of an application's units that it has in memory, by their names."""
     patterns = [f"{application.name}-*{kind}" for kind in (SERVICE, SOCKET)]
-    done = process.run(["systemctl", "show", f"--property={','.join(SHOWN)}", *patterns], timeout=SECONDS, keep=None)
-    if done.status != 0:
-        raise Failed(
-            kinds.MANAGER_DOWN, f"systemd does not answer: {done.text}", "Look at it on the host: systemctl status"
-        )
-    blocks = [dict(line.split("=", 1) for line in block.splitlines()) for block in done.text.split("\n\n") if block]
     ours = releases.programs_of(application.name)
-    return {shown["Id"]: shown for shown in blocks if ours.fullmatch(_program_of(shown["Id"]))}
+    found = unitfiles.show(patterns, SHOWN)
+    return {shown["Id"]: shown for shown in found if ours.fullmatch(_program_of(shown["Id"]))}
 
 
 def _running_after(seconds: float, application: Application, names: Sequence[str]) -> list[str]:

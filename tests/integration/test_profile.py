@@ -1,4 +1,4 @@
-"""``--profile`` on a real server."""
+"""``--profile`` and ``--write-report`` on a real server."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from tests.project import Project
 from tests.target import Target
 
 
-def test_a_profile_says_what_a_deploy_waited_for(project: Project, server: Target) -> None:
+def test_a_profile_and_a_report_say_what_a_deploy_waited_for(project: Project, server: Target) -> None:
     project.stage({"web1": server})
     project.fab("-H", "prod", "deploy", "--ref", "one")
-    said = project.fab("-H", "prod", "deploy", "--ref", "two", "--profile").stderr
+    said = project.fab("-H", "prod", "deploy", "--ref", "two", "--profile", "--write-report", "deploy.html").stderr
     saved = project.path / ".fabrelease/profile"
     (data,), (picture,) = saved.glob("deploy-*.json"), saved.glob("deploy-*.svg")
     assert str(data) in said
@@ -19,6 +19,8 @@ def test_a_profile_says_what_a_deploy_waited_for(project: Project, server: Targe
     profile = json.loads(data.read_text())
     seen, spans = profile["traffic"]["web1"], profile["spans"]
     assert seen["channels"] == 1
+    page = (project.path / "deploy.html").read_text()
+    assert [shown for shown in ("Revision two", "cutover.switch", "is live: the site answers 200") if shown not in page] == []
     assert 5 <= seen["turns"] <= 30
     assert seen["up"] > 2000 < seen["down"]
     on_host = {span["name"] for span in spans if span["kind"] == "host"}

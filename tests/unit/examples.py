@@ -89,5 +89,6 @@ def example(
         "certificate": "",
         "is_secure": False,
         "members": f"/etc/nginx/fabrelease/{domains.name(settings.site.domains[0], settings.site.port)}",
+        "job": SimpleNamespace(name="nightly", run="flask clear-sessions", at="Mon..Fri 03:00", every=None, timeout=3600),
         "variables": {"FLASKTODO_CONFIG": f"{settings.root}/shared/config.py", "GREETING": "it's 100% é\n"},
     }

@@ -90,6 +90,8 @@ class Host(Manager):
     :ivar open: connections to the old release, of which one ends whenever somebody looks.
     :ivar queued: the same of those that wait.
     :ivar linger: of the units that are made from now on.
+    :ivar timers: each named by the release that it was made for.
+    :ivar used: ids of releases that a job runs in.
     :ivar killed: the programs that were not stopped gracefully.
     :ivar dies_at: the effect, counted from 1, in front of which it dies; None for never.
     :ivar effects: how many there were.
@@ -107,6 +109,8 @@ class Host(Manager):
         self.refused: set[str] = set()
         self.done: list[str] = []
         self.running: dict[str, str] = {}
+        self.timers: list[str] = []
+        self.used: set[str] = set()
         self.read_by_proxy: str | None = None
         self.open = 0
         self.queued = 0
@@ -170,6 +174,7 @@ class Host(Manager):
             proxy=self,
             sockets=self,
             orphans=Orphans(),
+            schedule=Schedule(self),
             session=self.session,
             clock=self.clock,
             ask=lambda endpoint, timeout, pid: self.asked(endpoint.address),
@@ -250,6 +255,30 @@ class Host(Manager):
     def connections(self, address: str) -> Connections:
         self.open, self.queued = max(0, self.open - 1), max(0, self.queued - 1)
         return Connections(self.queued, self.open)
+
+
+class Schedule:
+    """The timers, each stopped and made by itself: what dies in between leaves some of either release's."""
+
+    def __init__(self, host: Host) -> None:
+        self.host = host
+
+    def follow(self, application: Application) -> list[str]:
+        """Those of a release are named by it here, so that each switch changes all of them."""
+        host = self.host
+        current = releases.linked(str(host.root), "current")
+        wanted = [f"{name}-{current}" for name in ("nightly", "hourly")] if current else []
+        changed = sorted(set(wanted) ^ set(host.timers))
+        for name in changed:
+            host.note(f"timer {name}")
+            host.effect(lambda name=name: host.timers.remove(name) if name in host.timers else host.timers.append(name))
+        return changed
+
+    def in_use(self, application: Application) -> set[str]:
+        return self.host.used
+
+    def stop(self, application: Application) -> None:
+        raise AssertionError("only a remove does that")
 
 
 class Orphans:

@@ -209,7 +209,7 @@ def _build(remote: Remote, release: str) -> None:
 def _undo_build(release: str) -> Callable[[Remote, str], None]:
     def give_up(remote: Remote, reason: str) -> None:
         with contextlib.suppress(HostError):
-            remote.call(releases.give_up, str(remote.host.root), release, reason, 5)
+            remote.call(releases.give_up, str(remote.host.root), release, reason)
 
     return give_up
 

@@ -26,7 +26,7 @@ from fabrelease.tasks.engine.settings import Settings
 from fabrelease.tasks.engine.stages import load_stage
 from tests.apps import git_environment
 
-README = (Path(__file__).parents[2] / "README.md").read_text()
+TUTORIAL = (Path(__file__).parents[2] / "docs/tutorial.md").read_text()
 GIVEN = ("--yes", "--address", "deploy@203.0.113.10:2222", "--domain", "www.example.net")
 SETTINGS = """
 from pathlib import Path
@@ -487,8 +487,8 @@ def test_an_address_or_a_domain_that_is_none_is_refused_before_anything_is_writt
     assert not (path / "fabfile.py").exists()
 
 
-def test_the_readme_s_project_gets_the_stage_that_the_readme_shows(tmp_path: Path) -> None:
-    shown = {one: re.findall(rf"```{one}\n({begin}.*?)```", README, re.DOTALL)[0] for one, begin in (("yaml", "app: mysite"), ("python", "import os\n"))}
+def test_the_tutorial_s_project_gets_the_stage_that_the_tutorial_shows(tmp_path: Path) -> None:
+    shown = {one: re.findall(rf"```{one}\n({begin}.*?)```", TUTORIAL, re.DOTALL)[0] for one, begin in (("yaml", "app: mysite"), ("python", "import os\n"))}
     settings = f"{STARTED}\n{shown['python']}MEDIA_URL = 'media/'\n"
     path = make(tmp_path, {**DJANGO, "mysite/settings.py": settings}).rename(tmp_path / "mysite")
     said = init(path, "--yes", "--address", "deploy@203.0.113.10", "--domain", "www.example.net")
@@ -500,7 +500,7 @@ def test_the_readme_s_project_gets_the_stage_that_the_readme_shows(tmp_path: Pat
     assert sorted(ours.shared.dirs) == sorted(theirs.shared.dirs)
     assert "missing" not in said
     printed = [line.rstrip() for line in said.splitlines()]
-    lines = re.findall(r"^    ((?:found|wrote|next) .*)", README, re.MULTILINE)
+    lines = re.findall(r"^    ((?:found|wrote|next) .*)", TUTORIAL, re.MULTILINE)
     assert len(lines) > 5
     assert [line for line in lines if line.rstrip() not in printed] == []
 

@@ -44,5 +44,5 @@ def test_one_that_was_gone_back_to_and_is_started_again_has_nothing_before_it(ro
 
 def test_releases_that_were_started_again_are_no_good_ones_to_keep(root: str) -> None:
     live(root, A, B, B2, B3)
-    assert sorted(releases.prune(root, 1)) == [B, B2]
+    assert sorted(releases.prune(root, 1, ())) == [B, B2]
     assert releases.ids(root) == [A, B3, C]

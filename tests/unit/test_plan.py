@@ -14,7 +14,7 @@ LIVE = {"id": "20261121T072953Z-74ddfc1", "revision": "74ddfc1", "subject": "Rea
 
 
 def plan(**more: Any) -> dict[str, Any]:
-    return {"setup": [], "set_up": True, "live": LIVE, "next": None, **more}
+    return {"setup": [], "set_up": True, "live": LIVE, "last": None, "next": None, **more}
 
 
 def test_a_whole_plan_in_words() -> None:
@@ -23,12 +23,16 @@ def test_a_whole_plan_in_words() -> None:
         "deploy would put c5f1284 Greet the world live in place of 74ddfc1 Read settings from the environment",
         "+ c5f1284 Greet the world",
         "- 30b1a2c Try something",
-        "environment 6f0a3c5: the one that is there",
+        "environment 6f0a3c5: made anew",
+        "~ django 5.2.8 → 6.0.1",
+        "not pinned, so that newer ones may come: gunicorn",
+        "+ pages/migrations/0002_echo_revision.py",
         "secrets added: TOKEN",
         "changed: config/environment",
         "@@ -2,3 +2,3 @@",
         "-COLOUR=red",
         "+COLOUR=blue",
+        "the last deploy took 10 s, from its first file to its first visitor",
     ]
 
 
@@ -38,8 +42,8 @@ def test_nothing_to_do_no_setup_and_a_first_release_in_words() -> None:
         "deploy would change nothing: 74ddfc1 Read settings is live with these settings",
     ]
     assert describe(plan(set_up=False, live=None))[-1] == "deploy needs setup first: fab setup"
-    environment = {"name": "", "reused": False, "source": None, "problem": "there is no Python 3.99"}
-    following = {**LIVE, "environment": environment, "come": None, "gone": None, "files": None, "secrets": None}
+    environment = {"name": "", "reused": False, "source": None, "problem": "there is no Python 3.99", "packages": None}
+    following = {**LIVE, "environment": environment, "migrations": None, "come": None, "gone": None, "files": None, "secrets": None}
     assert describe(plan(live=None, next=following))[1:] == [
         "deploy would put 74ddfc1 Read settings live",
         "nothing is live yet: it would be the first release",

@@ -50,6 +50,7 @@ def is_clean(host: Host, live: str) -> bool:
     assert following is None or (following != live and releases.read(root, following)["state"] == "built")
     programs = {"app": f"site-{live}", "worker": f"site-{live}-worker"}
     assert host.running == {program: "up" for role, program in programs.items() if role in host.roles}
+    assert sorted(host.timers) == [f"hourly-{live}", f"nightly-{live}"]
     assert host.visit() == (200, live)
     assert releases.read(root, live)["state"] == "good"
     assert releases.history(root)[-1]["current"] == live
@@ -193,7 +194,22 @@ def test_old_workers_stop_before_the_rename_and_new_ones_start_after_it_and_ngin
     host.done = []
     cutover.switch(cutover_to(host, NEW), False, host.machine)
     workers = [f"stop site-{OLD}-worker while {OLD}", f"start site-{NEW}-worker while {NEW}"]
-    assert host.done == [*workers, *([] if site == "site\n" else [f"reload while {NEW}"])]
+    timers = [f"timer {job}-{name} while {NEW}" for job in ("hourly", "nightly") for name in (OLD, NEW)]
+    assert host.done == [*workers, *timers, *([] if site == "site\n" else [f"reload while {NEW}"])]
+
+
+def test_a_release_that_a_job_runs_in_stays_until_the_job_has_ended(tmp_path: Path) -> None:
+    host = host_with_old(tmp_path)
+    host.used = {OLD}
+    for name in (NEW, LATER):
+        host.release(name, "worker")
+        deploy(host, name)
+    assert releases.ids(str(host.root)) == [OLD, NEW, LATER]
+    host.used = set()
+    next_one = "20260104T000000Z-4444444"
+    host.release(next_one, "worker")
+    deploy(host, next_one)
+    assert releases.ids(str(host.root)) == [LATER, next_one]
 
 
 def test_what_cannot_be_undone_is_told_with_what_to_type_and_the_rest_is_undone(tmp_path: Path) -> None:

@@ -75,7 +75,7 @@ def test_pruning_keeps_what_is_live_next_gone_back_to_newest_and_the_newest_bad_
         make(root, f"2026010{day}T000000Z-{str(day) * 7}", state)
     live(root, A, B)
     releases.link(root, "next", "20260108T000000Z-8888888")
-    assert releases.prune(root, 1) == [C, D, "20260106T000000Z-6666666", "20260107T000000Z-7777777"]
+    assert releases.prune(root, 1, ()) == [C, D, "20260106T000000Z-6666666", "20260107T000000Z-7777777"]
     assert releases.ids(root) == [A, B, "20260105T000000Z-5555555", "20260108T000000Z-8888888"]
     assert sorted(os.listdir(f"{root}/releases")) == releases.ids(root)
 
@@ -104,7 +104,7 @@ def test_pruning_keeps_the_environments_and_wheels_that_a_release_uses(root: str
     make(root, D, environment="used", wheels=["kept"])
     for path in ("envs/used", "envs/unused", "wheels/kept", "wheels/dropped"):
         Path(root, path).mkdir(parents=True)
-    releases.prune(root, 5)
+    releases.prune(root, 5, ())
     assert (os.listdir(f"{root}/envs"), os.listdir(f"{root}/wheels")) == (["used"], ["kept"])
 
 

@@ -146,7 +146,7 @@ MISTAKES = [
     ),
     (
         "  web1: {address: 192.0.2.1}\n  lb: {address: 192.0.2.8, roles: [proxy, worker]}\n",
-        ["7: hosts.lb.roles: a proxy that is no app host has no code for workers; add app, or give the workers a host of their own"],
+        ["7: hosts.lb.roles: a proxy that is no app host has no code for workers and jobs; add app, or give the workers and the jobs a host of their own"],
     ),
     (
         "  web1: {roles: [app]}\n  web2: {roles: [app]}\n",

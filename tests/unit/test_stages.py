@@ -869,7 +869,7 @@ def reference_keys(model: Any, prefix: str = "") -> set[str]:
         for found in () if kind is list else get_args(field.annotation) or (field.annotation,):
             found = get_args(found)[0] if get_origin(found) is Annotated else found
             if isinstance(found, type) and issubclass(found, Model):
-                keys |= reference_keys(found, f"{key}.<prefix>." if kind is dict else f"{key}.")
+                keys |= reference_keys(found, f"{key}.<key>." if kind is dict else f"{key}.")
     return keys
 
 

@@ -47,6 +47,9 @@ RENDERED = [
     "supervisor/web.conf.j2",
     "upstart/job.conf.j2",
     "uwsgi/uwsgi.ini.j2",
+    "systemd/job.service.j2",
+    "systemd/job.sh.j2",
+    "systemd/job.timer.j2",
     "systemd/unit.service.j2",
     "systemd/unit.socket.j2",
 ]

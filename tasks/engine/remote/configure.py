@@ -5,7 +5,7 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypedDict
 
-from . import agent, drivers, files, kinds, releases, source, wire
+from . import agent, drivers, files, kinds, releases, schedule, source, wire
 from .application import Application
 from .failure import Failed
 from .resources import Common
@@ -42,7 +42,7 @@ def check_server(name: str, application: Application, launch: drivers.Launch, wh
 
 
 def check_manager(name: str, application: Application, release: str) -> None:
-    """Have a manager check a release; see Manager.check.
+    """Have a manager check a release, and systemd its jobs; see Manager.check.
 
     :raises Failed: it refuses the release, or setup has not made what it needs for the application.
     """
@@ -56,4 +56,6 @@ def check_manager(name: str, application: Application, release: str) -> None:
             "Prepare the host for it: fab setup",
         )
     source.give_run(application, release)
-    manager.check(application, release)
+    if releases.read(application.root, release)["units"]:  # a host may have nothing but timed jobs
+        manager.check(application, release)
+    schedule.check(application, release)

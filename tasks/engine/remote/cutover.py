@@ -203,6 +203,7 @@ def _switch(cutover: Cutover, old: str | None, machine: Machine) -> None:
     releases.link_older(root, old)
     releases.link(root, "current", cutover.release)
     programs.start(programs.background)
+    machine.schedule.follow(cutover.application)
     if changed:
         machine.proxy.reload()
         releases.update(root, cutover.release, unread=False)
@@ -239,6 +240,7 @@ def undo(cutover: Cutover, reason: str, machine: Machine = HOST) -> None:
             steps.append(machine.proxy.reload)
         steps.append(lambda: _let_end(programs, cutover.drain, machine))
     before = Programs(machine, application, old) if old else None
+    steps.append(lambda: machine.schedule.follow(application))
     if before:
         steps.append(before.start_down)
     steps.append(lambda: abandon(cutover, reason, machine))
@@ -316,7 +318,7 @@ def _retire_others(cutover: Cutover, cut: bool, machine: Machine) -> None:
     stop_others(application, cutover.release, machine, at_once=cut)
     forget_next(application, machine)
     end_orphans(application, cutover.release, machine)
-    releases.prune(application.root, application.keep_releases)
+    releases.prune(application.root, application.keep_releases, machine.schedule.in_use(application))
     machine.proxy.tidy(application)
     machine.forget_old_sources(application.root)
 

@@ -103,12 +103,6 @@ def ensure(root: str, user: str, name: str, spec: Spec, fresh: bool) -> dict[str
     return made
 
 
-def give_up(root: str, name: str, reason: str, keep: int) -> None:
-    """Leave an unfinished release alone; see releases.give_up."""
-    process.kill_all()
-    releases.give_up(root, name, reason, keep)
-
-
 class Foreseen(NamedTuple):
     """What decides an environment: ``name`` is the hash of it, ``known`` the newest that is there."""
 
@@ -129,7 +123,7 @@ def foresee(root: str, spec: Spec, public: str, name: str) -> Foreseen:
     python = find_python(spec["python"])
     source = _source(public, spec)
     installer = _installer(spec, source)
-    files = _files(public, source)
+    files = files_of(public, source)
     digest = _digest(public, spec, source, files, installer, python, name)
     return Foreseen(digest, _newest(f"{root}/envs", digest), python, source, installer, files)
 
@@ -250,7 +244,22 @@ def _is_requirements(path: str) -> bool:
     return path.endswith((".txt", ".in"))
 
 
-def _files(public: str, source: str | None) -> list[str]:
+def installed(path: str) -> dict[str, str]:
+    """The packages that an environment holds, and their versions."""
+    there = glob.glob(f"{glob.escape(path)}/lib/python*/site-packages/*.dist-info")
+    names = (os.path.basename(folder).removesuffix(".dist-info").partition("-") for folder in there)
+    return {name: version for name, _, version in names}
+
+
+def source_of(root: str, name: str) -> str | None:
+    """The file of requirements that an environment was made from."""
+    with contextlib.suppress(OSError, ValueError), open(f"{root}/envs/{name}/{MARK}", encoding="utf-8") as file:
+        source: str | None = json.load(file)["source"]
+        return source
+    return None
+
+
+def files_of(public: str, source: str | None) -> list[str]:
     """The requirements file and those it includes."""
     found: list[str] = []
     waiting = [os.path.normpath(f"{public}/{source}")] if source else []

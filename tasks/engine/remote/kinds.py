@@ -104,6 +104,13 @@ ROLE = Kind(
     "See the roles of the hosts: fab status; docs/roles.md tells what each is for.",
 )
 
+BACKUP_NAME = Kind(
+    "FR-012",
+    "No backup, or more than one, has that id.",
+    "It is misspelt, newer ones have taken its place (backup.keep), or several hosts have one.",
+    "See the backups that there are: fab backups; take one host of several: fab -H HOST restore",
+)
+
 # --- 1: settings, and what is on this machine ------------------------------------------------
 
 SETTINGS = Kind(
@@ -185,6 +192,20 @@ PROJECT = Kind(
     "fab init cannot make a stage of this project.",
     "The directory is not there or cannot be written to, or there are several applications in it.",
     "Say which directory holds the application: fab init --source DIRECTORY",
+)
+
+BACKUP_SETTINGS = Kind(
+    "FR-114",
+    "The settings do not say how the database is backed up, or which it is.",
+    "backup: is not set, the variable that it names is not in env: or the secrets, or is no address that the tool "
+    "can use.",
+    "Set backup:, and backup.database to the variable that holds the database's address (docs/databases.md).",
+)
+NO_MIGRATOR = Kind(
+    "FR-115",
+    "No hook is known to migrate the database.",
+    "Migrations are reversed by Django or Alembic, whose command is looked for in hooks.before_switch.",
+    "Write it by itself, like: python manage.py migrate --noinput; or go back without --with-migrations.",
 )
 
 # --- 2: from here to a host ------------------------------------------------------------------
@@ -461,6 +482,28 @@ NO_PROCESSES = Kind(
     "It has the role worker alone, and neither the settings nor the revision's Procfile name processes.",
     "Name them: processes: {worker: …}; or take the host, or its role, out of the settings.",
 )
+JOB_TIME = Kind(
+    "FR-418",
+    "The time of a job cannot be used.",
+    "The systemd of the host does not understand schedule.NAME.at, or it lies in the past for good. What is live was "
+    "not touched.",
+    "Try it on the host: systemd-analyze calendar 'EVENT'; docs/schedule.md has examples.",
+)
+
+BACKUP = Kind(
+    "FR-417",
+    "The database could not be backed up.",
+    "The program that dumps it failed, wrote nothing or took too long, or there is no room on the disk. Nothing was "
+    "migrated, and what is live was not touched.",
+    "Read the program's last lines in the message; try it in the live release: fab run 'COMMAND'",
+)
+NOT_REVERSED = Kind(
+    "FR-418",
+    "Migrations could not be reversed.",
+    "One has no way back, the releases' migrations went apart, or the command failed. Nothing was switched, and what "
+    "was reversed was done again where that could be.",
+    "Go back without --with-migrations, reverse them by hand, or restore a backup: fab backups",
+)
 
 # --- 5: a release that goes live, and one that is --------------------------------------------
 
@@ -532,6 +575,13 @@ NOT_CLOSED = Kind(
     "Visitors are let in, though maintenance was switched on.",
     "The live release's nginx configuration is an earlier version's, or a template of your own without that part.",
     "Make it anew: fab deploy --force; docs/maintenance.md says what a template needs.",
+)
+
+NOT_RESTORED = Kind(
+    "FR-512",
+    "The backup could not be restored.",
+    "It is not whole, was made by another tool than the settings name now, or the program that reads it failed.",
+    "Read the program's last lines in the message; do it by hand from the file: fab backups --json says where it is.",
 )
 
 # --- 9: what nobody expects ------------------------------------------------------------------

@@ -75,9 +75,9 @@ def show(application: Application, manager: str, which: str, follow: bool, lines
     """Write the ends of the logs, and with *follow* what comes after, until the session ends.
 
     :param manager: the name of the application's manager.
-    :param which: ``app``, ``nginx``, ``fabrelease`` or the manager's name; all of them where it is empty.
+    :param which: ``app``, ``nginx``, ``fabrelease``, the manager's name or a job's; all of them where it is empty.
     """
-    from . import drivers  # which need this module for their own logs
+    from . import drivers, jobs  # which need this module for their own logs
 
     driver = drivers.manager(manager)
     named: dict[str, list[str]] = {"app": [], "nginx": [], manager: [], "fabrelease": []}
@@ -86,12 +86,16 @@ def show(application: Application, manager: str, which: str, follow: bool, lines
         kind = "fabrelease" if name == OWN else "nginx" if name.startswith("nginx-") else "app"
         named[kind].append(path)
     named[manager] = [path for pattern in driver.own_logs for path in glob.glob(pattern)]
-    if which and which not in named:
-        raise Failed(kinds.ARGUMENT, f"there are no logs called {which!r}", f"There are: {', '.join(named)}")
-    paths = named[which] if which else [path for listed in named.values() for path in listed]
+    scheduled = [job.name for job in jobs.live(application)]
+    if which and which not in (*named, *scheduled):
+        known = ", ".join((*named, *scheduled))
+        raise Failed(kinds.ARGUMENT, f"there are no logs called {which!r}", f"There are: {known}")
+    paths = named.get(which, []) if which else [path for listed in named.values() for path in listed]
     commands = [_tail(paths, follow, lines)] if paths else []
     if which in ("", "app") and (command := driver.log_command(application, follow, lines)):
         commands.append(command)
+    elif shown := [job for job in scheduled if which in ("", job)]:  # else they are in what it shows of the user's
+        commands.append(jobs.log_command(application, shown, follow, lines))
     if not commands:
         raise Failed(kinds.NOTHING_LIVE, "there are no logs yet", "They are written once a release runs: fab deploy")
     with ThreadPoolExecutor(len(commands)) as pool:

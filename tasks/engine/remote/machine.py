@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Protocol
 
-from . import agent, bytecode, drivers, lock, nginx, orphans, probe, releases, sockets, source
+from . import agent, bytecode, drivers, lock, nginx, orphans, probe, releases, schedule, sockets, source
 from .application import Application, Unit
 from .drivers import Manager, Program, Proxy
 from .logs import Log, Tail
@@ -33,6 +33,14 @@ class Orphans(Protocol):
         started: Callable[[str], bool],
         known: Callable[[], Collection[int]],
     ) -> list[int]: ...
+
+
+class Schedule(Protocol):
+    """See schedule.py."""
+
+    def follow(self, application: Application) -> list[str]: ...
+    def in_use(self, application: Application) -> set[str]: ...
+    def stop(self, application: Application) -> None: ...
 
 
 class Session(Protocol):
@@ -64,6 +72,7 @@ class Machine:
     proxy: Proxy = nginx
     sockets: Sockets = sockets
     orphans: Orphans = orphans
+    schedule: Schedule = schedule
     session: Session = agent
     clock: Clock = time
     ask: Callable[[Endpoint, float, int], Answer] = ask_application

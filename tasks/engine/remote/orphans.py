@@ -8,7 +8,7 @@ import signal
 import time
 from collections.abc import Callable, Collection, Iterable
 
-from . import cgroup, killing
+from . import cgroup, jobs, killing
 from .application import Application
 from .unix import pwd
 
@@ -57,6 +57,8 @@ def _orphans(application: Application, uid: int, started: Callable[[str], bool],
         if parent == 1 and pid not in known and killing.belongs_to(pid, uid):
             with contextlib.suppress(OSError):
                 group = killing.read(pid, "cgroup")
+                if jobs.has_started(application, group):  # it finishes in its own release
+                    continue
                 is_ours = started(group) or f"/{cgroup.NAME}." in group
                 if is_ours or _place(pid).startswith(f"{application.root}/releases/"):
                     found.append(pid)

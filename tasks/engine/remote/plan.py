@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import calendar
 import contextlib
 import glob
 import hashlib
@@ -9,6 +10,7 @@ import hmac
 import os
 import shlex
 import tempfile
+import time
 from collections.abc import Mapping
 from typing import TypedDict
 
@@ -24,12 +26,32 @@ LARGEST = 1 << 20  # bytes of a file of configuration that is compared
 
 
 class Environment(TypedDict):
-    """Which environment a release would get: its name, and whether it is there; ``problem`` where none can be had."""
+    """Which environment a release would get: its name, and whether it is there; ``problem`` where none can be had.
+
+    ``installed`` are the packages of one that is there, with their versions.
+    """
 
     name: str
     reused: bool
     source: str | None
     problem: str
+    installed: dict[str, str]
+
+
+class Required(TypedDict):
+    """What the environment of a release holds, and what it was made from: the file of requirements and all texts."""
+
+    installed: dict[str, str]
+    source: str | None
+    files: dict[str, str]
+
+
+class Taken(TypedDict):
+    """The last deploy: of which release, when it was over, and the seconds since its release was begun."""
+
+    release: str
+    at: str
+    seconds: float
 
 
 def drift(owner: prepare.Owner, wanted: provision.Wanted) -> list[str]:
@@ -90,8 +112,45 @@ def environment_of(root: str, spec: Spec, files: Mapping[str, str], release: str
         try:
             found = environment.foresee(root, spec, public, release)
         except Failed as failed:
-            return {"name": "", "reused": False, "source": None, "problem": failed.message}
-    return {"name": found.name, "reused": found.known is not None, "source": found.source, "problem": ""}
+            return {"name": "", "reused": False, "source": None, "problem": failed.message, "installed": {}}
+    known = found.known
+    return {
+        "name": found.name,
+        "reused": known is not None,
+        "source": found.source,
+        "problem": "",
+        "installed": environment.installed(f"{root}/envs/{known['name']}") if known else {},
+    }
+
+
+def required(root: str, release: str) -> Required:
+    """What the environment of a release holds, and what it was made from."""
+    place = releases.directory(root, release)
+    source = environment.source_of(root, str(releases.read(root, release).get("environment")))
+    public = f"{place}/public"
+    texts = {}
+    for path in environment.files_of(public, source):
+        with open(path, encoding="utf-8", errors="replace") as file:
+            texts[os.path.relpath(path, public)] = file.read(LARGEST)
+    return {"installed": environment.installed(f"{place}/env"), "source": source, "files": texts}
+
+
+def last_deploy(root: str) -> Taken | None:
+    """How long the last deploy took; None where none is known of."""
+    for event in reversed(releases.history(root)):
+        made = releases.read(root, str(event["current"])).get("made") if _is_deploy(event) else None
+        if made:
+            seconds = _seconds(str(event["at"])) - _seconds(str(made))
+            return {"release": str(event["current"]), "at": str(event["at"]), "seconds": max(seconds, 0)}
+    return None
+
+
+def _is_deploy(event: dict[str, object]) -> bool:
+    return event.get("what") == "deploy" and bool(releases.ID.fullmatch(str(event.get("current"))))
+
+
+def _seconds(stamp: str) -> float:
+    return calendar.timegm(time.strptime(stamp, "%Y-%m-%dT%H:%M:%SZ"))
 
 
 def _write(folder: str, name: str, text: str) -> None:

@@ -15,6 +15,7 @@ from .failure import Failed
 from .unix import pwd
 
 MARK = ".fabrelease"
+LEFT = ("shared", "backups")  # what stays when an application is removed, unless it is to go, too
 ELSEWHERE = "Choose another root in the settings."
 
 
@@ -60,7 +61,7 @@ def claim(owner: Owner, root: str, take_over: bool = False) -> list[str]:
 
 def _left_mark(root: str) -> Owner | None:
     """The mark that remove has left with what it left."""
-    return read_mark(f"{root}/shared") if os.listdir(root) == ["shared"] else None
+    return read_mark(f"{root}/shared") if set(os.listdir(root)) <= set(LEFT) else None
 
 
 def leave_shared(root: str, users: Sequence[str]) -> None:

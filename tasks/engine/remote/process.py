@@ -28,6 +28,7 @@ TAIL_LINES = 20
 LINE_BYTES = 8192
 CUT = f" … (cut: a line of more than {LINE_BYTES} bytes)"
 PIPE_BYTES = 1 << 20  # the most that a pipe of a user's may hold
+Taker = Callable[[bytes], object]
 
 
 class Completed:
@@ -64,6 +65,7 @@ def run(
     timeout: float | None = SECONDS,
     on_line: Callable[[str], None] | None = None,
     keep: int | None = TAIL_LINES,
+    into: Taker | None = None,
 ) -> Completed:
     """Run a program to its end.
 
@@ -77,10 +79,14 @@ def run(
     :param timeout: seconds, after which it is ended with all it has started; None for as long as the session.
     :param on_line: called with each line while it runs.
     :param keep: how many of the last lines are kept; None for all of them.
+    :param into: takes its standard output, piece by piece as it is: then the lines are those of its standard error.
+        Where it raises something, the program is ended.
     """
     lines = _Lines(keep, on_line)
-    with _Running(argv, user, confined, cwd, {**environment(user), **(env or {})}, stdin) as running:
-        expired = running.read(lines, None if timeout is None else time.monotonic() + timeout)
+    deadline = None if timeout is None else time.monotonic() + timeout
+    given = {**environment(user), **(env or {})}
+    with _Running(argv, user, confined, cwd, given, stdin, into is not None) as running:
+        expired = running.read(into or lines.feed, lines.feed, deadline)
     return Completed(None if expired else running.process.returncode, lines.finish())
 
 
@@ -98,6 +104,7 @@ class _Running:
         cwd: str,
         env: Mapping[str, str],
         stdin: Iterable[bytes] | None,
+        is_apart: bool,
     ) -> None:
         other = pwd.getpwnam(user) if user else None
         self.is_contained = other is not None and other.pw_uid != os.geteuid()
@@ -111,7 +118,7 @@ class _Running:
                 env=env,
                 stdin=subprocess.DEVNULL if stdin is None else subprocess.PIPE,
                 stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
+                stderr=subprocess.PIPE if is_apart else subprocess.STDOUT,
                 start_new_session=True,
             )
         except OSError:
@@ -135,34 +142,40 @@ class _Running:
         _running.discard(self)
         os.close(self.handle)
 
-    def read(self, lines: _Lines, deadline: float | None) -> bool:
-        """Take what it writes until it ends, or end it at the deadline; whether that was needed."""
-        assert self.process.stdout is not None  # noqa: S101
-        with self.process.stdout as out:
-            expired = not self._read(out.fileno(), lines, deadline)
+    def read(self, out: Taker, error: Taker, deadline: float | None) -> bool:
+        """Take what it writes until it ends, or end it at the deadline; whether that was needed.
+
+        :param out: takes its standard output, with the errors where those are not apart.
+        """
+        with contextlib.ExitStack() as streams:
+            takers = {
+                streams.enter_context(stream).fileno(): take
+                for stream, take in ((self.process.stdout, out), (self.process.stderr, error))
+                if stream is not None
+            }
+            expired = not self._read(takers, deadline)
             if expired:
                 self.kill()
             if self.is_contained:
                 self.clear()
-            os.set_blocking(out.fileno(), False)
-            with contextlib.suppress(BlockingIOError):
-                taken = 0  # who is left holding the pipe may go on filling it
-                while taken < PIPE_BYTES and (piece := os.read(out.fileno(), PIPE_BYTES)):
-                    lines.feed(piece)
-                    taken += len(piece)
+            for handle, take in takers.items():
+                _empty(handle, take)
         return expired
 
-    def _read(self, out: int, lines: _Lines, deadline: float | None) -> bool:
+    def _read(self, takers: Mapping[int, Taker], deadline: float | None) -> bool:
         """Whether it ended before the deadline."""
         waiting = select.poll()
-        for handle in (out, self.handle):
+        for handle in (*takers, self.handle):
             waiting.register(handle, select.POLLIN)
         while deadline is None or time.monotonic() < deadline:
             ready = dict(waiting.poll(None if deadline is None else max(deadline - time.monotonic(), 0) * 1000))
             if self.handle in ready:
                 return True
-            if out in ready and not lines.feed(os.read(out, PIPE_BYTES)):
-                waiting.unregister(out)
+            for handle in ready:
+                if piece := os.read(handle, PIPE_BYTES):
+                    takers[handle](piece)
+                else:
+                    waiting.unregister(handle)
         return False
 
     def kill(self) -> None:
@@ -185,6 +198,16 @@ class _Running:
 _running: set[_Running] = set()
 
 
+def _empty(handle: int, take: Taker) -> None:
+    """Take what a pipe still holds, and no more: who is left with its other end may go on filling it."""
+    os.set_blocking(handle, False)
+    taken = 0
+    with contextlib.suppress(BlockingIOError):
+        while taken < PIPE_BYTES and (piece := os.read(handle, PIPE_BYTES)):
+            take(piece)
+            taken += len(piece)
+
+
 class _Lines:
     """Output taken piece by piece and given on line by line, in bounded space."""
 
@@ -193,14 +216,13 @@ class _Lines:
         self.on_line = on_line
         self.line, self.is_cut = b"", False
 
-    def feed(self, piece: bytes) -> bool:
-        """Take a piece; whether there was one."""
+    def feed(self, piece: bytes) -> None:
+        """Take a piece."""
         *whole, rest = piece.split(b"\n")
         for part in whole:
             self._add(part)
             self._end()
         self._add(rest)
-        return bool(piece)
 
     def finish(self) -> list[str]:
         """The last lines, a last one without an end among them."""

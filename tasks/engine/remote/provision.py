@@ -16,6 +16,7 @@ from typing import TypedDict
 from . import (
     acme,
     agent,
+    backups,
     builder,
     certificates,
     cutover,
@@ -25,6 +26,7 @@ from . import (
     nginx,
     prepare,
     releases,
+    schedule,
     selinux,
     system,
     wire,
@@ -160,17 +162,18 @@ def removable(owner: prepare.Owner, wanted: Wanted, shared: bool) -> list[str]:
     programs = [program for name in managers_of(application) for program in HOST.manager(name).programs(application)]
     found = [f"{len(there)} releases"] if (there := releases.ids(application.root)) else []
     found += [line for resource in _all(wanted, shared) for line in resource.removable()]
-    return [*(f"program {program.name}" for program in programs), *found]
+    found += [f"{len(kept)} backups"] if shared and (kept := backups.ids(application.root)) else []
+    return [*(f"program {program.name}" for program in programs), *schedule.removable(application), *found]
 
 
 @agent.uninterrupted()
 def remove(owner: prepare.Owner, wanted: Wanted, shared: bool) -> list[str]:
     """Stop an application and take it away; what was done, in words. Cut off, it goes on where it is called again.
 
-    Packages, services and what else serves others stay. So does ``shared/``, from then on as root's alone: the number
-    of the application's user may be given to somebody else. Another setup and deploy give it back.
+    Packages, services and what else serves others stay. So do the backups, and ``shared/``, from then on as root's
+    alone: the number of the application's user may be given to somebody else. Another setup and deploy give it back.
 
-    :param shared: take that away, too.
+    :param shared: take these away, too.
     :raises Failed: it is another application's, stage's or project's, or something resists.
     """
     application, root = wanted.application, wanted.application.root
@@ -213,8 +216,10 @@ def _key(resource: Resource) -> tuple[str, str]:
 def _stop(application: Application, machine: Machine) -> list[str]:
     """Take the site from nginx, and stop all programs and processes of all releases."""
     root = application.root
+    timers = schedule.removable(application)
     for link in ("next", "current"):
         releases.unlink(f"{root}/{link}")
+    machine.schedule.stop(application)
     domains.Domains(application.name, root).remove()  # now, so that the reload sees it
     try:
         machine.proxy.reload()
@@ -225,7 +230,7 @@ def _stop(application: Application, machine: Machine) -> list[str]:
     stopped = cutover.stop_others(application, None, machine, at_once=False)
     cutover.forget_next(application, machine)
     orphans = cutover.end_orphans(application, None, machine)
-    return [f"program {name}" for name in stopped] + [f"process {pid}" for pid in orphans]
+    return [f"program {name}" for name in stopped] + timers + [f"process {pid}" for pid in orphans]
 
 
 def _clear(root: str, shared: bool) -> None:
@@ -233,7 +238,8 @@ def _clear(root: str, shared: bool) -> None:
     if not os.path.isdir(root):
         return
     last = (RECORD, prepare.MARK)
-    names = [name for name in os.listdir(root) if name not in last and (shared or name != "shared")]
+    kept = (*last, *(() if shared else prepare.LEFT))
+    names = [name for name in os.listdir(root) if name not in kept]
     for name in (*names, *last):
         if os.path.lexists(f"{root}/{name}"):
             discard(f"{root}/{name}")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 
-from . import cutover, prepare, probe, releases, system
+from . import cutover, prepare, probe, releases, schedule, system, unitfiles
 from .application import Application
 from .failure import Failed
 from .machine import HOST, Machine, Programs, managers_of
@@ -32,11 +32,13 @@ def clear(application: Application, site: Endpoint | None, machine: Machine = HO
     cutover.forget_next(application, machine)
     cleared += [f"killed left-over process {pid}" for pid in cutover.end_orphans(application, current, machine)]
     own = [path for manager in managers for path in manager.temporary(application)]
+    own += [unitfiles.temporary(application), schedule.temporary(application)]
     own += [f"{os.path.dirname(path)}/{application.name}" for path in system.here().site(application.name) if path]
     own.append(prepare.rotation(application.name))
     cleared += [f"removed {path}" for path in releases.clear_temporary(root, *own)]
     cleared += [f"removed the unfinished release {name}" for name in releases.clear_unfinished(root)]
     cleared += _bring_up(application, current, site, machine) if current else []
+    cleared += [f"put right: {what}" for what in machine.schedule.follow(application)]
     if current is not None and releases.linked(root, "next") == current:
         releases.unlink(f"{root}/next")
     return cleared

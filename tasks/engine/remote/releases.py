@@ -14,6 +14,7 @@ import json
 import os
 import re
 import time
+from collections.abc import Collection
 from typing import Any
 
 from . import agent, kinds, tree
@@ -117,7 +118,8 @@ def clear_temporary(root: str, *beginnings: str) -> list[str]:
     :param beginnings: of the paths of files elsewhere that we write.
     :returns: their paths.
     """
-    own = ("", "/older", "/shared", "/envs/*", "/wheels", "/releases/*", "/releases/*/config", "/releases/*/config/*")
+    own = ["", "/older", "/shared", "/backups", "/envs/*", "/wheels"]
+    own += ["/releases/*", "/releases/*/config", "/releases/*/config/*"]
     patterns = [f"{glob.escape(root)}{folder}/{name}{TEMPORARY}" for folder in own for name in ("*", ".*")]
     patterns += [f"{glob.escape(beginning)}.*{TEMPORARY}" for beginning in beginnings]
     found = [path for pattern in patterns for path in glob.glob(pattern)]
@@ -387,12 +389,11 @@ def mark_bad(root: str, name: str, reason: str) -> None:
             update(root, name, state="bad", reason=reason.split("\n")[0], failed=now())
 
 
-def give_up(root: str, name: str, reason: str, keep: int) -> None:
+def give_up(root: str, name: str, reason: str) -> None:
     """Mark a release that could not be built bad with the reason; it is not worked on any more."""
     mark_bad(root, name, reason)
     if linked(root, "next") == name:
         unlink(f"{root}/next")
-    prune(root, keep)
 
 
 def same_as_live(root: str, name: str, files: list[str]) -> bool:
@@ -425,18 +426,19 @@ def _texts(root: str, name: str, names: list[str]) -> list[str | None]:
     return texts
 
 
-def prune(root: str, keep: int) -> list[str]:
+def prune(root: str, keep: int, in_use: Collection[str]) -> list[str]:
     """Remove the releases that are not needed any more, and environments and wheels that nothing uses.
 
     Kept are current, next, the rollback target, the newest *keep* good ones, each as it was started last, and the
     newest bad one to look into.
 
+    :param in_use: the ids of further ones to keep.
     :returns: the ids that were removed.
     """
     again = restarted(root)
     good = [name for name in ids(root) if is_good(root, name) and name not in again]
     bad = [name for name in ids(root) if not is_good(root, name)]
-    kept = {linked(root, "current"), linked(root, "next"), rollback_target(root), *good[-keep:], *bad[-1:]}
+    kept = {linked(root, "current"), linked(root, "next"), rollback_target(root), *good[-keep:], *bad[-1:], *in_use}
     removed = [name for name in ids(root) if name not in kept]
     for name in removed:
         os.rename(directory(root, name), f"{root}/releases/.{name}")

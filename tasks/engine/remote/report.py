@@ -7,7 +7,7 @@ import os
 import time
 from typing import Any
 
-from . import certificates, killing, lock, maintenance, nginx, probe, provision, releases, scaling
+from . import certificates, jobs, killing, lock, maintenance, nginx, probe, provision, releases, scaling, schedule
 from .application import WEB, Application
 from .drivers import Program
 from .failure import Failed
@@ -20,8 +20,8 @@ def status(application: Application, site: Endpoint | None) -> dict[str, Any]:
     """The whole state of one application on this host.
 
     :param site: what to ask the proxy, where the release does not say it; None where the host has none.
-    :returns: ``current`` and ``next`` releases, ``programs``, ``site``, ``certificates``, ``lock``, ``freeze``,
-        ``maintenance``, and ``problems``: a sentence for everything that is not as it should be.
+    :returns: ``current`` and ``next`` releases, ``programs``, ``schedule``, ``site``, ``certificates``, ``lock``,
+        ``freeze``, ``maintenance``, and ``problems``: a sentence for everything that is not as it should be.
     """
     name, root = application.name, application.root
     problems: list[str] = []
@@ -49,6 +49,7 @@ def status(application: Application, site: Endpoint | None) -> dict[str, Any]:
     problems += filter(None, [maintenance.problem(root, visited) if current and visited else ""])
     scale = scaling.asked(root)
     problems += _scale(scale, current, programs) if scale and current else []
+    scheduled = _jobs(application, problems) if current else []
     return {
         "set_up": True,
         "current": current,
@@ -58,6 +59,7 @@ def status(application: Application, site: Endpoint | None) -> dict[str, Any]:
         "certificates": shown,
         "rollback": releases.rollback_target(root) if current else None,
         "scale": scale,
+        "schedule": scheduled,
         "maintenance": maintenance.state(root),
         **locked,
         "problems": problems,
@@ -156,6 +158,21 @@ def _scale(scale: scaling.Scale, current: releases.Release, programs: list[dict[
         for program in programs
         if program["name"] in [unit.name for unit in live] and program["workers"] not in (0, wanted)
     ]
+
+
+def _jobs(application: Application, problems: list[str]) -> list[jobs.State]:
+    try:
+        found = jobs.states(application)
+        problems += schedule.drift(application)
+    except Failed as failed:
+        problems.append(failed.message)
+        return []
+    problems += [
+        f"the job {job['name']} failed at {job['ended']}: {job['why']}; see why: fab logs --which {job['name']}"
+        for job in found
+        if job["why"]
+    ]
+    return found
 
 
 def _drift(root: str, current: releases.Release) -> list[str]:

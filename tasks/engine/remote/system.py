@@ -27,7 +27,12 @@ LIST_SECONDS, INSTALL_SECONDS = 600, 1800
 APT_LOCKS = ("/var/lib/dpkg/lock-frontend", "/var/lib/apt/lists/lock", "/var/lib/dpkg/lock")
 RPM_LOCKS = ("/var/lib/rpm/.rpm.lock", "/usr/lib/sysimage/rpm/.rpm.lock")
 DNF_LOCKS = ("/var/cache/dnf/metadata_lock.pid", "/var/cache/dnf/download_lock.pid", "/var/lib/dnf/rpmdb_lock.pid")
-PACKAGES_OF_RED_HAT = {"iproute2": "iproute", "python3-venv": "python3"}
+PACKAGES_OF_RED_HAT = {
+    "default-mysql-client": "mysql",
+    "iproute2": "iproute",
+    "postgresql-client": "postgresql",
+    "python3-venv": "python3",
+}
 SERVICES_OF_RED_HAT = {"supervisor": "supervisord", "certbot.timer": "certbot-renew.timer"}
 EPEL = frozenset({"certbot", "supervisor"})  # what is in there, and not in the distribution's own repositories
 Holder = Callable[[], "str | None"]

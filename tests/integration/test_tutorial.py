@@ -1,4 +1,4 @@
-"""The README's way from a project to a live site, walked as it is written; what it shows is what is printed."""
+"""The tutorial's way from an empty folder to a live site, walked as it is written; what it shows is what is printed."""
 
 from __future__ import annotations
 
@@ -11,29 +11,19 @@ from pathlib import Path
 import yaml
 
 from tests.apps import Repository
+from tests.documents import ROOT, blocks
 from tests.integration.support import ask
 from tests.project import Directory
 from tests.target import Target
 
-README = (Path(__file__).parents[2] / "README.md").read_text()
-WALK = README.split("### 4. ", 1)[1].split("\n## ", 1)[0]
-VIEW = """\
-from django.http import HttpResponse
-
-
-def greet(request):
-    return HttpResponse("{greeting}")
-"""
-URLS = """
-from . import views
-urlpatterns += [path("", views.greet)]
-"""
+TUTORIAL = "docs/tutorial.md"
+WALK = (ROOT / TUTORIAL).read_text().split("## 4. ", 1)[1].split("## 9. ", 1)[0]
 
 
 def block(language: str, beginning: str) -> str:
-    """The one block of the README that begins so."""
-    (found,) = re.findall(rf"```{language}\n({re.escape(beginning)}.*?)```", README, re.DOTALL)
-    return str(found)
+    """The one block of the tutorial that begins so."""
+    (found,) = [text for text in blocks(TUTORIAL, language) if text.startswith(beginning)]
+    return found
 
 
 def commands() -> Iterator[tuple[list[str], list[str]]]:
@@ -74,18 +64,18 @@ def commit(project: Directory, subject: str) -> None:
 
 
 def make_project(directory: Path, server: Target) -> Directory:
-    """What `django-admin startproject` makes, with what the README says to put into it."""
+    """What `django-admin startproject` makes, with what the tutorial says to put into it."""
     project = Directory(directory)
     start = ["uv", "tool", "run", "--quiet", "--from", "django", "django-admin", "startproject", "mysite", "."]
     subprocess.run(start, cwd=directory, check=True)
     greet(project, "Hello")
-    for name, more in (("urls", URLS), ("settings", block("python", "import os\n"))):
+    for name, more in (("urls", block("python", "from . import")), ("settings", block("python", "import os\n"))):
         with (directory / f"mysite/{name}.py").open("a") as file:
             file.write(more)
     stage = yaml.safe_load(block("yaml", "app: mysite"))
     stage["hosts"]["web1"] = project.entry(server)
     (directory / "hosts/prod.yml").write_text(yaml.safe_dump(stage))
-    (directory / ".gitignore").write_text("prod.env\n__pycache__/\n")
+    (directory / ".gitignore").write_text(".venv\n__pycache__/\nprod.env\n")
     (directory / "requirements.txt").write_text("django\n")
     commit(project, "Read settings from the environment")
     return project
@@ -103,10 +93,10 @@ def begun_by_init(project: Directory, server: Target) -> None:
 
 
 def greet(project: Directory, greeting: str) -> None:
-    (project.path / "mysite/views.py").write_text(VIEW.format(greeting=greeting))
+    (project.path / "mysite/views.py").write_text(block("python", "from django.http").replace("Hello", greeting))
 
 
-def test_the_way_of_the_readme_leads_to_a_live_site(bare_server: Target, tmp_path: Path) -> None:
+def test_the_way_of_the_tutorial_leads_to_a_live_site(bare_server: Target, tmp_path: Path) -> None:
     project = make_project(tmp_path / "mysite", bare_server)
     deploys, greetings = 0, []
     for words, shown in commands():
