@@ -46,7 +46,7 @@ def _step(
     def step(c: Context) -> None:
         targets = hosts.of(c)
         for host in targets:
-            if (other := used(host)) != name:
+            if part in configuration.parts(host.settings) and (other := used(host)) != name:
                 raise UsageError(
                     kinds.OTHER_PROGRAM, f"{host.name} has {other} as its {kind}, not {name}. Run: fab {kind}"
                 )

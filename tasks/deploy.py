@@ -77,12 +77,18 @@ def _change(targets: list[Host], wanted: Wanted, name: str, fresh: bool) -> Chan
 def _summary(change: Change, wanted: Wanted, seconds: float) -> None:
     targets = change.targets
     for host in targets:
-        site = change.plan(host).site
-        address = f"{'https' if site.certificate else 'http'}://{site.host}{host.settings.site.path}"
-        host.say("deploy", f"{wanted} is live at {address} ({seconds:.1f} s)", "green")
+        host.say("deploy", f"{wanted} is live{_where(host, change)} ({seconds:.1f} s)", "green")
     for name in hosts.absent(targets):
         stage = targets[0].settings.stage
         terminal.say(name, "deploy", f"was not asked; whether it is behind now: fab -H {stage} status", "yellow")
+
+
+def _where(host: Host, change: Change) -> str:
+    """Where visitors find it, if they come to this host."""
+    site = change.plan(host).site
+    if site is None or not host.settings.faces_visitors:
+        return ""
+    return f" at {'https' if site.certificate else 'http'}://{site.host}{host.settings.site.path}"
 
 
 def build_or_give_up(host: Host, wanted: Wanted, name: str, fresh: bool) -> None:
@@ -109,14 +115,12 @@ def give_up_with_others(host: Host, name: str, reason: str) -> None:
 def build(host: Host, wanted: Wanted, name: str, fresh: bool) -> None:
     """The steps push, venv, server, manager and proxy on one host, in one round trip where that can be."""
     tls.bring(host)
-    todo = [*push_calls(host, wanted, name), *venv_calls(host, fresh)]
+    todo = [*push_calls(host, wanted, name), *(venv_calls(host, fresh) if host.settings.has_code else [])]
     if configuration.static_modules(host.settings):  # where a package's files are is known once it is installed
         host.run(todo)
         todo = []
     building = configuration.Building(host)
-    parts = [
-        part(building) for part in (configuration.server_part, configuration.manager_part, configuration.site_part)
-    ]
+    parts = [part(building) for part in configuration.parts(host.settings)]
     host.run([*todo, configuration.step(building, parts)])
 
 

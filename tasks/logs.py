@@ -33,6 +33,8 @@ def _logs(host: Host, which: str, follow: bool, lines: int, json: bool) -> None:
     settings = host.settings
     if json:
         host.session.on_output = Entries(host.name).show
+    elif only := hosts.roles(host):
+        host.say("logs", f"of {', '.join(only)}")
     host.call(remote.show, planning.application(settings), settings.manager.name, which, follow, lines)
 
 

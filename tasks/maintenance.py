@@ -32,12 +32,26 @@ def maintenance(
 ) -> None:
     """Main: show visitors a page with 503, on or off; deploys go on, and are checked, behind it."""
     if switch == "off":
-        hosts.each(hosts.of(c), _switch_off)
+        hosts.each(_doors(c), _switch_off)
     elif switch == "on":
         addresses = _checked(message, allow or [], retry_after)
-        hosts.each(hosts.of(c), lambda host: _switch_on(host, message, addresses, retry_after))
+        hosts.each(_doors(c), lambda host: _switch_on(host, message, addresses, retry_after))
     else:
         raise UsageError(kinds.ARGUMENT, f'maintenance: expected on or off, found "{switch}"')
+
+
+def _doors(c: Context) -> list[Host]:
+    """The hosts that visitors come to: behind them the site stays open.
+
+    :raises UsageError: there is none among those that were named.
+    """
+    found = hosts.of(c)
+    doors = [host for host in found if host.settings.faces_visitors]
+    if not doors:
+        names, stage = ", ".join(host.name for host in found), found[0].settings.stage
+        what = f"{names}: visitors come by the stage's proxies; close these: fab -H {stage} maintenance …"
+        raise UsageError(kinds.ROLE, what)
+    return doors
 
 
 def _checked(message: str, allow: list[str], retry_after: int) -> list[str]:

@@ -118,12 +118,7 @@ def calls(host: Host, wanted: Wanted, name: str) -> list[RemoteCall]:
     """
     settings, there = host.settings, host.begin("push")
     release = announce(wanted, name, settings, configuration.digest(host))
-    shared: source.Shared = {
-        "dirs": settings.shared.dirs,
-        "served": [name for name in settings.shared.dirs if _is_served(name, settings)],
-        "files": [target for target, local in settings.shared.files.items() if local is None],
-        "placed": local.placed_files(settings),
-    }
+    shared = _shared(settings) if settings.has_code else source.Shared(dirs=[], served=[], files=[], placed=[])
     rights = (settings.user, there["facts"]["web_group"], shared)
     sent: list[int] = []
 
@@ -131,11 +126,21 @@ def calls(host: Host, wanted: Wanted, name: str) -> list[RemoteCall]:
         host.say("push", f"{wanted} is next ({terminal.size(sum(sent))} sent)")
 
     host.next = release
-    if wanted.git is None:
+    if wanted.git is None or not settings.has_code:
         return [RemoteCall(reference(source.prepare, settings.root, release, *rights), tell)]
     commit, pack = git.missing_objects(wanted.git, there["known"])
     receive = reference(source.receive, settings.root, release, commit, *rights)
     return [RemoteCall(receive, tell, _counted(pack, sent))]
+
+
+def _shared(settings: Settings) -> source.Shared:
+    """What outlives the releases of a host that has the application's code."""
+    return {
+        "dirs": settings.shared.dirs,
+        "served": [name for name in settings.shared.dirs if _is_served(name, settings)],
+        "files": [target for target, local in settings.shared.files.items() if local is None],
+        "placed": local.placed_files(settings),
+    }
 
 
 def _is_served(name: str, settings: Settings) -> bool:

@@ -36,6 +36,7 @@ def _plain(host: Host, found: dict[str, Any]) -> dict[str, Any]:
         "host": host.name,
         "stage": host.settings.stage,
         "app": host.settings.app,
+        "roles": host.settings.host.roles,
         "current": found["current"],
         "next": found["next"],
         "rollback": found["rollback"],
@@ -53,7 +54,7 @@ def _table(host: Host, found: dict[str, Any]) -> Any:
         "",
         "revision",
         "who",
-        title=f"{host.name} ({host.settings.stage})",
+        title=f"{host.name} ({', '.join([host.settings.stage, *hosts.roles(host)])})",
         title_justify="left",
     )
     for release in reversed(found["releases"]):

@@ -10,7 +10,7 @@ from invoke.context import Context
 
 from .engine import hosts
 from .engine.connecting import open_connection
-from .engine.errors import Error, HostError
+from .engine.errors import Error, HostError, UsageError
 from .engine.hosts import Host
 from .engine.remote import kinds, releases
 from .engine.session import no_channel
@@ -20,7 +20,10 @@ from .engine.verb import verb
 @verb(help={"command": 'a shell command, such as "python manage.py createsuperuser"'})
 def run(c: Context, command: str) -> None:
     """Look: run a command in the current release with its environment, as the application's user."""
-    for host in hosts.of(c):
+    able = [host for host in hosts.of(c) if host.settings.has_code]
+    if not able:
+        raise UsageError(kinds.ROLE, "none of these hosts has the application's code: app and worker hosts have it")
+    for host in able:
         _run(host, command)
 
 

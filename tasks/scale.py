@@ -18,7 +18,10 @@ def scale(c: Context, workers: str) -> None:
     """Main: have another number of workers without a restart, now and after each deploy, until reset."""
     if workers != RESET and not (workers.isascii() and workers.isdigit() and int(workers) > 0):
         raise UsageError(kinds.ARGUMENT, f"workers: expected a whole number from 1 on, or {RESET}, found {workers!r}")
-    hosts.each(hosts.of(c), lambda host: _scale(host, workers), "changing the number of workers")
+    serving = [host for host in hosts.of(c) if host.settings.has_app]
+    if not serving:
+        raise UsageError(kinds.ROLE, "none of these hosts has the role app, so no server runs there")
+    hosts.each(serving, lambda host: _scale(host, workers), "changing the number of workers")
 
 
 def _scale(host: Host, workers: str) -> None:

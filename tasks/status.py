@@ -96,6 +96,7 @@ def _plain(host: Host, state: dict[str, Any]) -> dict[str, Any]:
         "stage": host.settings.stage,
         "app": host.settings.app,
         "ok": not state["problems"],
+        "roles": host.settings.host.roles,
         "set_up": state["set_up"],
         "current": _release(state["current"]),
         "next": _release(state["next"]),
@@ -139,7 +140,7 @@ def _row(host: Host, state: dict[str, Any]) -> list[Any]:
     notes += [f"MAINTENANCE by {closed['who']}: {closed['why']}"] if closed else []
     return [
         mark,
-        Text(f"{host.settings.stage}/{host.name}" if host.settings.stage != host.name else host.name),
+        Text("\n".join([_name(host), *hosts.roles(host)])),
         Text("\n".join([current.get("id", "-"), *notes])),
         Text(revision if len(revision) <= 40 else revision[:39] + "…"),
         _age(current.get("served") or current.get("made")),
@@ -147,6 +148,10 @@ def _row(host: Host, state: dict[str, Any]) -> list[Any]:
         Text("\n").join(programs),
         _site(state["site"], state.get("certificates", [])),
     ]
+
+
+def _name(host: Host) -> str:
+    return f"{host.settings.stage}/{host.name}" if host.settings.stage != host.name else host.name
 
 
 def _lock(lock: dict[str, Any]) -> str:

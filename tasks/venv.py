@@ -25,7 +25,8 @@ def venv(c: Context, fresh: bool = False) -> None:
     targets = hosts.of(c)
     for host in targets:
         secretsource.read(host.settings)  # before anything is connected to
-    hosts.each(targets, lambda host: _venv(host, fresh), "making the environment")
+    chosen = [host for host in targets if host.settings.has_code]
+    hosts.each(chosen, lambda host: _venv(host, fresh), "making the environment")
 
 
 def _venv(host: Host, fresh: bool) -> None:

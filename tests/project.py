@@ -150,8 +150,8 @@ class Project(Directory):
 
     def stage(self, servers: Mapping[str, Server], name: str = "prod", **changes: Any) -> None:
         """Write hosts/<name>.yml: the application's usual settings, merged with *changes* (None removes a key)."""
-        settings = merge(copy.deepcopy(SETTINGS[self.app]), changes)
-        settings["hosts"] = {host: self.entry(server) for host, server in servers.items()}
+        known = {"hosts": {host: self.entry(server) for host, server in servers.items()}}
+        settings = merge({**copy.deepcopy(SETTINGS[self.app]), **known}, changes)
         (self.path / f"hosts/{name}.yml").write_text(yaml.safe_dump(settings, allow_unicode=True))
 
     def also(self, servers: Mapping[str, Server], name: str, **changes: Any) -> None:

@@ -7,7 +7,7 @@ import functools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal
 
-from . import databases, hosts, planning, terminal
+from . import databases, hosts, planning, roles, terminal
 from .errors import Error, HostError
 from .hosts import Host
 from .remote import backups, cutover, hooks, migrations
@@ -92,10 +92,10 @@ class Change:
         ]
 
     def _waves(self) -> Steps:
-        """The batches of the stage, each watched before the next begins."""
+        """The batches of the stage, each watched before the next begins; hosts of one role after those of another."""
         rollout = self.targets[0].settings.rollout
         canary = next((host for host in self.targets if rollout.canary and host.name == rollout.canary.host), None)
-        groups = waves(self.targets, rollout.size(len(self.targets)), canary)
+        groups = waves(roles.in_turn(self.targets), rollout.size(len(self.targets)), canary)
         steps: Steps = []
         for wave in groups[:-1]:
             steps += self._switch(wave)
@@ -157,12 +157,10 @@ class Change:
                 terminal.say(one.host, "failed", one.what.splitlines()[0], "red")
 
     def _commands(self, host: Host, point: Point) -> list[dict[str, Any]]:
-        """The commands of a host: those that run once for the stage are the first host's."""
-        return [
-            hook.model_dump(exclude={"once"})
-            for hook in getattr(host.settings.hooks, point)
-            if host is self.targets[0] or not hook.once
-        ]
+        """The commands of a host: those that run once for the stage are the first one's that has the code."""
+        able = [one for one in self.targets if one.settings.has_code]
+        hooks = getattr(host.settings.hooks, point) if host in able else []
+        return [hook.model_dump(exclude={"once"}) for hook in hooks if host is able[0] or not hook.once]
 
     def _back_up(self, host: Host) -> None:
         release, live = self.plan(host).release, host.live.get("id")
@@ -264,16 +262,16 @@ def say_undone(host: Host, step: str) -> None:
 
 def _start(host: Host, plan: cutover.Cutover) -> RemoteCall:
     def tell(seconds: float) -> None:
-        answers = f"{plan.release} answers {plan.app.status} on its own socket after {seconds:.1f} s"
-        host.say("start", answers)
+        if plan.app:
+            host.say("start", f"{plan.release} answers {plan.app.status} on its own socket after {seconds:.1f} s")
 
     return RemoteCall(reference(cutover.start, plan), tell)
 
 
 def _switch(host: Host, plan: cutover.Cutover, among_others: bool) -> RemoteCall:
     def tell(done: cutover.Switched) -> None:
-        answer = f"the site answers {done['answer']} in {done['seconds'] * 1000:.0f} ms"
-        host.say("switch", f"{plan.release} is live: {answer}", "green")
+        answers = f": the site answers {done['answer']} in {done['seconds'] * 1000:.0f} ms" if done["answer"] else ""
+        host.say("switch", f"{plan.release} is live{answers}", "green")
 
     return RemoteCall(reference(cutover.switch, plan, among_others), tell)
 

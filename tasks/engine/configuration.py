@@ -16,7 +16,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from . import certificate, hosts, passwords, planning, profiling, secretsource, units
+from . import certificate, hosts, local, passwords, planning, profiling, secretsource, units
 from .errors import HostError
 from .hosts import Host
 from .planning import application, manager_of, server_of
@@ -72,16 +72,19 @@ class Building:
 
     @property
     def processes(self) -> dict[str, str]:
-        """The background processes: those of the settings, or else of the revision's Procfile."""
-        return self.settings.processes or self.release.get("procfile", {})
+        """The background processes: those of the settings, or else of the revision's Procfile; on a worker host."""
+        said = self.settings.processes or self.release.get("procfile", {})
+        return said if self.settings.has_worker else {}
 
     @cached_property
     def address(self) -> str:
-        """What the release's server binds: its own socket, or a port of its own.
+        """What the release's server binds: its own socket, or a port of its own; empty where it has none.
 
         The first port from web.bind on that no other release on the host was made for: each of them can be
         rolled back to, and then runs beside the one that is live.
         """
+        if not self.settings.has_app:
+            return ""
         if self.settings.web.bind == "socket":
             return f"unix:{self.path}/run/{server_of(self.settings).socket}"
         host, _, first = self.settings.web.bind.rpartition(":")
@@ -95,7 +98,7 @@ class Building:
 
     @cached_property
     def units(self) -> list[Unit]:
-        """The release's programs, the serving one first."""
+        """The release's programs, the serving one first where there is one."""
         return units.all_of(self.settings, self.path, self.address, self.processes)
 
     def rendered(self, templates: Mapping[str, str], **more: object) -> list[files.File]:
@@ -105,10 +108,7 @@ class Building:
             ``{activated}`` for each that is handed an open socket.
         """
         return [
-            files.entry(
-                f"{self.path}/config/{name.format(role=unit.role, activated=unit.role)}",
-                self.render(template, unit=unit, **more),
-            )
+            files.entry(f"{self.path}/config/{_named(name, unit)}", self.render(template, unit=unit, **more))
             for name, template in templates.items()
             for unit in self._units_for(name)
         ]
@@ -118,10 +118,10 @@ class Building:
         name = domains.name(domain, port)
         return files.entry(f"{self.path}/config/domains/{name}.conf", domain_text(self.host, domain, port, template))
 
-    def _units_for(self, name: str) -> list[Unit]:
+    def _units_for(self, name: str) -> Sequence[Unit | None]:
         if "{activated}" in name:
             return [unit for unit in self.units if unit.activated]
-        return self.units if "{role}" in name else self.units[:1]
+        return self.units if "{role}" in name else [None]
 
     def environment_files(self) -> list[files.File]:
         """What every process is started with: the variables, the secrets, the launcher."""
@@ -190,8 +190,8 @@ class Building:
                 address=self.address,
                 pythonpath=[],
             ),
-            "web": self.units[0],
-            "processes": self.units[1:],
+            "web": next((unit for unit in self.units if unit.serves), None),
+            "processes": [unit for unit in self.units if not unit.serves],
             "server": server_of(self.settings),
             "manager": manager_of(self.settings),
             "host": _facts(self.host),
@@ -221,7 +221,7 @@ def server_part(building: Building) -> Part:
     return Part(
         web.server,
         f"{web.app}, {web.workers} workers",
-        building.rendered(server.templates) + building.environment_files(),
+        building.rendered(server.templates),
         reference(configure.check_server, web.server, application(settings), building.launch, before),
         {"server": web.server},
     )
@@ -230,12 +230,20 @@ def server_part(building: Building) -> Part:
 def manager_part(building: Building) -> Part:
     """The configuration of the manager that keeps the programs running."""
     settings, manager = building.settings, manager_of(building.settings)
+    if not building.units:
+        raise HostError(
+            kinds.NO_PROCESSES,
+            building.host.name,
+            "it is for workers, and neither the settings nor the revision's Procfile name processes",
+            "Name them in processes: {worker: …}, or take the role from the host",
+        )
+    alone: dict[str, Any] = {} if settings.has_site else {"asked": {}}
     return Part(
         settings.manager.name,
-        ", ".join(["web", *sorted(building.processes)]),
-        building.rendered(manager.templates),
+        ", ".join(sorted((unit.role for unit in building.units), key=lambda role: (role != "web", role))),
+        building.rendered(manager.templates) + building.environment_files(),
         reference(configure.check_manager, settings.manager.name, application(settings), building.id),
-        {"manager": settings.manager.name, "units": [asdict(unit) for unit in building.units]},
+        {"manager": settings.manager.name, "units": [asdict(unit) for unit in building.units], **alone},
     )
 
 
@@ -243,22 +251,42 @@ def site_part(building: Building) -> Part:
     """The configuration of the site in nginx."""
     settings, site = building.settings, building.settings.site
     secure, served = is_secure(building.host), building.directories()
-    shown = certificates.chain(site.domains[0]) if secure else ""
-    asked = {"app": planning.app(settings, secure), "site": planning.site(settings, shown)}
+    # On a proxy nothing else has to be built.
+    alone: dict[str, Any] = {} if settings.has_code else {"units": [], "state": "built"}
     pages = {status: path for status, path in site.pages.items() if path}
     return Part(
         "nginx",
-        f"{', '.join(site.domains)}{site.path}{_in_words(site, secure)}",
+        f"{', '.join(site.domains)}{site.path}{_in_words(site, secure)}{_before(settings)}",
         _site_files(building, served),
         reference(nginx.prepare, settings.app, settings.root, building.id, site.names, _ports(building), pages),
-        {"asked": {key: asdict(endpoint) for key, endpoint in asked.items()}, "paths": _paths(building, served)},
+        {"asked": asked(building.host), "paths": _paths(building, served), **alone},
     )
+
+
+def asked(host: Host) -> dict[str, dict[str, Any]]:
+    """What a release is asked on a host: itself, and through nginx; as far as there is somebody to answer."""
+    settings, secure = host.settings, is_secure(host)
+    shown = certificates.chain(settings.site.domains[0]) if secure else ""
+    found = {"app": planning.app(settings, secure), "site": planning.site(settings, shown)}
+    return {key: asdict(endpoint) for key, endpoint in found.items() if endpoint}
+
+
+def parts(settings: Settings) -> list[Callable[[Building], Part]]:
+    """What the configuration of a host's releases is made of, by its roles."""
+    server = [server_part] if settings.has_app else []
+    manager = [manager_part] if settings.has_code else []
+    return [*server, *manager, *([site_part] if settings.has_site else [])]
 
 
 def is_secure(host: Host) -> bool:
     """Whether the site has TLS: all of its domains have certificates on the host, whoever has brought them."""
     site, there = host.settings.site, host.facts["certificates"]
     return site.port == HTTP_PORT and all(domains.plain(name) in there for name in site.names)
+
+
+def _before(settings: Settings) -> str:
+    hosts = [upstream.endpoint for upstream in settings.balancing.hosts] if settings.balancing else []
+    return f" in front of {', '.join(hosts)}" if hosts else ""
 
 
 def _in_words(site: Site, secure: bool) -> str:
@@ -289,7 +317,14 @@ def _site_files(building: Building, served: dict[str, list[tuple[str, str]]]) ->
             found += building.rendered(part, domain=domain, port=port, **given)
             found.append(building.domain_file(domain, port, "nginx/domain.conf.j2"))
         found.append(building.domain_file("*", port, "nginx/default.conf.j2"))
-    return [*found, *building.password_files()]
+    return [*found, *building.password_files(), *_authority(building)]
+
+
+def _authority(building: Building) -> list[files.File]:
+    """What a proxy verifies the app hosts' certificates by, where that comes from here."""
+    settings = building.settings
+    path = local.authority(settings)
+    return [files.entry(f"{building.path}/config/authority.pem", path.read_text(encoding="ascii"))] if path else []
 
 
 def _paths(building: Building, served: dict[str, list[tuple[str, str]]]) -> dict[str, list[str]]:
@@ -335,10 +370,11 @@ def step(building: Building, parts: Sequence[Part]) -> RemoteCall:
 
 
 def write(targets: list[Host], part: Callable[[Building], Part]) -> None:
-    """Write and check one part of the next release's configuration on every host: a step by itself."""
+    """Write and check one part of the next release's configuration on every host that has it: a step by itself."""
     for host in targets:
         secretsource.read(host.settings)  # before anything is connected to
-    hosts.each(targets, lambda host: _write(host, part), "checking the configuration")
+    chosen = [host for host in targets if part in parts(host.settings)]
+    hosts.each(chosen, lambda host: _write(host, part), "checking the configuration")
 
 
 def _write(host: Host, part: Callable[[Building], Part]) -> None:
@@ -366,6 +402,11 @@ def wanted(host: Host, patience: float = 0) -> Wanted:
     :param patience: seconds to wait while another process installs packages.
     """
     return planning.wanted(host.settings, render_alone(host, "logrotate.conf.j2"), patience)
+
+
+def _named(name: str, unit: Unit | None) -> str:
+    role = unit.role if unit else ""
+    return name.format(role=role, activated=role)
 
 
 def _facts(host: Host) -> SimpleNamespace:

@@ -17,6 +17,7 @@ from .settings import is_ip
 REACH_SECONDS = 5.0
 SKEW_SECONDS = 5.0
 OUTSIDE = ("ssh", "clock", "reach", "dns")
+OF_VISITORS = ("reach", "dns")  # where they do not come, nothing has to lead
 
 
 def examine(host: Host) -> tuple[list[str], list[Finding]]:
@@ -30,8 +31,11 @@ def examine(host: Host) -> tuple[list[str], list[Finding]]:
     patient = doctor.Patient(host.owner(), needed, planning.site(settings), settings.site.port)
     began = time.time()
     seen = host.call(doctor.examine, patient)
-    found = [*clock(seen["time"], began, time.time()), *reach(host), *names(host, seen["addresses"])]
-    return [*OUTSIDE, *seen["checks"]], [*found, *seen["findings"]]
+    found = [*clock(seen["time"], began, time.time())]
+    if settings.faces_visitors:
+        found += [*reach(host), *names(host, seen["addresses"])]
+    outside = [name for name in OUTSIDE if settings.faces_visitors or name not in OF_VISITORS]
+    return [*outside, *seen["checks"]], [*found, *seen["findings"]]
 
 
 def finding(check: str, what: str, why: str, mend: str) -> Finding:

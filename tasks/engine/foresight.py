@@ -71,8 +71,7 @@ def files(host: Host, release: Release) -> list[Change]:
     """
     host.next = release
     building = Supposed(host)
-    make = (configuration.server_part, configuration.manager_part, configuration.site_part)
-    entries = [file for part in make for file in part(building).files]
+    entries = [file for part in configuration.parts(host.settings) for file in part(building).files]
     after = {file["path"].partition("/config/")[2]: base64.b64decode(file["data"]).decode() for file in entries}
     after = {name: text for name, text in after.items() if not plan.is_secret(name)}
     before = host.call(plan.configuration, host.settings.root, host.live["id"])

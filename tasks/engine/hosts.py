@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import getpass
 import socket
 import sys
@@ -142,6 +143,14 @@ class Host:
             self._entry = None
 
 
+def roles(host: Host) -> list[str]:
+    """What a host is for, where that is to be shown: one with all roles is like any other."""
+    from .settings import ROLES
+
+    own = host.settings.host.roles
+    return [] if set(own) == set(ROLES) else list(own)
+
+
 def who() -> str:
     """The person and the machine a command was typed on."""
     return f"{getpass.getuser()}@{socket.gethostname()}"
@@ -152,6 +161,40 @@ def who() -> str:
 _hosts: dict[tuple[Path, str, str], Host] = {}
 
 
+_roles: list[str] = []  # those that the command is for; empty for all
+
+
+@contextlib.contextmanager
+def chosen_by_role(roles: str) -> Iterator[None]:
+    """Have of() and its like give the hosts that have one of some roles, as long as this lasts.
+
+    :param roles: with commas between; empty for all hosts.
+    """
+    before, _roles[:] = list(_roles), list(filter(None, map(str.strip, roles.split(","))))
+    try:
+        yield
+    finally:
+        _roles[:] = before
+
+
+def _with_roles(found: list[Host]) -> list[Host]:
+    """Those of some hosts that the command is for.
+
+    :raises UsageError: there is none, or no such role.
+    """
+    if not _roles:
+        return found
+    from .settings import ROLES
+
+    if unknown := sorted(set(_roles) - set(ROLES)):
+        raise UsageError(kinds.ROLE, f"--role: there is no role {', '.join(unknown)}. There are {', '.join(ROLES)}")
+    chosen = [host for host in found if set(_roles) & set(host.settings.host.roles)]
+    if not chosen:
+        there = "; ".join(f"{host.name}: {', '.join(host.settings.host.roles)}" for host in found)
+        raise UsageError(kinds.ROLE, f"--role: no host has {' or '.join(_roles)}. There are {there}")
+    return chosen
+
+
 def of(c: Context) -> list[Host]:
     """The hosts a context stands for; the same objects each time, so that steps share connection and lock.
 
@@ -159,11 +202,15 @@ def of(c: Context) -> list[Host]:
         by its address; or a Context where no -H was given, which means the default stage.
     :raises UsageError: nothing answers to that name, or the settings are wrong.
     """
-    with profiling.span("local", "read the stage"):
-        found = list(_resolve(c))
+    found = _with_roles(_of(c))
     if isinstance(c, Connection) and len(found) == 1 and c is not found[0].connection:
         _become(c, found[0])
     return found
+
+
+def _of(c: Context) -> list[Host]:
+    with profiling.span("local", "read the stage"):
+        return list(_resolve(c))
 
 
 def together(c: Context) -> list[Host]:
@@ -172,14 +219,16 @@ def together(c: Context) -> list[Host]:
     :raises UsageError: they are of different stages.
     """
     names = named_with(c)
-    found = of(c) + [host for name in names[1:] for host in of(Connection(name, config=c.config))]
+    if not names:
+        return of(c)
+    found = _of(c) + [host for name in names[1:] for host in _of(Connection(name, config=c.config))]
     stages = sorted({host.settings.stage for host in found})
     if len(stages) > 1:
         raise UsageError(
             kinds.WHICH_STAGE,
             f"-H {','.join(names)}: one command changes one stage, and these are of {', '.join(stages)}",
         )
-    return list(dict.fromkeys(found))
+    return _with_roles(list(dict.fromkeys(found)))
 
 
 def leads(c: Context) -> bool:
@@ -261,7 +310,7 @@ def everywhere(c: Context) -> list[Host]:
         return of(c)
     with profiling.span("local", "read the stages"):
         loaded = stages.load_stages(stages.find_project(Path.cwd()))
-    return [_host(c, settings) for stage in loaded.values() for settings in stage.hosts.values()]
+    return _with_roles([_host(c, settings) for stage in loaded.values() for settings in stage.hosts.values()])
 
 
 def connections(c: Context) -> list[Connection]:

@@ -27,6 +27,7 @@ def check(settings: Settings) -> None:
     databases.check(settings)
     if certificate.files(settings):
         certificate.warn(settings)
+    authority(settings)
 
 
 def identity(settings: Settings) -> list[str]:
@@ -76,3 +77,17 @@ def wheels(settings: Settings, place: str) -> list[Path]:
         fill = f"pip wheel -r requirements.txt -w {path}"
         raise UsageError(kinds.LOCAL_FILE, f"python.wheelhouse: there are no wheels in {path}\n  Fill it: {fill}")
     return found
+
+
+def authority(settings: Settings) -> Path | None:
+    """The local file that a proxy verifies the app hosts' certificates by; None where its system's are to do it.
+
+    :raises UsageError: there is no such file.
+    """
+    said = settings.site.balance.authority
+    if said is None or settings.balancing is None or not settings.balancing.tls:
+        return None
+    path = settings.local(said)
+    if not path.is_file():
+        raise UsageError(kinds.LOCAL_FILE, f"site.balance.authority: there is no local file {path}")
+    return path

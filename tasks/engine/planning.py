@@ -43,28 +43,36 @@ def wanted(settings: Settings, rotation: str = "", patience: float = 0) -> Wante
     """
     python = settings.python
     acme = settings.site.tls and settings.site.tls.acme
+    code = settings.has_code
     return Wanted(
         application=application(settings),
-        manager=settings.manager.name,
-        packages=[
-            *server_of(settings).packages(settings.web.settings),
-            *databases.packages(settings),
-            *settings.packages,
-        ],
-        python=python.version,
+        manager=settings.manager.name if code else None,
+        packages=_packages(settings) if code else [],
+        python=python.version if code else None,
         mirror=python.mirror,
-        uv=python.installer != "pip" and python.wheelhouse is None,
+        uv=code and python.installer != "pip" and python.wheelhouse is None,
         rotation=rotation,
         patience=patience,
         acme=acme is not None,
+        has_site=settings.has_site,
     )
 
 
-def site(settings: Settings, certificate: str = "") -> Endpoint:
-    """What a visitor asks, at nginx.
+def _packages(settings: Settings) -> list[str]:
+    """The system's packages that running the application needs, and backing its database up."""
+    server = server_of(settings).packages(settings.web.settings)
+    return [*server, *databases.packages(settings), *settings.packages]
+
+
+def site(settings: Settings, certificate: str = "") -> Endpoint | None:
+    """What a visitor asks, at nginx; None on a host that has none.
 
     :param certificate: the file on the host of the one that the site has; empty where it has none.
     """
+    return _visited(settings, certificate) if settings.has_site else None
+
+
+def _visited(settings: Settings, certificate: str) -> Endpoint:
     health, port = settings.health, TLS_PORT if certificate else settings.site.port
     domain = settings.site.domains[0]
     return Endpoint(
@@ -73,18 +81,27 @@ def site(settings: Settings, certificate: str = "") -> Endpoint:
         path=settings.site.path.rstrip("/") + health.path,
         status=health.status,
         timeout=health.timeout,
+        headers={"X-Forwarded-Proto": "https"} if _is_secured_in_front(settings) and not certificate else {},
         certificate=certificate,
         follow=health.follow,
     )
 
 
-def app(settings: Settings, is_secure: bool = False) -> Endpoint:
-    """What nginx passes on to the application, at an address that the release has.
+def _is_secured_in_front(settings: Settings) -> bool:
+    """Whether visitors come to the proxies by https: an application may send all others there."""
+    return settings.front is not None and settings.front.tls
+
+
+def app(settings: Settings, is_secure: bool = False) -> Endpoint | None:
+    """What nginx passes on to the application, at an address that the release has; None where there is no server.
 
     :param is_secure: the site has TLS.
     """
-    asked, prefix = site(settings), settings.site.path.rstrip("/")
-    headers = {"X-Forwarded-Proto": "https" if is_secure else "http", "X-Forwarded-For": "127.0.0.1"}
+    if not settings.has_app:
+        return None
+    asked, prefix = _visited(settings, ""), settings.site.path.rstrip("/")
+    scheme = "https" if is_secure or _is_secured_in_front(settings) else "http"
+    headers = {"X-Forwarded-Proto": scheme, "X-Forwarded-For": "127.0.0.1"}
     if prefix:
         headers["SCRIPT_NAME"] = prefix
     path = settings.health.path if server_of(settings).prefix == "stripped" else asked.path
@@ -105,5 +122,6 @@ def cutover(settings: Settings, release: Release) -> Cutover:
     )
 
 
-def _asked(settings: Settings, release: Release, which: str) -> Endpoint:
-    return replace(Endpoint(**release["asked"][which]), timeout=settings.health.timeout)
+def _asked(settings: Settings, release: Release, which: str) -> Endpoint | None:
+    asked = release["asked"].get(which)
+    return asked and replace(Endpoint(**asked), timeout=settings.health.timeout)

@@ -52,15 +52,16 @@ def one_by_one(phase: Phase[H], hosts: Iterable[H]) -> list[Step[H]]:
     return [Step(phase, [host]) for host in hosts]
 
 
-def waves(hosts: Sequence[H], batch: int, canary: H | None = None) -> list[list[H]]:
-    """The hosts in the order and the groups in which they switch.
+def waves(groups: Sequence[Sequence[H]], batch: int, canary: H | None = None) -> list[list[H]]:
+    """The hosts in the order in which they switch, and as many at once as may.
 
+    :param groups: those that switch one after another.
     :param batch: how many at once.
-    :param canary: goes first, alone.
+    :param canary: goes before all others, alone.
     """
-    rest = [host for host in hosts if host != canary]
     first = [[canary]] if canary is not None else []
-    return first + [rest[start : start + batch] for start in range(0, len(rest), batch)]
+    rest = [[host for host in group if host != canary] for group in groups]
+    return first + [group[start : start + batch] for group in rest for start in range(0, len(group), batch)]
 
 
 class Rollout(Generic[H]):

@@ -6,13 +6,14 @@ are strict: `"2"` is no number and `true` is no number either.
 """
 
 # No `from __future__ import annotations` here: pydantic reads the types from the fields.
+import contextlib
 import ipaddress
 import math
 import posixpath
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import (
     AfterValidator,
@@ -444,6 +445,16 @@ class Model(BaseModel):
     )
 
 
+Role = Literal["app", "proxy", "worker"]
+ROLES: tuple[Role, ...] = get_args(Role)
+
+
+def _reachable(value: str) -> str:
+    if not is_ip(value) or ipaddress.ip_address(value).is_loopback:
+        raise Refused(f"expected an IP address that other hosts reach, found {show(value)}")
+    return value
+
+
 class Host(Model):
     """One server of a stage."""
 
@@ -458,6 +469,23 @@ class Host(Model):
     known_hosts: LocalPath | None = Field(
         None, description="Local path of a known_hosts file to check this host's key with. Default: your own."
     )
+    roles: Annotated[list[Role], Field(min_length=1), AfterValidator(_each_once)] = Field(
+        list(ROLES),
+        description="What the host is for: app (the server, and its nginx), worker (the processes), "
+        "proxy (without app: an nginx that balances over the app hosts).",
+    )
+    private: Annotated[str, AfterValidator(_reachable)] | None = Field(
+        None, description="IP address that app and proxy hosts know each other by. Default: address, where it is one."
+    )
+    weight: Positive = Field(1, description="Share of the requests that the proxies pass to this app host.")
+    backup: bool = Field(False, description="Asked by the proxies only when no other app host answers.")
+
+    @property
+    def inside(self) -> str:
+        """The address that other hosts of the stage know it by; empty where that is not said."""
+        with contextlib.suppress(Refused):
+            return _reachable(self.private or self.address)
+        return ""
 
 
 SOURCES = ("path", "git", "package")
@@ -739,6 +767,22 @@ def _acme_alone(tls: Any) -> Any:
     return {"acme": {}} if tls == "acme" else tls
 
 
+class Balance(Model):
+    """How proxy hosts pass requests to app hosts."""
+
+    method: Literal["round_robin", "least_conn"] = Field(
+        "round_robin", description="Who is next: each in turn, or the one with the fewest requests; by weight both."
+    )
+    max_fails: Count = Field(1, description="So often an app host fails until it is left alone. 0: never.")
+    fail_timeout: Positive = Field(10, description="Seconds within which it fails so often, and is then left alone.")
+    connect: Positive = Field(3, description="Seconds to wait for a connection to one before the next is asked.")
+    authority: LocalPath | None = Field(
+        None,
+        description="Local file, PEM: what the certificates of app hosts with TLS are verified by. "
+        "Default: the authorities that the proxy's system trusts.",
+    )
+
+
 class Site(Served):
     """What nginx serves."""
 
@@ -771,6 +815,7 @@ class Site(Served):
     )
     cache_max_size: Size = Field("256m", description="Most that the cache may have on disk.")
     cache_status: bool = Field(False, description="Say in a header X-Cache what the cache did.")
+    balance: Balance = Field(UNSAID, description="How proxy hosts pass requests to app hosts.")
     trusted_proxies: Networks = Field(
         [], description="Proxies in front, that are believed whom they ask for: X-Forwarded-For, X-Forwarded-Proto."
     )
@@ -1215,6 +1260,39 @@ def _no_web_process(processes: dict[str, str]) -> dict[str, str]:
     return processes
 
 
+class Upstream(Model):
+    """An app host, as a proxy of its stage knows it."""
+
+    address: str
+    port: Port
+    weight: Positive
+    backup: bool
+
+    @property
+    def endpoint(self) -> str:
+        """The address and port as nginx takes them."""
+        return f"[{self.address}]:{self.port}" if ":" in self.address else f"{self.address}:{self.port}"
+
+
+class Balancing(Model):
+    """What a proxy is in front of.
+
+    :ivar tls: the app hosts are asked by https.
+    :ivar static: the URL prefixes of files that are in a release: a host that has not switched lacks the newest.
+    """
+
+    hosts: list[Upstream]
+    tls: bool
+    static: list[UrlPrefix]
+
+
+class Front(Model):
+    """The proxies that an app host is behind: their addresses, and whether visitors come to them by https."""
+
+    addresses: list[str]
+    tls: bool
+
+
 class Settings(Model):
     """Every setting of one host, merged from all.yml, the stage, the host's entry and the command line."""
 
@@ -1280,6 +1358,38 @@ class Settings(Model):
     stage: HostName = Field(description="The stage's name.")
     project: Path = Field(description="Local directory that holds hosts/.")
     members: list[str] = Field([], description="The short names of all hosts, each checked as its own.")
+    balancing: Balancing | None = Field(None, description="The app hosts, on a proxy; see roles.py.")
+    front: Front | None = Field(None, description="The proxies, on an app host that is behind some.")
+
+    @property
+    def has_app(self) -> bool:
+        """Whether the server runs here."""
+        return "app" in self.host.roles
+
+    @property
+    def has_worker(self) -> bool:
+        """Whether the background processes run here."""
+        return "worker" in self.host.roles
+
+    @property
+    def balances(self) -> bool:
+        """Whether its nginx passes requests to the app hosts: what it has of the application is a site."""
+        return "proxy" in self.host.roles and not self.has_app
+
+    @property
+    def has_site(self) -> bool:
+        """Whether there is an nginx."""
+        return self.has_app or self.balances
+
+    @property
+    def has_code(self) -> bool:
+        """Whether the application's source and environment are here."""
+        return self.has_app or self.has_worker
+
+    @property
+    def faces_visitors(self) -> bool:
+        """Whether the domains lead here."""
+        return self.has_site and self.front is None
 
     @model_validator(mode="after")
     def _canary_is_there(self) -> "Settings":
@@ -1441,6 +1551,6 @@ class Settings(Model):
         return self.project / Path(path).expanduser()
 
 
-LOADER_FIELDS = frozenset({"host", "stage", "project", "members"})
+LOADER_FIELDS = frozenset({"host", "stage", "project", "members", "balancing", "front"})
 STAGE_KEYS = frozenset({"default_stage", "rollout", "notify"})  # that make no sense in one host's entry
 HOST_KEYS = frozenset(Host.model_fields) - {"name"}

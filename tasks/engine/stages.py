@@ -14,7 +14,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from . import inventory
+from . import inventory, roles
 from .errors import Problem, SettingsError, UsageError
 from .mistakes import ROOT_KEYS, problems_of, unknown_key
 from .remote import kinds
@@ -219,7 +219,16 @@ def _load(project: Path, name: str, overrides: Mapping[str, Any] | None) -> tupl
             settings[host] = Settings.model_validate(merged.plain())
         except ValidationError as error:
             problems += problems_of(error, merged)
-    return Stage(name, settings), problems
+    if problems:
+        return Stage(name, settings), problems
+    wrong = [_in_entry(hosts[mistake.host], mistake) for mistake in roles.mistakes(settings)]
+    return Stage(name, settings if wrong else roles.assign(settings)), wrong
+
+
+def _in_entry(entry: Node, mistake: roles.Mistake) -> Problem:
+    """Where a host's entry says what makes no sense in the stage."""
+    node = entry.children.get(mistake.key, entry)
+    return Problem(node.file, node.line, f"hosts.{mistake.host}.{mistake.key}", mistake.message, mistake.hint)
 
 
 def _host_entries(tree: Node) -> tuple[dict[str, Node], list[Problem]]:

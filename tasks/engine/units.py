@@ -7,7 +7,7 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from . import planning
-from .remote.application import Unit
+from .remote.application import WEB, Unit
 from .remote.drivers import DESCRIPTOR, PATH, Launch
 
 if TYPE_CHECKING:
@@ -20,13 +20,14 @@ PROCESS_STOP_SECONDS = 60  # a queue's worker finishes what it works on
 
 
 def all_of(settings: Settings, release: str, address: str, processes: Mapping[str, str]) -> list[Unit]:
-    """The programs of a release, the serving one first.
+    """The programs of a release, the serving one first where the host has one.
 
     :param release: the release's directory.
     :param address: what its server listens on.
     :param processes: name to command line.
     """
-    return [web(settings, release, address), *(_process(settings, release, *item) for item in processes.items())]
+    serving = [web(settings, release, address)] if settings.has_app else []
+    return [*serving, *(_process(settings, release, *item) for item in processes.items())]
 
 
 def web(settings: Settings, release: str, address: str) -> Unit:
@@ -36,7 +37,7 @@ def web(settings: Settings, release: str, address: str) -> Unit:
     listens = [] if activated or not address.startswith("unix:") else ["--listen", address[len("unix:") :]]
     return Unit(
         name=_name(settings, release),
-        role="web",
+        role=WEB,
         argv=["/bin/sh", f"{release}/config/launch", *listens, *server.argv(launch(settings, release, address))],
         user=settings.user,
         directory=f"{release}/public",

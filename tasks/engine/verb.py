@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
 from collections.abc import Callable, Mapping, Sequence
@@ -13,7 +14,11 @@ from . import hosts, profiling
 
 F = TypeVar("F", bound=Callable[..., Any])
 PROFILE = inspect.Parameter("profile", inspect.Parameter.KEYWORD_ONLY, default=False, annotation="bool")
-HELP = f"print what the time went to, and save it in {profiling.FOLDER}/"
+ROLE = inspect.Parameter("role", inspect.Parameter.KEYWORD_ONLY, default="", annotation="str")
+HELP = {
+    "profile": f"print what the time went to, and save it in {profiling.FOLDER}/",
+    "role": "only hosts with this role: app, proxy or worker; several with commas between",
+}
 
 
 def verb(
@@ -21,7 +26,8 @@ def verb(
 ) -> Callable[[F], F]:
     """Make a function a Fabric task; it still is called as the function it was.
 
-    It takes ``profile=True``, too, and then tells where its time went; see profiling.py.
+    It takes ``profile=True``, too, and then tells where its time went; see profiling.py. And ``role="worker"``, for
+    the hosts with that role alone.
 
     :param help: what each option of the command is for.
     :param iterable: the options that may be given more than once.
@@ -30,18 +36,17 @@ def verb(
 
     def decorate(function: F) -> F:
         @functools.wraps(function)
-        def command(*args: Any, profile: bool = False, **kwargs: Any) -> Any:
+        def command(*args: Any, profile: bool = False, role: str = "", **kwargs: Any) -> Any:
             if together and not hosts.leads(args[0]):
                 return None
-            if not profile:
-                return function(*args, **kwargs)
-            with profiling.recording(function.__name__):
+            recording = profiling.recording(function.__name__) if profile else contextlib.nullcontext()
+            with recording, hosts.chosen_by_role(role):
                 return function(*args, **kwargs)
 
         signature = inspect.signature(function)
         command.__signature__ = signature.replace(  # type: ignore[attr-defined]
-            parameters=[*signature.parameters.values(), PROFILE]
+            parameters=[*signature.parameters.values(), PROFILE, ROLE]
         )
-        return cast(F, fabric.task(help={**(help or {}), "profile": HELP}, iterable=iterable)(command))
+        return cast(F, fabric.task(help={**(help or {}), **HELP}, iterable=iterable)(command))
 
     return decorate

@@ -82,6 +82,7 @@ class Host(Manager):
     """A host with one application, and its manager.
 
     :param root: of the application.
+    :param roles: as in its settings.
     :ivar sick: ids of releases that answer 500.
     :ivar dead: ids of releases whose program dies at its start.
     :ivar refused: names of programs that the manager cannot start.
@@ -97,8 +98,8 @@ class Host(Manager):
 
     gives = frozenset({"path"})
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
+    def __init__(self, root: Path, roles: Sequence[str] = ("app", "proxy", "worker")) -> None:
+        self.root, self.roles = root, roles
         (root / "releases").mkdir(parents=True)
         self.application = Application("site", str(root), "nobody", 2)
         self.sick: set[str] = set()
@@ -130,7 +131,7 @@ class Host(Manager):
     def visit(self) -> tuple[int | None, str | None]:
         """What a visitor gets, and from which release."""
         current = releases.linked(str(self.root), "current")
-        if current is None or self.running.get(f"site-{current}") != "up":
+        if current is None or ("app" in self.roles and self.running.get(f"site-{current}") != "up"):
             return None, current
         return (500 if current in self.sick else 200), current
 
@@ -138,7 +139,9 @@ class Host(Manager):
         """Build a release: all that is done before a cutover."""
         releases.begin(str(self.root), {"id": name})
         (self.root / "releases" / name / "config" / "http.conf").write_text("site\n")
-        units = [self._unit(f"site-{name}", "web"), *(self._unit(f"site-{name}-{role}", role) for role in processes)]
+        units = [self._unit(f"site-{name}", "web")] if "app" in self.roles else []
+        if "worker" in self.roles:
+            units += [self._unit(f"site-{name}-{role}", role) for role in processes]
         releases.update(
             str(self.root), name, state="built", manager="memory", units=[asdict(unit) for unit in units]
         )
@@ -284,7 +287,12 @@ def disk_of(hosts: Sequence[Host], monkeypatch: pytest.MonkeyPatch) -> Iterator[
 
 
 def cutover_to(host: Host, name: str) -> Cutover:
-    return Cutover(host.application, name, SITE, SITE, drain=3)
+    return Cutover(host.application, name, SITE if "app" in host.roles else None, site_of(host), drain=3)
+
+
+def site_of(host: Host) -> Endpoint | None:
+    """What is asked through its proxy; one that is a worker alone has none."""
+    return None if list(host.roles) == ["worker"] else SITE
 
 
 def deploy(host: Host, name: str) -> None:
@@ -299,4 +307,4 @@ def deploy(host: Host, name: str) -> None:
 def next_command(host: Host) -> list[str]:
     """What the next command does first."""
     host.session = Session()
-    return recovery.clear(host.application, SITE, host.machine)
+    return recovery.clear(host.application, site_of(host), host.machine)

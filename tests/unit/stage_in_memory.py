@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextlib
 import importlib
 import inspect
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+from fabrelease.tasks.engine import roles
 from fabrelease.tasks.engine.change import Change
 from fabrelease.tasks.engine.errors import Error, HostError, HostErrors
 from fabrelease.tasks.engine.remote import hooks, kinds, releases, wire
@@ -151,15 +152,20 @@ def one_after_another(hosts: Iterable[Any], function: Callable[[Any], Any], what
 class Stage:
     """Hosts on which OLD is live.
 
-    :param rollout: of the settings, and hooks.
+    :param hosts: how many, or their names and roles.
+    :param settings: rollout and hooks.
     """
 
-    def __init__(self, path: Path, count: int, **settings: Any) -> None:
+    def __init__(self, path: Path, hosts: int | Mapping[str, Sequence[str]], **settings: Any) -> None:
         self.calls = Calls()
-        names = [f"web{number}" for number in range(1, count + 1)]
+        alike = {f"web{number}": ["app", "proxy", "worker"] for number in range(1, hosts + 1)} if isinstance(hosts, int) else {}
+        stage = {
+            name: example_settings(host={"name": name, "roles": chosen, "private": f"10.0.0.{number}"}, **settings)
+            for number, (name, chosen) in enumerate((alike or dict(hosts)).items(), 1)  # type: ignore[call-overload]
+        }
         self.remotes = [
-            Remote(name, _host_with_old(path / name), example_settings(host={"name": name}, **settings), self.calls)
-            for name in names
+            Remote(name, _host_with_old(path / name, one.host.roles), one, self.calls)
+            for name, one in roles.assign(stage).items()
         ]
 
     def deploy(self, release: str = NEW) -> None:
@@ -181,8 +187,8 @@ class Stage:
         return [releases.linked(str(remote.host.root), "current") for remote in self.remotes]
 
 
-def _host_with_old(path: Path) -> Host:
-    host = Host(path)
+def _host_with_old(path: Path, roles: Sequence[str]) -> Host:
+    host = Host(path, roles)
     host.release(OLD, "worker")
     deploy(host, OLD)
     host.served = []

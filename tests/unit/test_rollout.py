@@ -62,13 +62,21 @@ def test_who_failed_is_told_before_anybody_goes_back() -> None:
     assert done == ["switch a", "switch b", "told b: switch failed", "undo switch a"]
 
 
-@given(count=st.integers(1, 100), batch=st.integers(1, 120), canary=st.integers(0, 99) | st.none())
-def test_waves_hold_each_host_once_and_none_is_larger_than_a_batch(count: int, batch: int, canary: int | None) -> None:
-    hosts = [str(number) for number in range(count)]
-    first = str(canary) if canary is not None and canary < count else None
-    found = waves(hosts, batch, first)
+@given(
+    sizes=st.lists(st.integers(0, 40), min_size=1, max_size=3).filter(any),
+    batch=st.integers(1, 120),
+    canary=st.integers(0, 99) | st.none(),
+)
+def test_waves_hold_each_host_once_and_none_is_larger_than_a_batch_or_of_two_groups(
+    sizes: list[int], batch: int, canary: int | None
+) -> None:
+    groups = [[f"{group}.{number}" for number in range(size)] for group, size in enumerate(sizes)]
+    hosts = [host for group in groups for host in group]
+    first = hosts[canary] if canary is not None and canary < len(hosts) else None
+    found = waves(groups, batch, first)
     assert sorted(host for wave in found for host in wave) == sorted(hosts)
     assert all(0 < len(wave) <= batch for wave in found)
+    assert all(len({host.partition(".")[0] for host in wave}) == 1 for wave in found)
     assert first is None or found[0] == [first]
     rest = [host for wave in found for host in wave if host != first]
     assert rest == [host for host in hosts if host != first]

@@ -153,6 +153,30 @@ def test_whenever_the_deployer_dies_all_hosts_are_on_one_release_but_while_it_te
     assert {(OLD,) * count, (NEW,) * count} <= ends
 
 
+ROLES = {"lb": ["proxy"], "jobs": ["worker"], "web1": ["app"], "web2": ["app", "worker"]}
+
+
+@pytest.mark.parametrize("trouble", TROUBLES.values(), ids=TROUBLES.keys())
+def test_whatever_fails_on_a_host_of_whichever_role_all_are_alike_and_the_next_deploy_mends_it(
+    shm: Path, trouble: tuple[str, str, Trouble]
+) -> None:
+    when, function, what = trouble
+    for position, name in enumerate(ROLES):
+        stage = Stage(shm / name, ROLES, **rolling(1))
+        getattr(stage.remotes[position], when)[function] = what
+        expected = OLD
+        try:
+            stage.deploy()
+        except Error as error:
+            assert f"{name}: " in str(error)
+        else:  # nothing is asked there, or nothing of it runs
+            expected = NEW
+        stage.end()
+        if what is not is_sick or name != "jobs":  # nobody asks a worker
+            assert is_level(stage, expected)
+        assert mends(stage)
+
+
 # --- the order of the calls
 
 
@@ -223,3 +247,16 @@ def test_a_hook_that_runs_once_runs_on_the_first_host_alone_and_before_any_switc
     stage.deploy()
     assert [call for call in stage.calls.made if call.endswith(" run")] == ["web1 run"]
     assert stage.calls.made.index("web1 run") < stage.calls.made.index("web1 start")
+
+
+def test_workers_switch_first_and_proxies_last_and_hooks_run_where_the_code_is(shm: Path) -> None:
+    stage = Stage(shm, ROLES, rollout={"batch": "100%"}, hooks=MIGRATE)
+    stage.deploy()
+    stage.end()
+    made = [call for call in stage.calls.made if call.split()[1] in ("run", "switch")]
+    assert made == [
+        *("jobs run", "web1 run", "web2 run"),
+        *("jobs switch", "web1 switch", "web2 switch", "lb switch"),
+        *("jobs run", "web1 run", "web2 run"),
+    ]
+    assert is_level(stage, NEW)

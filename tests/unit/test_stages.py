@@ -892,10 +892,10 @@ def is_left_out(data: Any, key: str) -> bool:
     return False
 
 
-def test_the_example_is_a_stage_with_two_hosts() -> None:
+def test_the_example_is_a_stage_with_two_app_hosts_and_a_proxy() -> None:
     stage = stages.load_stage(REPOSITORY, "example")
-    assert list(stage.hosts) == ["web1", "web2"]
-    assert [settings.web.workers for settings in stage.hosts.values()] == [2, 4]
+    assert {name: one.balances for name, one in stage.hosts.items()} == {"web1": False, "web2": False, "lb": True}
+    assert [settings.web.workers for settings in stage.hosts.values()] == [2, 4, 2]
 
 
 def test_the_example_shows_every_setting_and_no_other() -> None:
@@ -904,7 +904,7 @@ def test_the_example_shows_every_setting_and_no_other() -> None:
     hosts = data.pop("hosts")
     known = model_keys(Settings)
     assert example_keys(data, known) == {key for key in known if not is_left_out(data, key)}
-    assert set(hosts) == {"from", "web1", "web2"}
+    assert set(hosts) == {"from", "web1", "web2", "lb"}
     assert set(hosts["web1"]) == HOST_KEYS
     hook = next(item for item in data["hooks"]["before_switch"] if isinstance(item, dict))
     assert set(hook) == set(SwitchHook.model_fields)

@@ -26,6 +26,7 @@ import pytest
 from gunicorn.config import Config
 from supervisor.options import ServerOptions
 
+from fabrelease.tasks.engine import roles
 from fabrelease.tasks.engine.rendering import PACKAGED, Renderer, TemplateProblem
 
 from .examples import RELEASE_ID, example, example_settings
@@ -149,6 +150,38 @@ def test_what_is_rendered_for_runit_reads_as_in_its_golden_files_and_is_a_script
 def test_what_is_rendered_for_a_site_with_tls_reads_as_in_its_golden_file() -> None:
     text = secure_site((1, 22, 1), "/etc/fabrelease/tls/demo.example.net", path="/todo", tls={"acme": {}, "hsts": 300})
     check_golden("tls.nginx.site.conf", text)
+
+
+def in_roles(**more: Any) -> dict[str, Any]:
+    """The settings of an app host and of the proxy before it and another; *more* is what both say of their site."""
+    hosts = {
+        "web1": {"name": "web1", "private": "10.0.0.1", "roles": ["app"], "weight": 3},
+        "web2": {"name": "web2", "private": "fd00::2", "roles": ["app", "worker"], "backup": True},
+        "lb": {"name": "lb", "private": "10.0.0.9", "roles": ["proxy"]},
+    }
+    return roles.assign({name: example_settings(host=host, site=more) for name, host in hosts.items()})
+
+
+def test_what_is_rendered_for_a_proxy_and_for_an_app_host_behind_it_reads_as_in_its_golden_file() -> None:
+    found = in_roles(
+        balance={"method": "least_conn", "max_fails": 2},
+        paths={"/ws/": {"websocket": True, "timeouts": {"read": 300}}, "/upload/": {"client_max_body_size": "2g"}},
+        limit_connections=20,
+        headers="secure",
+    )
+    check_golden("balancing.nginx.site.conf", whole_site(example(found["lb"])))
+    check_golden("behind.nginx.site.conf", whole_site(example(found["web1"])))
+
+
+def test_a_proxy_before_app_hosts_with_tls_verifies_them() -> None:
+    own = {"certificate": "site.pem", "key": "site.key"}
+    text = whole_site(example(in_roles(tls=own)["lb"]))
+    assert "proxy_pass https://flask_todo;" in text
+    assert "server 10.0.0.1:443" in text
+    assert "proxy_ssl_verify on;" in text
+    assert "proxy_ssl_trusted_certificate /etc/ssl/certs/ca-certificates.crt;" in text
+    text = whole_site(example(in_roles(tls=own, balance={"authority": "ca.pem"})["lb"]))
+    assert "proxy_ssl_trusted_certificate /srv/flask-todo/current/config/authority.pem;" in text
 
 
 @pytest.mark.parametrize("name", RENDERED)
@@ -462,10 +495,15 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "client_max_body_size": "20m",
     },
     "redirect": {"path": "/todo", "redirect_domains": ["www.example.org", "*.example.com"]},
+    "balancing": {},
+    "behind": {},
 }
 
 
 def site(variant: str, **more: Any) -> str:
+    if variant in ("balancing", "behind"):
+        own = {"paths": {"/ws/": {"websocket": True}}, "access_log": "json"}
+        return whole_site(example(in_roles(**own)["lb" if variant == "balancing" else "web1"], **more))
     web = {"server": "uwsgi"} if variant == "uwsgi" else {}
     return whole_site(example(example_settings(site=VARIANTS[variant], web=web), **more))
 

@@ -39,7 +39,8 @@ def prepare(application: Application, stamp: str, who: str) -> releases.Release:
         ["cp", "--archive", "--link", "--no-target-directory", f"{old}/public", f"{new}/public"],
         "the code of the live release could not be linked into a new one",
     )
-    os.symlink(os.readlink(f"{old}/env"), f"{new}/env")
+    if os.path.islink(f"{old}/env"):  # a proxy has none
+        os.symlink(os.readlink(f"{old}/env"), f"{new}/env")
     changes = _changes(root, known, name)
     for folder, _, files in os.walk(f"{old}/config"):
         os.makedirs(folder.replace(old, new, 1), exist_ok=True)
@@ -63,8 +64,8 @@ Changes = list[tuple[str, str]]
 def _changes(root: str, known: releases.Release, name: str) -> Changes:
     """What is another in the copy: its id, and its port where its server listens at one."""
     changes = [(str(known["id"]), name)]
-    address = units_of(known)[0].address
-    if not address.startswith("unix:"):
+    address = next((unit.address for unit in units_of(known) if unit.serves), "")
+    if address and not address.startswith("unix:"):
         host, _, first = address.rpartition(":")
         taken = {unit.address for other in releases.ids(root) for unit in units_of(releases.read(root, other))}
         free = next(f"{host}:{port}" for port in itertools.count(int(first)) if f"{host}:{port}" not in taken)

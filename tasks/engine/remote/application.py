@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+WEB = "web"  # the role of the program that serves
+
 
 @dataclass(frozen=True)
 class Application:
@@ -63,3 +65,8 @@ class Unit:
     most_workers: int = 0
     copies: int = 1
     environment: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def serves(self) -> bool:
+        """Whether it is the server, and no background process."""
+        return self.role == WEB

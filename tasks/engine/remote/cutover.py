@@ -35,23 +35,23 @@ class Cutover:
     """One change of release; the same for every phase on one host.
 
     :ivar release: the id of the one to go live.
-    :ivar app: what to ask the release itself; its address is the release's own.
-    :ivar site: what to ask through the proxy.
+    :ivar app: what to ask the release itself; its address is the release's own. None where it has no server.
+    :ivar site: what to ask through the proxy; None where there is none.
     :ivar drain: seconds that running requests of the old release get.
     """
 
     application: Application
     release: str
-    app: Endpoint
-    site: Endpoint
+    app: Endpoint | None
+    site: Endpoint | None
     drain: float
 
 
 class Switched(TypedDict):
-    """``old`` is the release that was live; ``answer`` and ``seconds`` are the site's through nginx."""
+    """``old`` is the release that was live; ``answer`` and ``seconds`` are those of the site, where there is one."""
 
     old: str | None
-    answer: int
+    answer: int | None
     seconds: float
 
 
@@ -67,7 +67,7 @@ class Finished(TypedDict):
 
 @agent.uninterrupted()
 def start(cutover: Cutover, machine: Machine = HOST) -> float:
-    """Start the new release's web server beside the old one and ask it until it answers rightly.
+    """Start the new release's web server, where it has one, beside the old one, and ask it until it answers rightly.
 
     :returns: seconds until it did.
     :raises Failed: it did not; it is stopped and marked bad, and what is live was not touched.
@@ -77,19 +77,27 @@ def start(cutover: Cutover, machine: Machine = HOST) -> float:
     log = programs.log()
     machine.session.if_abandoned(lambda: abandon(cutover, GONE, machine))
     try:
-        machine.proxy.admit(cutover.application, cutover.release)
-        if programs.state() is None:
-            machine.sockets.clear(programs.address)
-        programs.start([programs.web])
+        if cutover.site:
+            machine.proxy.admit(cutover.application, cutover.release)
         with ThreadPoolExecutor(1) as pool:  # a release whose files are not on the disk must never be live
             flushed = pool.submit(machine.flush, root)
-            _wait_until_right(cutover, programs, log, machine)
+            if programs.web and cutover.app:
+                _start_serving(programs, programs.web, machine)
+                endpoint = cutover.app.at(programs.address, programs.web.speaks)
+                _wait_until_right(endpoint, programs, log, machine)
         flushed.result()
-        scaling.keep(programs)
+        if programs.web:
+            scaling.keep(programs, programs.web)
     except Exception as error:  # whatever it was, nothing of the new release may stay
         abandon(cutover, str(error), machine)
         raise
     return machine.clock.monotonic() - began
+
+
+def _start_serving(programs: Programs, web: Unit, machine: Machine) -> None:
+    if programs.state() is None:
+        machine.sockets.clear(programs.address)
+    programs.start([web])
 
 
 def abandon(cutover: Cutover, reason: str, machine: Machine = HOST) -> None:
@@ -100,7 +108,7 @@ def abandon(cutover: Cutover, reason: str, machine: Machine = HOST) -> None:
         return
     programs = Programs(machine, cutover.application, cutover.release)
     with contextlib.suppress(Failed):
-        programs.stop(programs.units[:1], at_once=True)  # it answers nobody who would have to be waited for
+        programs.stop(_serving(programs), at_once=True)  # it answers nobody who would have to be waited for
     with contextlib.suppress(Failed):
         forget_next(cutover.application, machine)
     releases.mark_bad(root, cutover.release, reason)
@@ -108,6 +116,10 @@ def abandon(cutover: Cutover, reason: str, machine: Machine = HOST) -> None:
         releases.unlink(f"{root}/next")
     with contextlib.suppress(Failed):
         machine.proxy.tidy(cutover.application)
+
+
+def _serving(programs: Programs) -> list[Unit]:
+    return [programs.web] if programs.web else []
 
 
 @agent.uninterrupted()
@@ -122,14 +134,14 @@ def switch(cutover: Cutover, among_others: bool, machine: Machine = HOST) -> Swi
     releases.update(root, cutover.release, came_after=old)
     try:
         _switch(cutover, old, machine)
-        answer = ask_site(cutover.application, cutover.site, machine)
+        answer = ask_site(cutover.application, cutover.site, machine) if cutover.site else None
     except Exception as error:  # whatever it was, the old release must be live again
         raise _undone(cutover, error, machine) from error
     if among_others:
         machine.session.if_abandoned(lambda: undo(cutover, GONE, machine))
     else:
         _commit(cutover, machine)
-    return {"old": old, "answer": cutover.site.status, "seconds": answer["seconds"]}
+    return {"old": old, "answer": answer and answer["status"], "seconds": answer["seconds"] if answer else 0.0}
 
 
 def watch(cutover: Cutover, seconds: float, machine: Machine = HOST) -> None:
@@ -142,7 +154,8 @@ def watch(cutover: Cutover, seconds: float, machine: Machine = HOST) -> None:
     try:
         while (left := end - clock.monotonic()) > 0 and not machine.session.is_ending():
             clock.sleep(min(left, WATCHING_SECONDS))
-            ask_site(cutover.application, cutover.site, machine)
+            if cutover.site:
+                ask_site(cutover.application, cutover.site, machine)
     except Exception as error:  # whatever it was, the old release must be live again
         raise _undone(cutover, error, machine) from error
 
@@ -177,7 +190,7 @@ def _commit(cutover: Cutover, machine: Machine) -> None:
 
 def _switch(cutover: Cutover, old: str | None, machine: Machine) -> None:
     root = cutover.application.root
-    changed = old is None or not _same_site(cutover, old)
+    changed = not _same_site(cutover, old)
     programs = Programs(machine, cutover.application, cutover.release)
     _choose_pool(cutover, old)
     if old is not None:  # never two of one background process at once
@@ -222,7 +235,7 @@ def undo(cutover: Cutover, reason: str, machine: Machine = HOST) -> None:
             programs.stop(programs.background)
         steps.append(lambda: releases.link(root, "current", old) if old else releases.unlink(f"{root}/current"))
         steps.append(lambda: releases.link_older(root, None))
-        if old is None or not _same_site(cutover, old):
+        if not _same_site(cutover, old):
             steps.append(machine.proxy.reload)
         steps.append(lambda: _let_end(programs, cutover.drain, machine))
     before = Programs(machine, application, old) if old else None
@@ -350,8 +363,8 @@ def end_orphans(application: Application, live: str | None, machine: Machine) ->
     )
 
 
-def _wait_until_right(cutover: Cutover, programs: Programs, log: logs.Log, machine: Machine) -> None:
-    endpoint, clock = cutover.app.at(programs.address, programs.web.speaks), machine.clock
+def _wait_until_right(endpoint: Endpoint, programs: Programs, log: logs.Log, machine: Machine) -> None:
+    clock = machine.clock
     end = clock.monotonic() + endpoint.timeout
     while True:
         program, answer = _ask(programs, endpoint, max(end - clock.monotonic(), 0.1), machine)
@@ -383,14 +396,14 @@ def _ask(
     """
     program = programs.state()
     pid = (program.listener or program.pid) if program else 0
-    if not programs.web.activated:
+    if not (programs.web and programs.web.activated):
         return program, machine.ask(endpoint, timeout, pid)
     with ThreadPoolExecutor(1) as pool:
         asked = pool.submit(machine.ask, endpoint, timeout, pid)
         while not asked.done():
             program = programs.state()
             if program is None or program.is_broken:
-                programs.stop([programs.web], at_once=True)
+                programs.stop(_serving(programs), at_once=True)
                 break
             machine.clock.sleep(PAUSE)
         return program, asked.result()
@@ -439,19 +452,19 @@ def _drain(programs: Programs, patience: float, machine: Machine) -> int:
 def _let_end(programs: Programs, patience: float, machine: Machine) -> None:
     """Let a release that is not asked any more answer what it has taken."""
     if _drain(programs, patience, machine) and programs.finishes:
-        programs.stop([programs.web])
+        programs.stop(_serving(programs))
 
 
 def _went_back(old: str | None) -> str:
     return f"Switched back: {old} is live." if old else "It was the first release: nothing is live, as before."
 
 
-def _same_site(cutover: Cutover, old: str) -> bool:
+def _same_site(cutover: Cutover, old: str | None) -> bool:
     """Whether nginx need not read anything new."""
     root = cutover.application.root
     if releases.read(root, cutover.release).get("unread"):  # a domain's own file is none of the release's
         return False
-    return _site(root, old) == _site(root, cutover.release)
+    return (_site(root, old) if old else {}) == _site(root, cutover.release)
 
 
 def _site(root: str, release: str) -> dict[str, bytes]:

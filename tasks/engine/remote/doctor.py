@@ -49,13 +49,13 @@ class Examined(TypedDict):
 class Patient:
     """What is looked at.
 
-    :ivar site: what to ask the proxy.
+    :ivar site: what to ask the proxy; None where the host has none.
     :ivar port: that nginx listens on.
     """
 
     owner: prepare.Owner
     wanted: provision.Wanted
-    site: Endpoint
+    site: Endpoint | None
     port: int
 
     @property
@@ -66,10 +66,11 @@ class Patient:
 
 def examine(patient: Patient) -> Examined:
     """Make all checks; one that cannot be made is a finding itself."""
-    findings = [finding for name, check in CHECKS.items() for finding in _made(name, check, patient)]
+    checks = {name: check for name, check in CHECKS.items() if patient.site or name not in OF_SITE}
+    findings = [finding for name, check in checks.items() for finding in _made(name, check, patient)]
     said = process.run(["ip", "-oneline", "address", "show", "scope", "global"], timeout=SECONDS, keep=None).text
     addresses = re.findall(r" inet6? ([0-9a-f.:]+)/", said)
-    return {"findings": findings, "checks": list(CHECKS), "time": time.time(), "addresses": addresses}
+    return {"findings": findings, "checks": list(checks), "time": time.time(), "addresses": addresses}
 
 
 Check = Callable[[Patient], Iterator[tuple[str, str, str]]]
@@ -131,6 +132,8 @@ def scarce(known: dict[str, int]) -> Iterator[tuple[str, str, str]]:
 def versions(patient: Patient) -> Iterator[tuple[str, str, str]]:
     """What is older than anything that was tried."""
     for name, (argv, pattern, oldest) in OLDEST.items():
+        if name == provision.PROXY and patient.site is None:
+            continue
         found = re.search(pattern, process.run(argv, timeout=SECONDS).text)
         if found and tuple(map(int, found[1].split("."))) < oldest:
             wanted = ".".join(map(str, oldest))
@@ -237,3 +240,4 @@ CHECKS: dict[str, Check] = {
     "secrets": secrets,
     "logs": logs,
 }
+OF_SITE = ("nginx", "ports")

@@ -16,13 +16,15 @@ class Facts(TypedDict):
     """What the steps and the templates need to know about a host.
 
     ``certificates`` are the domains that have one, as they stand in names of files; ``webroot`` is where the
-    questions of an authority are answered from, where that was set up.
+    questions of an authority are answered from, where that was set up; ``authorities`` is the file of those whose
+    certificates the system trusts.
     """
 
     family: str
     ipv6: bool
     nginx_version: list[int]
     precompressed: list[str]
+    authorities: str
     web_user: str
     web_group: str
     certificates: list[str]
@@ -56,6 +58,7 @@ def facts() -> Facts:
         "ipv6": _has_ipv6(),
         "nginx_version": [int(part) for part in version[1].split(".")] if version else [],
         "precompressed": nginx.precompressed(said),
+        "authorities": system.here().authorities,
         "web_user": probe.web_user(),
         "web_group": probe.web_group(),
         "certificates": certificates.there(),
@@ -63,10 +66,10 @@ def facts() -> Facts:
     }
 
 
-def begin(application: Application, site: Endpoint, owner: prepare.Owner, what: str) -> Entry:
+def begin(application: Application, site: Endpoint | None, owner: prepare.Owner, what: str) -> Entry:
     """Take the lock, clear away what an earlier deploy left, and look at what is there.
 
-    :param site: what to ask the proxy.
+    :param site: what to ask the proxy; None where there is none.
     :param owner: whose the root has to be, and who deploys.
     :param what: what the lock is taken for.
     :raises Failed: setup was not run, or somebody else is deploying.

@@ -96,6 +96,13 @@ COMMAND_ENDED = Kind(
     "The command itself says so; it was run as the application would run it.",
     "Read its output; fab ends with the same exit status.",
 )
+ROLE = Kind(
+    "FR-012",
+    "No host that was named has a role that the command needs.",
+    "The server runs on app hosts, processes on worker hosts, the code is on both, and visitors come to the proxies "
+    "where there are some.",
+    "See the roles of the hosts: fab status; docs/roles.md tells what each is for.",
+)
 
 BACKUP_NAME = Kind(
     "FR-012",
@@ -468,6 +475,12 @@ ACME = Kind(
     "The authority asks each domain on port 80 of this host, so its DNS has to lead here, and no firewall may be "
     "between; it also limits how many it gives a week.",
     "Look at what is in the way: fab doctor; then deploy again.",
+)
+NO_PROCESSES = Kind(
+    "FR-417",
+    "A host for workers has nothing to run.",
+    "It has the role worker alone, and neither the settings nor the revision's Procfile name processes.",
+    "Name them: processes: {worker: …}; or take the host, or its role, out of the settings.",
 )
 
 BACKUP = Kind(

@@ -77,40 +77,39 @@ HOST = Machine()
 
 
 class Programs:
-    """The programs of one release of an application."""
+    """The programs of one release of an application.
+
+    :ivar web: the one that serves; None on a host that has none.
+    """
 
     def __init__(self, machine: Machine, application: Application, release: str) -> None:
         known = releases.read(application.root, release)
         self.application, self.release = application, release
         self.units = units_of(known)
         self.manager = machine.manager(known["manager"]) if self.units else None
-        self.address = self.web.address if self.units else ""
+        self.web = next((unit for unit in self.units if unit.serves), None)
+        self.address = self.web.address if self.web else ""
         self.server = str(known.get("server", ""))
         self._sockets = machine.sockets
 
     @property
-    def web(self) -> Unit:
-        """The one that serves."""
-        return self.units[0]
-
-    @property
     def background(self) -> list[Unit]:
-        """All others."""
-        return self.units[1:]
+        """All but the one that serves."""
+        return [unit for unit in self.units if unit is not self.web]
 
     @property
     def finishes(self) -> bool:
         """Whether the serving one goes on with its connections once it is told to stop."""
-        return bool(self.units) and self.web.linger is not None
+        return self.web is not None and self.web.linger is not None
 
     @property
     def linger(self) -> float:
         """Seconds until it may be told so though there are connections."""
-        return self.web.linger or 0.0 if self.units else 0.0
+        return self.web.linger or 0.0 if self.web else 0.0
 
     def state(self) -> Program | None:
         """How the serving one is; None where its manager does not know it."""
-        return next((program for program in self.states() if program.name == self.web.name), None)
+        return next((program for program in self.states() if self.web and program.name == self.web.name), None)
 
     def states(self) -> list[Program]:
         """How those are that the manager knows."""
@@ -137,17 +136,18 @@ class Programs:
 
     def log(self) -> Log:
         """What the serving one writes from now on."""
-        return self.manager.log(self.web) if self.manager else Tail("", 0)
+        return self.manager.log(self.web) if self.manager and self.web else Tail("", 0)
 
     def run(self) -> bool:
-        """Whether all are up, and the serving one can be reached."""
+        """Whether all are up, and the serving one, where there is one, can be reached."""
         up = {program.name for program in self.states() if program.is_up}
-        return self._sockets.is_there(self.address) and up >= {unit.name for unit in self.units}
+        is_reached = self.web is None or self._sockets.is_there(self.address)
+        return is_reached and up >= {unit.name for unit in self.units}
 
     def start_down(self) -> list[str]:
         """Start what is down; the names of what was started."""
         up = {program.name for program in self.states() if program.is_up}
-        if self.units and self.web.name in up and not self._sockets.is_there(self.address):
+        if self.web and self.web.name in up and not self._sockets.is_there(self.address):
             self.stop([self.web])
             up.remove(self.web.name)
         down = [unit for unit in self.units if unit.name not in up]
@@ -161,7 +161,7 @@ class Programs:
 
 
 def units_of(release: releases.Release) -> list[Unit]:
-    """The programs of a release, the serving one first; none before it was configured."""
+    """The programs of a release; none before it was configured, and on a proxy."""
     return [Unit(**unit) for unit in release.get("units", [])]
 
 

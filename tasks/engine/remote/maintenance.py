@@ -85,7 +85,7 @@ def problem(root: str, site: Endpoint) -> str:
     return _open_door(answer) if answer and answer["status"] != CLOSED else ""
 
 
-def switch_on(owner: prepare.Owner, root: str, user: str, site: Endpoint, notice: Notice) -> None:
+def switch_on(owner: prepare.Owner, root: str, user: str, site: Endpoint | None, notice: Notice) -> None:
     """Keep visitors out from now on; where they are already, with this notice in place of the one before.
 
     :param site: what to ask the proxy, where the release does not say it.
@@ -98,7 +98,8 @@ def switch_on(owner: prepare.Owner, root: str, user: str, site: Endpoint, notice
     before = _target(root)
     place = _make(root, notice)
     releases.replace_link(f"{root}/{LINK}", f"{FOLDER}/{place}")
-    if wrong := problem(root, probe.site_of(releases.read(root, current), site)):
+    visited = probe.site_of(releases.read(root, current), site)
+    if wrong := problem(root, visited) if visited else "":
         releases.unlink(f"{root}/{FOLDER}/{place}/on")
         if before:
             releases.replace_link(f"{root}/{LINK}", f"{FOLDER}/{before}")

@@ -62,12 +62,17 @@ class Endpoint:
         return replace(self, address=address, speaks=speaks)
 
 
-def site_of(release: Mapping[str, Any], now: Endpoint) -> Endpoint:
+def site_of(release: Mapping[str, Any], now: Endpoint | None) -> Endpoint | None:
     """What a release was made to answer at its site: one that was gone back to may have another domain.
 
-    :param now: what is asked by the settings of now, whose time-out it is.
+    :param now: what is asked by the settings of now, whose time-out it is; None where the host has no site now.
+    :returns: None where it has no site.
     """
-    return replace(Endpoint(**release["asked"]["site"]), timeout=now.timeout) if "asked" in release else now
+    if "asked" not in release:
+        return now
+    asked = release["asked"].get("site")
+    made = Endpoint(**asked) if asked else None
+    return replace(made, timeout=now.timeout) if made and now else made
 
 
 class Answer(TypedDict):

@@ -36,9 +36,9 @@ from .interpreter import Interpreter
 from .machine import HOST, Machine, managers_of
 from .resources import Account, Directory, DropIn, File, Link, Packages, Resource, Service, Tool, discard
 
-PACKAGES = ("ca-certificates", "git", "iproute2", "logrotate", "nginx", "openssl", "python3-venv")
-SERVICES = ("nginx",)
-DROPINS = {"nginx": "Restart=on-failure\nRestartSec=1"}  # Debian's unit leaves a dead nginx dead
+PACKAGES = ("ca-certificates", "git", "iproute2", "logrotate", "openssl", "python3-venv")
+PROXY = "nginx"
+DROPINS = {PROXY: "Restart=on-failure\nRestartSec=1"}  # Debian's unit leaves a dead nginx dead
 UV = Tool("uv", "uv", "uv>=0.8", ["/usr/local/bin/uv", "/usr/bin/uv"], optional=True)  # pip does its work otherwise
 RECORD = ".resources"
 
@@ -53,11 +53,13 @@ class Wanted:
     :ivar uv: whether uv is to be there; pip does its work otherwise.
     :ivar rotation: what logrotate is told of the application's logs.
     :ivar patience: seconds to wait while another process installs packages.
+    :ivar manager: what keeps its programs running; None where it has none.
     :ivar acme: whether its certificate is one that certbot gets.
+    :ivar has_site: whether nginx serves it here.
     """
 
     application: Application
-    manager: str
+    manager: str | None
     packages: list[str]
     python: str | None
     mirror: str | None
@@ -65,6 +67,7 @@ class Wanted:
     rotation: str
     patience: float
     acme: bool = False
+    has_site: bool = True
 
 
 class Record(TypedDict):
@@ -76,23 +79,27 @@ class Record(TypedDict):
 
 def resources(wanted: Wanted) -> list[Resource]:
     """All that setup makes sure of, in its order."""
-    application, manager = wanted.application, drivers.manager(wanted.manager)
-    packages = [*PACKAGES, *selinux.packages(), *manager.packages, *wanted.packages]
+    application = wanted.application
+    manager = drivers.manager(wanted.manager) if wanted.manager else None
+    web = system.here().web_user if wanted.has_site else "root"
+    proxy = [PROXY] if wanted.has_site else []
+    packages = [*PACKAGES, *proxy, *selinux.packages(), *(manager.packages if manager else []), *wanted.packages]
     packages += acme.PACKAGES if wanted.acme else []
+    dropins = {name: DROPINS[name] for name in proxy} | dict(manager.dropins if manager else {})
     return [
         Packages(packages, wanted.patience),
         *([UV] if wanted.uv else []),
         *([Interpreter(wanted.python, wanted.mirror, wanted.patience)] if wanted.python else []),
         *_accounts(application),
-        *_directories(application),
+        *_directories(application, web),
         *(Link(f"{application.root}/{name}", f"current/{name}") for name in ("config", "env", "public")),
         *selinux.resources(application.root),
-        *(DropIn(name, lines) for name, lines in {**DROPINS, **manager.dropins}.items()),
-        *(Service(name) for name in (*SERVICES, *manager.services)),
+        *(DropIn(name, lines) for name, lines in dropins.items()),
+        *(Service(name) for name in (*proxy, *(manager.services if manager else []))),
         *(acme.RESOURCES if wanted.acme else []),
         certificates.Certificates(application.name),
-        *nginx.resources(application.name, application.root),
-        *manager.resources(application),
+        *(nginx.resources(application.name, application.root) if wanted.has_site else []),
+        *(manager.resources(application) if manager else []),
         File(prepare.rotation(application.name), wanted.rotation),
     ]
 
@@ -106,9 +113,12 @@ def _accounts(application: Application) -> list[Account]:
     ]
 
 
-def _directories(application: Application) -> list[Directory]:
+def _directories(application: Application, web: str) -> list[Directory]:
+    """The root and what is in it.
+
+    :param web: the user that nginx's workers run as, and the name of its group.
+    """
     root, user = application.root, application.user
-    web = system.here().web_user
     return [
         Directory(root, "root", "root", 0o755),
         Directory(f"{root}/releases", "root", "root", 0o755),

@@ -15,15 +15,16 @@ from .machine import HOST, Machine, Programs, managers_of
 from .probe import Endpoint
 
 
-def clear(application: Application, site: Endpoint, machine: Machine = HOST) -> list[str]:
+def clear(application: Application, site: Endpoint | None, machine: Machine = HOST) -> list[str]:
     """Clear away what an interrupted cutover left.
 
-    :param site: what to ask the proxy, where a cutover is found that was cut off after its rename.
+    :param site: what to ask the proxy, where a cutover is found that was cut off after its rename; None where
+        there is none.
     :returns: what was cleared away, in words.
     """
     root = application.root
     managers = [machine.manager(name) for name in managers_of(application)]
-    cleared = machine.proxy.ensure_running()
+    cleared = machine.proxy.ensure_running() if site else []
     cleared += [line for manager in managers for line in manager.ensure_running(application)]
     current = releases.linked(root, "current")
     if strangers := cutover.stop_others(application, current, machine):
@@ -41,15 +42,16 @@ def clear(application: Application, site: Endpoint, machine: Machine = HOST) -> 
     return cleared
 
 
-def _bring_up(application: Application, release: str, site: Endpoint, machine: Machine) -> list[str]:
+def _bring_up(application: Application, release: str, site: Endpoint | None, machine: Machine) -> list[str]:
     """Start what is down of the live release, and finish a cutover to it that was cut off after its rename."""
     root = application.root
     cleared = [f"started {name}" for name in Programs(machine, application, release).start_down()]
     if releases.is_remembered(root, release):
         return cleared
-    machine.proxy.reload()
     try:
-        cutover.ask_site(application, probe.site_of(releases.read(root, release), site), machine)
+        if visited := probe.site_of(releases.read(root, release), site):
+            machine.proxy.reload()
+            cutover.ask_site(application, visited, machine)
     except Failed as failed:
         return [*cleared, f"{release} went live in a cutover that was cut off, and {failed.message}"]
     releases.update(root, release, state="good", served=releases.now())

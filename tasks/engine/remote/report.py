@@ -8,7 +8,7 @@ import time
 from typing import Any
 
 from . import certificates, killing, lock, maintenance, nginx, probe, provision, releases, scaling
-from .application import Application
+from .application import WEB, Application
 from .drivers import Program
 from .failure import Failed
 from .machine import HOST, Programs, managers_of, units_of
@@ -16,10 +16,10 @@ from .probe import Endpoint
 from .unix import pwd
 
 
-def status(application: Application, site: Endpoint) -> dict[str, Any]:
+def status(application: Application, site: Endpoint | None) -> dict[str, Any]:
     """The whole state of one application on this host.
 
-    :param site: what to ask the proxy, where the release does not say it.
+    :param site: what to ask the proxy, where the release does not say it; None where the host has none.
     :returns: ``current`` and ``next`` releases, ``programs``, ``site``, ``certificates``, ``lock``, ``freeze``,
         ``maintenance``, and ``problems``: a sentence for everything that is not as it should be.
     """
@@ -42,11 +42,11 @@ def status(application: Application, site: Endpoint) -> dict[str, Any]:
     if current is None and not problems:
         problems.append("nothing is deployed yet: fab deploy")
     visited = probe.site_of(current, site) if current else site
-    answer = _site(maintenance.passing(root, visited), problems) if current else None
+    answer = _site(maintenance.passing(root, visited), problems) if current and visited else None
     shown = certificates.live(root, current["id"], problems) if current else []
     problems += _drift(root, current) if current else []
     problems += provision.drift(root)
-    problems += filter(None, [maintenance.problem(root, visited) if current else ""])
+    problems += filter(None, [maintenance.problem(root, visited) if current and visited else ""])
     scale = scaling.asked(root)
     problems += _scale(scale, current, programs) if scale and current else []
     return {
@@ -119,7 +119,7 @@ def _program(application: Application, program: Program) -> dict[str, Any]:
         "since": program.since,
         "detail": program.detail,
         "release": release,
-        "role": program.name[len(f"{application.name}-{release}-") :] or "web",
+        "role": program.name[len(f"{application.name}-{release}-") :] or WEB,
         "uptime": time.time() - program.since if is_running else None,
         "user": _user_of(program.pid) if is_running else None,
         "workers": _workers(application, program) if is_running else 0,
@@ -130,7 +130,7 @@ def _workers(application: Application, program: Program) -> int:
     """How many processes do the work of a program: a server knows its own, and any other has started them."""
     release = releases.of_program(program.name)
     programs = Programs(HOST, application, release) if release else None
-    if programs and program.name in [unit.name for unit in programs.units[:1]]:
+    if programs and programs.web and programs.web.name == program.name:
         return len(programs.workers(program.pid)) if program.copies == 1 else program.copies
     return len(killing.children(program.pid))
 
@@ -150,7 +150,7 @@ def _site(site: Endpoint, problems: list[str]) -> dict[str, Any]:
 
 def _scale(scale: scaling.Scale, current: releases.Release, programs: list[dict[str, Any]]) -> list[str]:
     """A server that died and came back has as many workers again as its settings say."""
-    wanted, live = scale["workers"], units_of(current)[:1]
+    wanted, live = scale["workers"], [unit for unit in units_of(current) if unit.serves]
     return [
         f"{program['workers']} workers run, and {wanted} were asked for: fab scale {wanted}"
         for program in programs

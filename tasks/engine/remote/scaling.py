@@ -57,18 +57,19 @@ def reset(application: Application) -> int:
 
     :raises Failed: as scale().
     """
-    workers = _live(application).web.workers
+    workers = _live(application)[1].workers
     _to(application, workers)
     releases.unlink(f"{application.root}/{FILE}")
     return workers
 
 
-def keep(programs: Programs) -> None:
+def keep(programs: Programs, web: Unit) -> None:
     """Give a release that was just started as many workers as were asked for.
 
+    :param web: its server.
     :raises Failed: it does not come to that number.
     """
-    found, web = asked(programs.application.root), programs.web
+    found = asked(programs.application.root)
     if found is None or found["workers"] == web.workers:
         return
     if found["workers"] > web.most_workers:
@@ -79,13 +80,13 @@ def keep(programs: Programs) -> None:
     program = programs.state()
     pid = program.pid if program else 0
     _wait(lambda: len(programs.workers(pid)) >= web.workers, SECONDS)  # as many as it starts with
-    _change(programs, pid, found["workers"])
+    _change(programs, web, pid, found["workers"])
     agent.output(f"{found['workers']} workers, as fab scale asked (web.workers: {web.workers})")
 
 
 def _to(application: Application, workers: int) -> int:
-    programs = _live(application)
-    web, program = programs.web, programs.state()
+    programs, web = _live(application)
+    program = programs.state()
     if workers > web.most_workers:
         raise Failed(
             kinds.NOT_SCALED,
@@ -97,7 +98,7 @@ def _to(application: Application, workers: int) -> int:
             kinds.NOT_SCALED, "the live release does not run, so nothing was touched", "Look: fab status; fab logs"
         )
     before = len(programs.workers(program.pid))
-    _change(programs, program.pid, workers)
+    _change(programs, web, program.pid, workers)
     return before
 
 
@@ -107,14 +108,17 @@ def _cannot(web: Unit) -> str:
     return f"this server was started to have at most {web.most_workers} workers"
 
 
-def _live(application: Application) -> Programs:
+def _live(application: Application) -> tuple[Programs, Unit]:
     live = releases.linked(application.root, "current")
     if live is None:
         raise Failed(kinds.NOTHING_LIVE, "nothing is live, so there is nothing to scale", "Deploy first: fab deploy")
-    return Programs(HOST, application, live)
+    programs = Programs(HOST, application, live)
+    if programs.web is None:
+        raise Failed(kinds.NOT_SCALED, "no server runs on this host", "See what does: fab status")
+    return programs, programs.web
 
 
-def _change(programs: Programs, pid: int, workers: int) -> None:
+def _change(programs: Programs, web: Unit, pid: int, workers: int) -> None:
     uid = pwd.getpwnam(programs.application.user).pw_uid
     before = len(programs.workers(pid))
     for _ in range(abs(workers - before)):
@@ -122,7 +126,7 @@ def _change(programs: Programs, pid: int, workers: int) -> None:
         if not killing.send(pid, lambda pid: killing.belongs_to(pid, uid), number):
             break
         time.sleep(PAUSE)
-    seconds = SECONDS + programs.web.stop_seconds
+    seconds = SECONDS + web.stop_seconds
     if not _wait(lambda: len(programs.workers(pid)) == workers, seconds):
         running = len(programs.workers(pid))
         raise Failed(

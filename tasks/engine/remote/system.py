@@ -52,11 +52,13 @@ class System(Protocol):
 
     :ivar family: its name, for templates.
     :ivar web_user: whom nginx runs its workers as.
+    :ivar authorities: the file of those whose certificates are trusted.
     :ivar supervisor: where supervisord is told of programs.
     """
 
     family: str
     web_user: str
+    authorities: str
     supervisor: Programs
 
     def package(self, name: str) -> str:
@@ -90,6 +92,7 @@ class Debian(System):
 
     family = "debian"
     web_user = "www-data"
+    authorities = "/etc/ssl/certs/ca-certificates.crt"
     supervisor = Programs("/etc/supervisor/supervisord.conf", "/etc/supervisor/conf.d", ".conf")
 
     def package(self, name: str) -> str:
@@ -139,6 +142,7 @@ class RedHat(System):
 
     family = "redhat"
     web_user = "nginx"
+    authorities = "/etc/pki/tls/certs/ca-bundle.crt"
     supervisor = Programs("/etc/supervisord.conf", "/etc/supervisord.d", ".ini")
     def package(self, name: str) -> str:
         """Some have other names; venv is a part of python3."""

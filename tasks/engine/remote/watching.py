@@ -8,7 +8,7 @@ import time
 from typing import TypedDict
 
 from . import killing, releases
-from .application import Application
+from .application import WEB, Application
 from .machine import HOST, managers_of
 
 TICKS = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100
@@ -54,7 +54,7 @@ def look(application: Application) -> Look:
             cpu, memory = _sum(pids)
             found.append(
                 {
-                    "role": program.name[len(f"{application.name}-{release}-") :] or "web",
+                    "role": program.name[len(f"{application.name}-{release}-") :] or WEB,
                     "release": release,
                     "state": program.state,
                     "pid": program.pid,
@@ -68,7 +68,7 @@ def look(application: Application) -> Look:
         "current": releases.linked(application.root, "current"),
         "at": time.monotonic(),
         "now": time.time(),
-        "uses": sorted(found, key=lambda use: (use["release"], use["role"] != "web", use["role"])),
+        "uses": sorted(found, key=lambda use: (use["release"], use["role"] != WEB, use["role"])),
     }
 
 
