@@ -64,6 +64,12 @@ def wanted(settings: Settings, rotation: str = "", patience: float = 0) -> Wante
     )
 
 
+def _packages(settings: Settings) -> list[str]:
+    """The system's packages that running the application needs, and backing its database up."""
+    server = server_of(settings).packages(settings.web.settings)
+    return [*server, *databases.packages(settings), *settings.packages]
+
+
 def site(settings: Settings, certificate: str = "") -> Endpoint | None:
     """What a visitor asks, at nginx; None on a host that has none.
 
