@@ -83,20 +83,26 @@ def _next(host: Host, wanted: Wanted, migrations: bool) -> dict[str, Any]:
 
     name = new_id(wanted, [host])
     release = announce(wanted, name, host.settings, "")
-    spec = specify(host.settings, lambda place: digest_of(local.wheels(host.settings, place)))
     between = git.between(host.live["commit"], wanted.git) if host.live and wanted.git else None
-    environment, packages = foresight.environment(host, spec, wanted.git, name)
-    asked = foresight.migrations_of(host, wanted.git) if migrations and host.live else None
-    shown = {key: value for key, value in environment.items() if key != "installed"}
+    asked = foresight.migrations_of(host, wanted.git) if migrations and host.live and host.settings.has_code else None
     return {
         **_release(release),
-        "environment": {**shown, "packages": asdict(packages) if packages else None},
+        "environment": _environment(host, wanted, name) if host.settings.has_code else None,
         "migrations": asdict(asked) if asked else None,
         "come": None if between is None else _commits(between.come),
         "gone": None if between is None else _commits(between.gone),
         "files": [asdict(change) for change in foresight.files(host, release)] if host.live else None,
         "secrets": asdict(foresight.secrets(host)) if host.live else None,
     }
+
+
+def _environment(host: Host, wanted: Wanted, name: str) -> dict[str, Any]:
+    from .engine import foresight
+
+    spec = specify(host.settings, lambda place: digest_of(local.wheels(host.settings, place)))
+    found, packages = foresight.environment(host, spec, wanted.git, name)
+    shown = {key: value for key, value in found.items() if key != "installed"}
+    return {**shown, "packages": asdict(packages) if packages else None}
 
 
 def _release(release: dict[str, Any]) -> dict[str, Any]:
@@ -129,7 +135,7 @@ def describe(found: dict[str, Any]) -> list[str]:
         return [*lines, f"deploy would change nothing: {_short(live)} is live with these settings"]
     lines.append(f"deploy would put {_short(following)} live" + (f" in place of {_short(live)}" if live else ""))
     lines += _about_commits(live, following)
-    lines += _about_environment(following["environment"])
+    lines += _about_environment(following["environment"]) if following["environment"] else []
     lines += _about_migrations(following["migrations"])
     lines += _about_secrets(following["secrets"] or {})
     for change in following["files"] or []:

@@ -35,12 +35,6 @@ def application(settings: Settings) -> Application:
     return Application(settings.app, settings.root, settings.user, settings.keep_releases)
 
 
-def _packages(settings: Settings) -> list[str]:
-    """The system's packages that an application's own programs need."""
-    server = server_of(settings).packages(settings.web.settings)
-    return [*server, *databases.packages(settings), *settings.packages]
-
-
 def wanted(settings: Settings, rotation: str = "", patience: float = 0) -> Wanted:
     """What setup has to make sure of on a host.
 
@@ -62,6 +56,12 @@ def wanted(settings: Settings, rotation: str = "", patience: float = 0) -> Wante
         acme=acme is not None,
         has_site=settings.has_site,
     )
+
+
+def _packages(settings: Settings) -> list[str]:
+    """The system's packages that running the application needs, and backing its database up."""
+    server = server_of(settings).packages(settings.web.settings)
+    return [*server, *databases.packages(settings), *settings.packages]
 
 
 def site(settings: Settings, certificate: str = "") -> Endpoint | None:

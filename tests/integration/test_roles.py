@@ -8,9 +8,10 @@ import time
 from collections.abc import Iterator
 
 import pytest
+import yaml
 
 from tests.faults.world import ROOT
-from tests.integration.support import DOMAIN, ask, current, sh, wait_for
+from tests.integration.support import DOMAIN, ask, current, own_certificate, sh, wait_for
 from tests.load.client import Load, Sequence
 from tests.project import Project
 from tests.target import Target
@@ -77,9 +78,8 @@ def test_each_host_runs_what_its_roles_say_and_what_runs_once_ran_once(site: Pro
     assert len({current(server, ROOT) for server in servers.values()}) == 1
     migrated = "cat /srv/tinysite/shared/data/migrated 2>/dev/null | wc -l"
     assert [int(sh(server, migrated)) for server in servers.values()] == [0, 0, 0, 1]
-    assert sh(servers["lb"], "ls /srv/tinysite/current/public /srv/tinysite/envs/../current/config").split()[1:] == [
-        *("domains", "errors", "http.conf", "sites")
-    ]
+    files = "cd /srv/tinysite/current; ls -A public/; ls config"
+    assert sh(servers["lb"], files).split() == ["domains", "errors", "http.conf", "sites"]
     assert "no role cook" in site.fab("-H", "prod", "status", "--role", "cook", status=2).stderr
     chosen = json.loads(site.fab("-H", "prod", "releases", "--role", "worker,proxy", "--json").stdout)["hosts"]
     assert {one["host"]: one["roles"] for one in chosen} == {"lb": ["proxy"], "jobs": ["worker"]}
@@ -124,3 +124,22 @@ def test_an_app_host_that_dies_takes_no_get_with_it(site: Project, servers: dict
     # The rest of the stage is deployed without it, and the proxy goes on asking those that answer.
     site.fab("-H", "prod", "deploy", "--ref", "two", "--continue-without", "web2")
     assert wait_for(lambda: ask(servers["lb"]).headers["X-Revision"] == "two")
+
+
+def test_app_hosts_with_tls_are_asked_by_https_and_have_to_be_who_they_say(site: Project, servers: dict[str, Target]) -> None:
+    own_certificate(site.path)
+    path = site.path / "hosts/prod.yml"
+    settings = yaml.safe_load(path.read_text())
+    settings["site"].update(tls={"certificate": "site.pem", "key": "site.key"}, balance={"authority": "site.pem"})
+    path.write_text(yaml.safe_dump(settings))
+    site.fab("-H", "prod", "deploy", "--ref", "two", "--continue-without", "web2")
+    sh(servers["lb"], f"echo 127.0.0.1 {DOMAIN} >>/etc/hosts")
+    code = f"import ssl, urllib.request as u; print(u.urlopen('https://{DOMAIN}/told/', context=ssl._create_unverified_context()).read().decode())"
+    asked = f'python3 -c "{code}"'
+    told = json.loads(sh(servers["lb"], asked))
+    assert (told["HTTP_X_FORWARDED_PROTO"], told["HTTP_X_FORWARDED_FOR"], told["scheme"]) == ("https", "127.0.0.1", "https")
+    del settings["site"]["balance"]  # and the system knows nothing of a certificate that signs itself
+    path.write_text(yaml.safe_dump(settings))
+    said = site.fab("-H", "prod", "deploy", "--ref", "one", "--continue-without", "web2", status=1).stderr
+    assert "lb: the site does not answer through nginx: GET / answered 502" in said
+    assert json.loads(sh(servers["lb"], asked))["scheme"] == "https"

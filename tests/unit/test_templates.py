@@ -186,7 +186,7 @@ def test_a_proxy_before_app_hosts_with_tls_verifies_them() -> None:
     assert "proxy_ssl_verify on;" in text
     assert "proxy_ssl_trusted_certificate /etc/ssl/certs/ca-certificates.crt;" in text
     text = whole_site(example(in_roles(tls=own, balance={"authority": "ca.pem"})["lb"]))
-    assert "proxy_ssl_trusted_certificate /srv/flask-todo/current/config/authority.pem;" in text
+    assert f"proxy_ssl_trusted_certificate /srv/flask-todo/releases/{RELEASE_ID}/config/authority.pem;" in text
 
 
 @pytest.mark.parametrize("name", RENDERED)
