@@ -15,7 +15,7 @@ from invoke.context import Context
 from .engine import configuration, git, hosts, local, procfile, terminal
 from .engine.errors import UsageError
 from .engine.hosts import Host
-from .engine.remote import drivers, kinds, source
+from .engine.remote import drivers, kinds, source, times
 from .engine.session import RemoteCall, reference
 from .engine.verb import verb
 
@@ -169,7 +169,7 @@ def announce(wanted: Wanted, name: str, settings: Settings, digest: str) -> dict
         "who": hosts.who(),
         "digest": digest,
         "procfile": wanted.procfile,
-        "made": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "made": times.utc(),
     }
 
 

@@ -13,6 +13,7 @@ from .engine.connecting import open_connection
 from .engine.errors import Error, HostError, UsageError
 from .engine.hosts import Host
 from .engine.remote import kinds, releases
+from .engine.remote.application import launcher
 from .engine.session import no_channel
 from .engine.verb import verb
 
@@ -36,8 +37,7 @@ def _run(host: Host, command: str) -> None:
             host.name, "nothing is deployed yet, so there is nothing to run it in", "Deploy first: fab deploy"
         )
     open_connection(host.connection, settings)
-    launch = f"{settings.root}/releases/{current}/config/launch"
-    argv = ["/bin/sh", launch, "/bin/sh", "-c", command]
+    argv = [*launcher(releases.directory(settings.root, current)), "/bin/sh", "-c", command]
     interactive = sys.stdin.isatty()
     options = {"pty": interactive, "warn": True, "in_stream": None if interactive else False}
     try:

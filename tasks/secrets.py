@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, Any
 
 from invoke.context import Context
 
 from .engine import hosts, passwords, secretsource, terminal
 from .engine.hosts import Host
+from .engine.remote import times
 from .engine.verb import verb
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def _changed(settings: Settings, source: Secrets) -> str | None:
     """When a file was written last; of the others nobody knows."""
     if source.file is None:
         return None
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(settings.local(source.file).stat().st_mtime))
+    return times.utc(settings.local(source.file).stat().st_mtime)
 
 
 def _names(settings: Settings) -> list[dict[str, str]]:

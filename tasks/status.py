@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import calendar
 import time
 from typing import Any
 
@@ -11,7 +10,7 @@ from invoke.context import Context
 from .engine import hosts, level, live, planning, terminal
 from .engine.errors import Error
 from .engine.hosts import Host
-from .engine.remote import kinds, report
+from .engine.remote import kinds, report, times
 from .engine.verb import verb
 
 RELEASE_KEYS = ("id", "state", "revision", "ref", "subject", "who", "made", "served")
@@ -192,7 +191,7 @@ def _site(site: dict[str, Any] | None, certificates: list[dict[str, Any]]) -> An
 def _age(stamp: str | None) -> str:
     if not stamp:
         return "-"
-    return terminal.age(max(0, time.time() - calendar.timegm(time.strptime(stamp, "%Y-%m-%dT%H:%M:%SZ"))))
+    return terminal.age(max(0, time.time() - times.seconds(stamp)))
 
 
 def _text(text: str) -> Any:

@@ -251,7 +251,7 @@ def manager_part(building: Building) -> Part:
         )
     alone: dict[str, Any] = {} if settings.has_site else {"asked": {}}
     scheduled = [jobs.Job(name, job.at or "", job.every or 0) for name, job in settings.schedule.items()]
-    programs = sorted((unit.role for unit in building.units), key=lambda role: (role != "web", role))
+    programs = [unit.role for unit in sorted(building.units, key=lambda unit: (not unit.serves, unit.role))]
     return Part(
         settings.manager.name,
         ", ".join([*programs, *sorted(settings.schedule)]),

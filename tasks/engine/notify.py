@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 from . import git, hosts, secretsource, terminal
 from .errors import Error
 from .hosts import Host
+from .remote import times
 from .rollout import of_hosts
 
 if TYPE_CHECKING:
@@ -120,7 +121,7 @@ def _tell(
         about.revision,
         about.subject,
         hosts.who(),
-        time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(began)),
+        times.utc(began),
         round(time.time() - began, 1),
         error,
         codes=list(codes),

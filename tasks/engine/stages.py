@@ -311,7 +311,7 @@ def _only_in_all(tree: Node) -> list[Problem]:
 
 def _only_for_all(entry: Node) -> list[Problem]:
     why = "it is for all hosts of the stage, so it belongs beside hosts:"
-    return [problem for key in ("rollout", "notify", "schedule") for problem in _not_here(entry, key, why)]
+    return [problem for key in sorted(STAGE_KEYS - {"default_stage"}) for problem in _not_here(entry, key, why)]
 
 
 def _check_default_stage(chosen: Node, stages: list[str]) -> list[Problem]:

@@ -7,7 +7,7 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from . import planning
-from .remote.application import WEB, Unit
+from .remote.application import WEB, Unit, launcher
 from .remote.drivers import DESCRIPTOR, PATH, Launch
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def web(settings: Settings, release: str, address: str) -> Unit:
     return Unit(
         name=_name(settings, release),
         role=WEB,
-        argv=["/bin/sh", f"{release}/config/launch", *listens, *server.argv(launch(settings, release, address))],
+        argv=[*launcher(release), *listens, *server.argv(launch(settings, release, address))],
         user=settings.user,
         directory=f"{release}/public",
         log=f"{settings.root}/logs/web.log",
@@ -94,7 +94,7 @@ def _process(settings: Settings, release: str, name: str, line: str) -> Unit:
     return Unit(
         name=f"{_name(settings, release)}-{name}",
         role=name,
-        argv=["/bin/sh", f"{release}/config/launch", "/bin/sh", "-c", whole],
+        argv=[*launcher(release), "/bin/sh", "-c", whole],
         user=settings.user,
         directory=f"{release}/public",
         log=f"{settings.root}/logs/{name}.log",

@@ -15,7 +15,7 @@ from . import completion, events, hosts, interruption, profiling, terminal
 F = TypeVar("F", bound=Callable[..., Any])
 OPTIONS = {
     "profile": f"print what the time went to, and save it in {profiling.FOLDER}/",
-    "role": "only hosts with this role: app, proxy or worker; several with commas between",
+    "role": "only hosts with this role: app, proxy, worker or scheduler; several with commas between",
 }
 DEFAULTS: dict[str, str | bool] = {"role": ""}  # of the others: False
 OPTIONS_OF_CHANGES = {

@@ -6,7 +6,7 @@ set -eu
 here=$(dirname "$0")
 
 missing=
-for program in nginx logrotate openssl rsync; do
+for program in fish logrotate nginx openssl rsync zsh; do
     command -v "$program" >/dev/null 2>&1 || missing="$missing $program"
 done
 if [ -z "$missing" ]; then

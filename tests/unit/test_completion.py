@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import pty
-import shutil
+import re
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from fabrelease.tasks.engine import completion
+from fabrelease.tasks.engine import completion, verb
+from fabrelease.tasks.engine.settings import ROLES
 from fabrelease.tasks.engine.stages import load_stage
 
 from .test_terminal import read_terminal
@@ -94,7 +95,7 @@ def bash(path: Path, line: str, folder: str = ".") -> list[str]:
         ("fab logs --which ", []),
         ("fab logs --which deploy --fol", ["--follow"]),
         ("fab --prompt-for-s", ["--prompt-for-sudo-password"]),
-        ("fab deploy --role app,", ["app,app", "app,proxy", "app,worker"]),
+        ("fab deploy --role app,", ["app,app", "app,proxy", "app,worker", "app,scheduler"]),
         ("fab completion --shell ", ["bash", "zsh", "fish"]),
         ("fab deploy no-such-", []),
     ],
@@ -149,21 +150,24 @@ def test_an_interactive_bash_completes_on_a_tab(project: Path) -> None:
     assert f"<-H><prod><rollback><--to><{NEW}>" in written
 
 
-@pytest.mark.skipif(not shutil.which("zsh"), reason="zsh is not installed")
 def test_zsh_completes(project: Path) -> None:
     code = (
         'autoload -Uz compinit; compinit -D; . "$1"; shift; '
-        'words=("$@"); CURRENT=$#; _describe() { print -l "${found[@]}"; }; _fabrelease'
+        'words=("$@"); CURRENT=$#; _describe() { print -rl -- "${found[@]}"; }; _fabrelease'
     )
     offered = run(project, "zsh", "-f", "-c", code, "zsh", "./fab.zsh", "fab", "-H", "prod", "rollback", "--to", "")
     assert offered.splitlines() == [f"{NEW}:Greet *the* world\\x1b[2J", f"{OLD}:Read settings from the environment"]
 
 
-@pytest.mark.skipif(not shutil.which("fish"), reason="fish is not installed")
 def test_fish_completes(project: Path) -> None:
     code = 'source ./fab.fish; complete -C "fab -H prod rollback --to "'
     offered = run(project, "fish", "--no-config", "-c", code)
     assert offered.splitlines() == [f"{NEW}\tGreet *the* world\\x1b[2J", f"{OLD}\tRead settings from the environment"]
+
+
+def test_every_role_is_offered_and_named_in_the_help_of_its_option(project: Path) -> None:
+    assert bash(project, "fab status --role ") == list(ROLES)
+    assert all(re.search(rf"\b{role}\b", verb.OPTIONS["role"]) for role in ROLES)
 
 
 def test_the_candidates_can_stand_between_single_quotes_in_every_shell() -> None:

@@ -10,7 +10,7 @@ import itertools
 import json
 import os
 
-from . import kinds, probe, process, releases, source
+from . import kinds, probe, process, releases, source, times
 from .application import Application
 from .failure import Failed
 from .machine import units_of
@@ -33,7 +33,7 @@ def prepare(application: Application, stamp: str, who: str) -> releases.Release:
     name, known = f"{stamp}-{live.partition('-')[2]}", releases.read(root, live)
     old, new = releases.directory(root, live), releases.directory(root, name)
     made = {key: value for key, value in known.items() if key not in UNSAID}
-    release = {**made, "id": name, "who": who, "made": releases.now(), "restarts": live}
+    release = {**made, "id": name, "who": who, "made": times.utc(), "restarts": live}
     source.begin(root, release, application.user, probe.web_group())
     process.check(
         ["cp", "--archive", "--link", "--no-target-directory", f"{old}/public", f"{new}/public"],

@@ -21,7 +21,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from . import kinds, process, wire
+from . import kinds, process, times, wire
 from .failure import Failed, describe, kind_of
 
 AHEAD = ["entry", "source", "environment", "configure", "cutover"]  # the modules of a deploy
@@ -253,11 +253,10 @@ def journal(text: str) -> None:
         return
     path, who = _journal
     line = wire.cut(" | ".join(text.strip().splitlines()), wire.LINE_CHARACTERS)
-    stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     with contextlib.suppress(OSError):  # a full disk, or logs/ was taken away: what is done counts more
         handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o640)
         try:
-            os.write(handle, f"{stamp} {who}: {line}\n".encode(errors="replace"))
+            os.write(handle, f"{times.utc()} {who}: {line}\n".encode(errors="replace"))
         finally:
             os.close(handle)
 

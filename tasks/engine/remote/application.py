@@ -7,6 +7,14 @@ from dataclasses import dataclass, field
 WEB = "web"  # the role of the program that serves
 
 
+def launcher(release: str) -> list[str]:
+    """The beginning of the command line of what runs in a release, with its environment.
+
+    :param release: its directory.
+    """
+    return ["/bin/sh", f"{release}/config/launch"]
+
+
 @dataclass(frozen=True)
 class Application:
     """An application on a host.

@@ -24,7 +24,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO, TypedDict
 
-from . import agent, dumping, kinds, process, releases, tree
+from . import agent, dumping, kinds, process, releases, times, tree
+from .application import launcher
 from .failure import Failed
 from .unix import O_CLOEXEC, O_NOFOLLOW
 
@@ -91,7 +92,7 @@ def take(
             written.flush()
         known: Backup = {
             "id": name,
-            "made": releases.now(),
+            "made": times.utc(),
             "why": why,
             "who": who,
             "release": release,
@@ -194,7 +195,7 @@ def _dump(root: str, user: str, release: str, database: Database, written: _Writ
 
 def _argv(root: str, release: str, database: Database, what: str, command: str) -> list[str]:
     """The command line of a dump or a restore, in a release's environment."""
-    launch = ["/bin/sh", f"{releases.directory(root, release)}/config/launch"]
+    launch = launcher(releases.directory(root, release))
     if not database.tool:
         return [*launch, "/bin/sh", "-c", command]
     with open(dumping.__file__, encoding="utf-8") as file:  # the user cannot read it where it is

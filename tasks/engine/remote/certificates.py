@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, TypedDict
 
-from . import domains, files, kinds, nginx, process, releases
+from . import domains, files, kinds, nginx, process, releases, times
 from .domains import TLS_PORT
 from .failure import Failed
 from .resources import discard
@@ -264,7 +264,7 @@ def live(root: str, release: str, problems: list[str]) -> list[Certificate]:
             problems.append(f"the certificate of {', '.join(names)} cannot be read: {place}/{CHAIN}")
             continue
         days = int((end - time.time()) // 86400)
-        at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(end))
+        at = times.utc(end)
         found.append({"domains": names, "expires": at, "days": days})
         if days < SOON_DAYS:
             told = f"expires in {days} days" if days >= 0 else "has expired"

@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypedDict
 
-from . import agent, kinds, logs, maintenance, probe, process, releases, scaling, sockets
+from . import agent, kinds, logs, maintenance, probe, process, releases, scaling, sockets, times
 from .application import Application, Unit
 from .drivers import Program
 from .failure import Failed, describe, kind_of
@@ -293,7 +293,7 @@ def _write_down(cutover: Cutover, facts: dict[str, Any]) -> releases.Release:
     """
     root = cutover.application.root
     try:
-        release = releases.update(root, cutover.release, state="good", served=releases.now())
+        release = releases.update(root, cutover.release, state="good", served=times.utc())
         if not releases.is_remembered(root, cutover.release):
             releases.remember(root, cutover.release, **facts)
         if releases.linked(root, "next") == cutover.release:

@@ -12,7 +12,7 @@ import shutil
 import time
 from typing import Any, NamedTuple
 
-from . import agent, builder, kinds, process, releases, tree
+from . import agent, builder, kinds, process, releases, times, tree
 from .failure import Failed
 from .installing import Installation, Place, Spec
 from .unix import pwd
@@ -140,7 +140,7 @@ def _ensure(root: str, user: str, spec: Spec, public: str, name: str, fresh: boo
     place = Place(root, user, public, source, files, f"{root}/envs/{own}", python)
     _make(place, spec, installer)
     count = len(glob.glob(f"{glob.escape(place.path)}/lib/python*/site-packages/*.dist-info"))
-    made = {"name": own, "packages": count, "installer": installer, "source": source, "made": releases.now()}
+    made = {"name": own, "packages": count, "installer": installer, "source": source, "made": times.utc()}
     releases.flush_all(place.path)
     releases.write_atomically(f"{place.path}/{MARK}", json.dumps(made).encode())
     return {**made, "reused": False}
@@ -149,11 +149,15 @@ def _ensure(root: str, user: str, spec: Spec, public: str, name: str, fresh: boo
 def _newest(envs: str, digest: str) -> dict[str, Any] | None:
     """What is known about the newest finished environment of a hash."""
     names = [name for name in os.listdir(envs) if name == digest or name.startswith(f"{digest}-")]
-    for name in sorted(names, reverse=True):
-        with contextlib.suppress(OSError, ValueError), open(f"{envs}/{name}/{MARK}", encoding="utf-8") as file:
-            # A build that was cut off may have left a mark of its own.
-            if os.stat(f"{envs}/{name}").st_uid == os.fstat(file.fileno()).st_uid == 0:
-                return dict(json.load(file))
+    return next(filter(None, (_marked(f"{envs}/{name}") for name in sorted(names, reverse=True))), None)
+
+
+def _marked(path: str) -> dict[str, Any] | None:
+    """What is known about a finished environment."""
+    with contextlib.suppress(OSError, ValueError), open(f"{path}/{MARK}", encoding="utf-8") as file:
+        # A build that was cut off may have left a mark of its own.
+        if os.stat(path).st_uid == os.fstat(file.fileno()).st_uid == 0:
+            return dict(json.load(file))
     return None
 
 
@@ -253,10 +257,8 @@ def installed(path: str) -> dict[str, str]:
 
 def source_of(root: str, name: str) -> str | None:
     """The file of requirements that an environment was made from."""
-    with contextlib.suppress(OSError, ValueError), open(f"{root}/envs/{name}/{MARK}", encoding="utf-8") as file:
-        source: str | None = json.load(file)["source"]
-        return source
-    return None
+    known = _marked(f"{root}/envs/{name}")
+    return known["source"] if known else None
 
 
 def files_of(public: str, source: str | None) -> list[str]:

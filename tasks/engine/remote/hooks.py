@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable
 
 from . import agent, builder, kinds, process, releases, tree
+from .application import launcher
 from .failure import Failed
 from .unix import pwd
 
@@ -30,7 +31,7 @@ def _run(
     for command in commands:
         agent.output(f"$ {command['run']}")
         timeout = float(str(command["timeout"]))
-        argv = ["/bin/sh", f"{release}/config/launch", "/bin/sh", "-c", str(command["run"])]
+        argv = [*launcher(release), "/bin/sh", "-c", str(command["run"])]
         done = start(argv, timeout=timeout, on_line=agent.output)
         if done.status != 0:
             how = process.ending(done, "it", timeout)
@@ -79,7 +80,7 @@ def locate(root: str, name: str, user: str, modules: list[str]) -> dict[str, str
         "    found[name] = places[0] if places else None\n"
         "print(json.dumps(found))"
     )
-    argv = ["/bin/sh", f"{release}/config/launch", f"{release}/env/bin/python", "-c", code, *modules]
+    argv = [*launcher(release), f"{release}/env/bin/python", "-c", code, *modules]
     found = json.loads(
         process.check(argv, "packages could not be looked for", user=user, timeout=60).splitlines()[-1]
     )

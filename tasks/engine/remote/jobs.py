@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypedDict
 
-from . import kinds, process, releases, unitfiles
+from . import kinds, process, releases, times, unitfiles
 from .application import Application
 from .failure import Failed
 from .unitfiles import SERVICE, TIMER, Shown
@@ -192,4 +192,4 @@ def _seconds(stamp: str | None) -> float | None:
 
 
 def _utc(seconds: float | None) -> str | None:
-    return None if seconds is None else time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
+    return None if seconds is None else times.utc(seconds)

@@ -8,7 +8,7 @@ import os
 import time
 from typing import Any
 
-from . import agent, kinds, releases
+from . import agent, kinds, releases, times
 from .failure import Failed
 from .unix import fcntl
 
@@ -38,7 +38,7 @@ def take(app: str, root: str, who: str, what: str) -> None:
         )
     if app not in _held:
         _held[app] = _wait_for(app)
-    _write(app, {"who": who, "what": what, "since": releases.now(), "finishing": False})
+    _write(app, {"who": who, "what": what, "since": times.utc(), "finishing": False})
 
 
 def _wait_for(app: str) -> int:
@@ -132,7 +132,7 @@ def freeze(root: str) -> dict[str, Any] | None:
 
 def put_freeze(root: str, who: str, why: str) -> None:
     """Refuse every deploy and rollback until somebody lifts it."""
-    content = json.dumps({"who": who, "why": why, "since": releases.now()}, ensure_ascii=False).encode()
+    content = json.dumps({"who": who, "why": why, "since": times.utc()}, ensure_ascii=False).encode()
     releases.write_atomically(f"{root}/frozen", content)
 
 

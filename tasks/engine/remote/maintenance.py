@@ -21,7 +21,7 @@ import time
 from dataclasses import dataclass, replace
 from typing import Any, TypedDict
 
-from . import kinds, nginx, prepare, probe, releases, selinux
+from . import kinds, nginx, prepare, probe, releases, selinux, times
 from .failure import Failed
 from .probe import Answer, Endpoint
 from .unix import grp
@@ -149,7 +149,7 @@ def _make(root: str, notice: Notice) -> str:
     for word in (*notice.allow, secret):
         releases.write_atomically(f"{place}/passes/{word}", b"")
     releases.write_atomically(f"{place}/page.html", notice.page.encode())
-    known = {"who": notice.who, "why": notice.why, "since": releases.now(), "retry_after": notice.retry_after}
+    known = {"who": notice.who, "why": notice.why, "since": times.utc(), "retry_after": notice.retry_after}
     content = json.dumps({**known, "allow": notice.allow, "secret": secret}, ensure_ascii=False)
     releases.write_atomically(f"{place}/on", content.encode(), 0o600)
     return name

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from . import agent, hooks, kinds, process, releases, tree
+from .application import launcher
 from .failure import Failed
 
 # Django's are in migrations/, Alembic's in versions/, wherever these are.
@@ -177,9 +178,8 @@ class _Run:
         return [found[1] for line in self.ask(release, [which]) if (found := REVISION.fullmatch(line.strip()))]
 
     def _argv(self, release: str, words: Sequence[str]) -> list[str]:
-        launch = f"{releases.directory(self.root, release)}/config/launch"
-        typed = f'{self.migrator.prefix} "$@"'
-        return ["/bin/sh", launch, "/bin/sh", "-c", typed, "sh", *words, *self.migrator.options]
+        launch, typed = launcher(releases.directory(self.root, release)), f'{self.migrator.prefix} "$@"'
+        return [*launch, "/bin/sh", "-c", typed, "sh", *words, *self.migrator.options]
 
     def _check(self, done: process.Completed, words: Sequence[str]) -> None:
         if done.status != 0:

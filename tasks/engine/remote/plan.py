@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import calendar
 import contextlib
 import glob
 import hashlib
@@ -10,11 +9,10 @@ import hmac
 import os
 import shlex
 import tempfile
-import time
 from collections.abc import Mapping
 from typing import TypedDict
 
-from . import entry, environment, prepare, provision, releases
+from . import entry, environment, prepare, provision, releases, times
 from .application import Application
 from .failure import Failed
 from .installing import Spec
@@ -140,17 +138,13 @@ def last_deploy(root: str) -> Taken | None:
     for event in reversed(releases.history(root)):
         made = releases.read(root, str(event["current"])).get("made") if _is_deploy(event) else None
         if made:
-            seconds = _seconds(str(event["at"])) - _seconds(str(made))
+            seconds = times.seconds(str(event["at"])) - times.seconds(str(made))
             return {"release": str(event["current"]), "at": str(event["at"]), "seconds": max(seconds, 0)}
     return None
 
 
 def _is_deploy(event: dict[str, object]) -> bool:
     return event.get("what") == "deploy" and bool(releases.ID.fullmatch(str(event.get("current"))))
-
-
-def _seconds(stamp: str) -> float:
-    return calendar.timegm(time.strptime(stamp, "%Y-%m-%dT%H:%M:%SZ"))
 
 
 def _write(folder: str, name: str, text: str) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 
-from . import cutover, prepare, probe, releases, schedule, system, unitfiles
+from . import cutover, prepare, probe, releases, schedule, system, times, unitfiles
 from .application import Application
 from .failure import Failed
 from .machine import HOST, Machine, Programs, managers_of
@@ -56,6 +56,6 @@ def _bring_up(application: Application, release: str, site: Endpoint | None, mac
             cutover.ask_site(application, visited, machine)
     except Failed as failed:
         return [*cleared, f"{release} went live in a cutover that was cut off, and {failed.message}"]
-    releases.update(root, release, state="good", served=releases.now())
+    releases.update(root, release, state="good", served=times.utc())
     releases.remember(root, release, what="found live after a cutover that was cut off")
     return [*cleared, f"finished the cutover to {release}, which had been cut off"]

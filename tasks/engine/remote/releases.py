@@ -17,7 +17,7 @@ import time
 from collections.abc import Collection
 from typing import Any
 
-from . import agent, kinds, tree
+from . import agent, kinds, times, tree
 from .failure import Failed
 
 ID = re.compile(r"\d{8}T\d{6}Z-[A-Za-z0-9.]{1,10}")
@@ -329,7 +329,7 @@ def history(root: str) -> list[dict[str, Any]]:
 
 def remember(root: str, name: str, **facts: Any) -> None:
     """Append to the history that a release became current."""
-    event = {"current": name, "at": now(), **facts}
+    event = {"current": name, "at": times.utc(), **facts}
     if restarted := read(root, name).get("restarts"):
         event["restarts"] = restarted
     with open(f"{root}/history", "ab+") as file:
@@ -389,7 +389,7 @@ def mark_bad(root: str, name: str, reason: str) -> None:
     """Mark a release bad with the reason; a good one stays good: it served once."""
     if os.path.isdir(directory(root, name)) and read(root, name)["state"] != "good":
         with contextlib.suppress(OSError):  # on a full disk it stays "built", which is not gone back to either
-            update(root, name, state="bad", reason=reason.split("\n")[0], failed=now())
+            update(root, name, state="bad", reason=reason.split("\n")[0], failed=times.utc())
 
 
 def give_up(root: str, name: str, reason: str) -> None:
@@ -462,8 +462,3 @@ def _remove(folder: str, kept: set[str]) -> None:
 
 def _entries(path: str) -> list[str]:
     return [entry.path for entry in os.scandir(path)] if os.path.isdir(path) else []
-
-
-def now() -> str:
-    """The time in UTC, as release.json and the history write it."""
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())

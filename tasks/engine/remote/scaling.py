@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from typing import TypedDict
 
-from . import agent, killing, kinds, releases
+from . import agent, killing, kinds, releases, times
 from .application import Application, Unit
 from .failure import Failed
 from .machine import HOST, Programs
@@ -47,7 +47,7 @@ def scale(application: Application, workers: int, who: str) -> int:
     :raises Failed: the server cannot do that while it runs, or does not come to that number.
     """
     before = _to(application, workers)
-    known: Scale = {"workers": workers, "who": who, "at": releases.now()}
+    known: Scale = {"workers": workers, "who": who, "at": times.utc()}
     releases.write_atomically(f"{application.root}/{FILE}", json.dumps(known).encode() + b"\n")
     return before
 

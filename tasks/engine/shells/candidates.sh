@@ -144,7 +144,7 @@ case $takes in
     hosts) offer_hosts ;;
     releases) offer_releases ;;
     refs) offer_refs ;;
-    roles) for word in app proxy worker; do offer "$given$word" ""; done ;;
+    roles) for word in app proxy worker scheduler; do offer "$given$word" ""; done ;;
     shells) for word in bash zsh fish; do offer "$word" ""; done ;;
     flag)
         case $typed in

@@ -3,4 +3,4 @@ function __fabrelease
     set -l typed (commandline -ct)
     sh -c 'CANDIDATES' fab "$typed" (commandline -opc) | string replace " " \t
 end
-complete -c fab -f -a "(__fabrelease)"
+complete -c fab -f -k -a "(__fabrelease)"
