@@ -17,6 +17,7 @@ from tests.integration.support import (
     DOMAIN,
     ask,
     current,
+    is_refused,
     live_state,
     programs,
     revision,
@@ -273,7 +274,8 @@ def test_a_domain_that_another_site_has_is_not_taken(site: Project, shared_serve
     shared_server.exec(["tee", "/etc/nginx/sites-enabled/other"], input=other.encode())
     sh(shared_server, "systemctl reload nginx")
     try:
-        assert wait_for(lambda: ask(shared_server, host="other.example.net").status == 204)
+        taken = "other.example.net"  # until nginx has read it, nobody answers for it
+        assert wait_for(lambda: not is_refused(shared_server, taken) and ask(shared_server, host=taken).status == 204)
         site.also({"web1": shared_server}, "domain", site={"domains": [DOMAIN, "other.example.net"]})
         said = refused(site, shared_server, "-H", "domain", "deploy", "--ref", "two")
         assert ask(shared_server, host="other.example.net").status == 204

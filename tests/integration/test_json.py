@@ -56,13 +56,14 @@ def test_a_host_that_cannot_be_reached(project: Project, server: Target) -> None
 def test_every_documented_key_is_there_while_a_deploy_runs_on_a_frozen_host(project: Project, server: Target) -> None:
     own_certificate(project.path)
     site = {"tls": {"certificate": "site.pem", "key": "site.key"}}
-    project.stage({"web1": server}, site=site)
+    settings: dict[str, Any] = {"site": site, "schedule": {"nightly": {"run": "true", "at": "03:00"}}}
+    project.stage({"web1": server}, **settings)
     check("status", ask(project, "status"))
     project.fab("-H", "prod", "deploy", "--ref", "one")
     project.fab("-H", "prod", "maintenance", "on", "-m", "Back at three.", "--allow", "192.0.2.1")
     project.fab("-H", "prod", "scale", "3")
     check_events(project.fab("-H", "prod", "deploy", "--ref", "broken-500", "--json", status=1).stdout)
-    project.stage({"web1": server}, site=site, hooks={"build": ["sleep 300"]})
+    project.stage({"web1": server}, **settings, hooks={"build": ["sleep 300"]})
     with project.fab_running("-H", "prod", "deploy", "--ref", "two"):
         wait_for_next(project)
         project.fab("-H", "prod", "freeze", "-m", "freeze for the fair")

@@ -118,7 +118,7 @@ def test_what_is_another_stage_s_or_being_deployed_is_not_removed(site: Project,
     assert f"{ROOT} belongs to the stage prod, not staging" in refused
     (site.path / "hosts/staging.yml").unlink()
     with site.fab_running("-H", "prod", "deploy", "--ref", "two", "--fresh"):
-        sh(shared_server, "until grep -qs deploy /run/fabrelease/locks/tinysite.lock; do sleep 0.05; done")
+        sh(shared_server, "while flock --nonblock /run/fabrelease/locks/tinysite.lock true; do sleep 0.05; done")
         assert "has the deploy lock" in site.fab("-H", "prod", "remove", "--yes", status=1).stderr
     site.fab("-H", "prod", "freeze", "-m", "a fair")
     assert "deploys are frozen" in site.fab("-H", "prod", "remove", "--yes", status=1).stderr

@@ -85,7 +85,8 @@ def resources(wanted: Wanted) -> list[Resource]:
     manager = drivers.manager(wanted.manager) if wanted.manager else None
     web = system.here().web_user if wanted.has_site else "root"
     proxy = [PROXY] if wanted.has_site else []
-    packages = [*PACKAGES, *proxy, *selinux.packages(), *(manager.packages if manager else []), *wanted.packages]
+    own = [*sorted((*PACKAGES, *proxy)), *selinux.packages()]
+    packages = [*own, *(manager.packages if manager else []), *wanted.packages]
     packages += acme.PACKAGES if wanted.acme else []
     dropins = {name: DROPINS[name] for name in proxy} | dict(manager.dropins if manager else {})
     return [
