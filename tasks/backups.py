@@ -11,6 +11,7 @@ from .engine.hosts import Host
 from .engine.remote import backups as remote
 from .engine.verb import verb
 
+NONE = "there are none yet: a deploy makes one before it migrates, where backup: is set (docs/databases.md)"
 KEYS = ("id", "made", "why", "who", "release", "tool", "bytes", "seconds")
 
 
@@ -44,7 +45,7 @@ def _table(host: Host, there: list[remote.Backup]) -> Any:
     from rich.text import Text
 
     folder = f"{host.settings.root}/{remote.FOLDER}"
-    caption = f"restore one: fab restore --backup ID; they are in {folder}" if there else "there are none"
+    caption = f"restore one: fab restore --backup ID; they are in {folder}" if there else NONE
     table = Table("backup", "size", "by", "before", "who", title=f"{host.name} ({host.settings.stage})")
     table.title_justify = table.caption_justify = "left"
     table.caption = Text(caption)

@@ -12,6 +12,8 @@ from .engine.hosts import Host
 from .engine.remote import jobs, kinds
 from .engine.verb import verb
 
+NONE = "no live release has timed jobs: name them in schedule:, and deploy (docs/schedule.md)"
+HINT = "See them: fab schedule; a new one is there once it is in schedule: and deployed (docs/schedule.md)."
 Found = dict[Host, list[jobs.State]]
 
 
@@ -25,7 +27,7 @@ def schedule(c: Context, start: str = "", json: bool = False) -> None:
     elif json:
         terminal.show_json({"version": 1, "hosts": [_plain(*of) for of in found.items()]})
     else:
-        terminal.show(_table(found))
+        terminal.show(_table(found) if any(found.values()) else NONE)
 
 
 def _start(found: Found, name: str) -> None:
@@ -36,7 +38,8 @@ def _start(found: Found, name: str) -> None:
     able = [host for host, states in found.items() if name in [job["name"] for job in states]]
     if not able:
         known = ", ".join(job["name"] for states in found.values() for job in states) or "none"
-        raise UsageError(kinds.ARGUMENT, f"--start: no live release has a job called {name!r}. There are: {known}")
+        what = f"--start: no live release has a job called {name!r}. There are: {known}"
+        raise UsageError(kinds.ARGUMENT, f"{what}\n  {HINT}")
     for host in able:
         host.call(jobs.start, planning.application(host.settings), name)
         host.say("schedule", f"{name} runs; see what it says: fab logs --which {name} --follow", "green")
